@@ -2,8 +2,62 @@
 
 all: lamina
 
+VERSION := 0.1
+CC := gcc
+OUT := build
 include tests/unit/unit.mk
+include vmm/devices/dsdt.mk
+include tests/guests/guests.mk
+-include tools/run.mk
+-include tools/check.mk
 
-.PHONY: all lamina
-lamina:
-	@echo "nothing yet"
+KERNEL_CFLAGS := -std=gnu17 -O2 -I. -I$(OUT) -DLAMINA_VERSION='"$(VERSION)"' -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wundef -Wpointer-arith -ffreestanding -fno-strict-aliasing -fstack-protector-strong \
+	-mstack-protector-guard=global -mno-red-zone -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-omit-frame-pointer \
+	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffile-prefix-map=$(CURDIR)=.
+
+KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c mm/*.c vmm/*.c vmm/devices/*.c vmm/loader/*.c \
+	vmm/emulate/*.c drivers/*.c lib/*.c))
+KERNEL_C := $(filter-out arch/x86_64/asm_offsets.c,$(KERNEL_C))
+KERNEL_ASM := $(sort $(wildcard boot/*.asm arch/x86_64/*.asm arch/x86_64/vmx/*.asm))
+KERNEL_OBJS := $(KERNEL_C:%.c=$(OUT)/kernel/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel/%.asm.o) $(OUT)/kernel/dsdt.o
+
+.PHONY: all lamina clean
+lamina: $(OUT)/lamina.elf
+
+$(OUT)/asm_offsets.inc: arch/x86_64/asm_offsets.c $(wildcard vmm/*.h vmm/*/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -S -o $(OUT)/asm_offsets.s $<
+	sed -n 's/^->\([A-Z_]*\) \(.*\)/\1 equ \2/p' $(OUT)/asm_offsets.s > $@
+
+$(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc
+	@mkdir -p $(@D)
+	@echo "NASM $<"
+	@nasm -f elf64 -I $(OUT)/ -o $@ $<
+
+$(OUT)/kernel/dsdt.o: $(OUT)/vmm/devices/dsdt.c
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+
+$(OUT)/kernel/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "CC $<"
+	@$(CC) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(KERNEL_OBJS:.o=.d)
+
+LINK = ld -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none -T linker.ld
+
+# Linked twice: the first link says where the functions are, the second one carries their names for backtraces. The table comes
+# after the code, so it moves nothing.
+$(OUT)/lamina.elf: $(KERNEL_OBJS) linker.ld tools/symbols.py
+	@/usr/bin/python3 tools/symbols.py < /dev/null > $(OUT)/symbols.c
+	@$(CC) $(KERNEL_CFLAGS) -c -o $(OUT)/symbols.o $(OUT)/symbols.c
+	$(LINK) -o $(OUT)/lamina.first $(KERNEL_OBJS) $(OUT)/symbols.o
+	@nm -n $(OUT)/lamina.first | /usr/bin/python3 tools/symbols.py > $(OUT)/symbols.c
+	@$(CC) $(KERNEL_CFLAGS) -c -o $(OUT)/symbols.o $(OUT)/symbols.c
+	$(LINK) -o $(OUT)/lamina.debug $(KERNEL_OBJS) $(OUT)/symbols.o
+	objcopy --strip-debug $(OUT)/lamina.debug $@
+
+clean:
+	rm -rf $(OUT)/kernel $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*

@@ -33,6 +33,23 @@ void vm_apic_message(struct vm *vm, const struct apic_message *msg);
 /* The INTR output of the 8259 pair changed. Called with the interrupt lock held. */
 void vm_pic_output(struct vm *vm, bool level);
 
+/* The EOI of a level-triggered `vector` reached the I/O APICs (SDM vol. 3, "EOI Register"). Called on a vCPU's core, no lock held. */
+void vm_ioapic_eoi(struct vm *vm, uint8_t vector);
+
+/* What a local APIC tells its vCPU besides fixed interrupts. */
+enum cpu_event {
+	CPU_EVENT_NMI,
+	CPU_EVENT_INIT,
+	CPU_EVENT_SIPI,   /* `vector` is the start page's number */
+	CPU_EVENT_EXTINT, /* take the vector from the 8259s */
+};
+
+/* Leave an event for vCPU `cpu` and wake it. Any core may call, also with the interrupt lock held. */
+void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vector);
+
+/* vCPU `cpu` has an interrupt to look at (lapic_sync): bring it out of the guest or out of HLT. Any core may call, likewise. */
+void vm_cpu_kick(struct vm *vm, unsigned cpu);
+
 /* ---- Time ---- */
 
 /* Machine time in ticks of the host's TSC; never goes back. */

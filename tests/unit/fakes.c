@@ -45,6 +45,30 @@ void vm_pic_output(struct vm *vm, bool level)
 	fake.pic_output = level;
 }
 
+void vm_ioapic_eoi(struct vm *vm, uint8_t vector)
+{
+	(void)vm;
+	fake.eoi[fake.eoi_count++ % FAKE_MAX] = vector;
+}
+
+void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vector)
+{
+	unsigned i = fake.event_count++ % FAKE_MAX;
+
+	(void)vm;
+	fake.event[i].cpu = cpu;
+	fake.event[i].event = event;
+	fake.event[i].vector = vector;
+}
+
+void vm_cpu_kick(struct vm *vm, unsigned cpu)
+{
+	(void)vm;
+	if (cpu >= 64)
+		abort();
+	fake.kicks[cpu]++;
+}
+
 uint64_t time_now(void)
 {
 	return fake.now;

@@ -15,6 +15,11 @@ struct fake_platform {
 	struct { uint64_t address; uint32_t data; } msi[FAKE_MAX];
 	unsigned message_count;   /* likewise */
 	struct apic_message message[FAKE_MAX];
+	unsigned eoi_count;       /* vm_ioapic_eoi, likewise */
+	uint8_t eoi[FAKE_MAX];
+	unsigned kicks[64];       /* vm_cpu_kick, by vCPU */
+	unsigned event_count;     /* vm_cpu_event; the last FAKE_MAX are kept */
+	struct { unsigned cpu; enum cpu_event event; uint8_t vector; } event[FAKE_MAX];
 	uint64_t now;             /* what time_now() gives */
 	uint64_t hz;              /* what time_hz() gives; 1 GHz after a reset */
 	struct vtimer *timers;    /* armed or once armed */

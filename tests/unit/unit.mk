@@ -1,16 +1,18 @@
 # Unit tests on the host: each tests/unit/test_NAME.c names what it tests on its first line, /* SOURCES: a.c b.c */
-# (the fakes are always linked), and becomes build/unit/test_NAME with cmocka, AddressSanitizer and UBSan.
+# (the fakes are always linked), optionally other libraries on its second, /* LIBS: -lname */, and becomes
+# build/unit/test_NAME with cmocka, AddressSanitizer and UBSan.
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 UNIT_CC ?= gcc
 UNIT_CFLAGS := -std=gnu17 -O1 -g -I. -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -fno-strict-aliasing \
 	-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DLAMINA_HOST_TEST
 unit_sources = $(shell sed -n '1s|^/\* SOURCES: \(.*\) \*/$$|\1|p' tests/unit/$(1).c)
+unit_libs = $(shell sed -n '2s|^/\* LIBS: \(.*\) \*/$$|\1|p' tests/unit/$(1).c)
 
 define UNIT_RULE
 build/unit/$(1): tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) $(wildcard */*.h */*/*.h */*/*/*.h)
 	@mkdir -p build/unit
-	$(UNIT_CC) $(UNIT_CFLAGS) -o $$@ tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) -lcmocka
+	$(UNIT_CC) $(UNIT_CFLAGS) -o $$@ tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) -lcmocka $(call unit_libs,$(1))
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 

@@ -1,0 +1,15 @@
+/* Machine time: the TSC and its rate. time_now() and time_hz() of vmm/platform.h live here too. */
+#ifndef ARCH_X86_64_CLOCK_H
+#define ARCH_X86_64_CLOCK_H
+
+#include "drivers/acpi.h"
+#include "lib/types.h"
+
+/* Measure the TSC and the local APIC timer against the ACPI PM timer, or the PIT where there is none; once, on the boot processor. */
+void clock_calibrate(const struct acpi_info *acpi);
+/* Wait by watching the TSC: for start-up sequences only. */
+void clock_delay_us(uint64_t us);
+/* Seconds since 1970 as the machine's CMOS clock says (taken as UTC). */
+uint64_t clock_wall_seconds(void);
+
+#endif

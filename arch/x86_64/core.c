@@ -1,0 +1,78 @@
+/* This machine's cores as vmm/ sees them. */
+#include "vmm/core.h"
+
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/features.h"
+#include "arch/x86_64/host_apic.h"
+#include "arch/x86_64/memory.h"
+#include "arch/x86_64/smp.h"
+#include "arch/x86_64/traps.h"
+
+unsigned core_index(void)
+{
+	return this_cpu()->index;
+}
+
+unsigned core_count(void)
+{
+	return cpu_count;
+}
+
+void core_kick(unsigned core)
+{
+	smp_kick(core);
+}
+
+void core_timer_set(uint64_t deadline)
+{
+	if (deadline != this_cpu()->timer_deadline)
+		host_apic_timer_set(deadline);
+}
+
+void core_idle(void)
+{
+	sti_hlt_cli();
+}
+
+bool core_interrupt(uint8_t vector)
+{
+	irq_handle(vector);
+	return vector == VECTOR_TIMER;
+}
+
+void core_nmi(void)
+{
+	nmi_handle();
+}
+
+void core_machine_check(void)
+{
+	machine_check();
+}
+
+void core_pause(void)
+{
+	pause();
+}
+
+void core_address_space(uint64_t root)
+{
+	this_cpu()->address_space = root;
+	address_space_load(root);
+}
+
+void core_set_xcr0(uint64_t value)
+{
+	xsetbv(0, value);
+}
+
+void core_set_cr2(uint64_t value)
+{
+	write_cr2(value);
+}
+
+uint64_t core_cr2(void)
+{
+	return read_cr2();
+}

@@ -1,0 +1,160 @@
+#include "arch/x86_64/host_apic.h"
+
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/features.h"
+#include "arch/x86_64/memory.h"
+#include "arch/x86_64/msr.h"
+#include "arch/x86_64/traps.h"
+#include "lib/log.h"
+
+enum {
+	REG_ID = 0x20,
+	REG_TPR = 0x80,
+	REG_EOI = 0xb0,
+	REG_SVR = 0xf0,
+	REG_ICR = 0x300,
+	REG_ICR_HIGH = 0x310,
+	REG_LVT_TIMER = 0x320,
+	REG_TIMER_INITIAL = 0x380,
+	REG_TIMER_CURRENT = 0x390,
+	REG_TIMER_DIVIDE = 0x3e0,
+};
+
+#define SVR_ENABLE 0x100
+#define ICR_INIT 0x4500    /* INIT, assert */
+#define ICR_STARTUP 0x4600 /* start-up, assert */
+#define ICR_FIXED 0x4000
+#define ICR_OTHERS 0xc0000
+#define ICR_PENDING 0x1000
+#define LVT_MASKED 0x10000
+#define TIMER_DEADLINE 0x40000
+#define DIVIDE_BY_1 0xb
+
+static bool x2apic;
+static volatile uint8_t *registers;
+static uint64_t ticks_per_tsc; /* 32.32 fixed point: timer ticks for each TSC tick */
+
+static uint32_t apic_read(unsigned reg)
+{
+	if (x2apic)
+		return (uint32_t)rdmsr(MSR_X2APIC_BASE + reg / 16);
+	return *(volatile uint32_t *)(registers + reg);
+}
+
+static void apic_write(unsigned reg, uint32_t value)
+{
+	if (x2apic)
+		wrmsr(MSR_X2APIC_BASE + reg / 16, value);
+	else
+		*(volatile uint32_t *)(registers + reg) = value;
+}
+
+void host_apic_init(uint64_t phys)
+{
+	x2apic = cpu_features.x2apic;
+	if (!x2apic) {
+		registers = map_device(phys, PAGE_SIZE);
+		if (!registers)
+			panic("the local APIC at %lx cannot be mapped", phys);
+	}
+}
+
+void host_apic_enable(void)
+{
+	uint64_t base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
+
+	wrmsr(MSR_APIC_BASE, base);
+	if (x2apic)
+		wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
+	apic_write(REG_TPR, 0);
+	apic_write(REG_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+	apic_write(REG_TIMER_DIVIDE, DIVIDE_BY_1);
+	apic_write(REG_LVT_TIMER, cpu_features.tsc_deadline ? TIMER_DEADLINE | VECTOR_TIMER : VECTOR_TIMER);
+}
+
+uint32_t host_apic_id(void)
+{
+	uint32_t id = apic_read(REG_ID);
+
+	return x2apic ? id : id >> 24;
+}
+
+bool host_apic_x2apic(void)
+{
+	return x2apic;
+}
+
+void host_apic_eoi(void)
+{
+	apic_write(REG_EOI, 0);
+}
+
+static void send(uint32_t apic_id, uint32_t command)
+{
+	if (x2apic) {
+		wrmsr(MSR_X2APIC_BASE + REG_ICR / 16, (uint64_t)apic_id << 32 | command);
+		return;
+	}
+	while (apic_read(REG_ICR) & ICR_PENDING)
+		pause();
+	apic_write(REG_ICR_HIGH, apic_id << 24);
+	apic_write(REG_ICR, command);
+}
+
+void host_apic_send(uint32_t apic_id, uint8_t vector)
+{
+	send(apic_id, ICR_FIXED | vector);
+}
+
+void host_apic_send_others(uint8_t vector)
+{
+	send(0, ICR_FIXED | ICR_OTHERS | vector);
+}
+
+void host_apic_send_init(uint32_t apic_id)
+{
+	send(apic_id, ICR_INIT);
+}
+
+void host_apic_send_startup(uint32_t apic_id, uint8_t page)
+{
+	send(apic_id, ICR_STARTUP | page);
+}
+
+void host_apic_timer_calibrate_start(void)
+{
+	apic_write(REG_LVT_TIMER, LVT_MASKED);
+	apic_write(REG_TIMER_INITIAL, UINT32_MAX);
+}
+
+uint32_t host_apic_timer_elapsed(void)
+{
+	return UINT32_MAX - apic_read(REG_TIMER_CURRENT);
+}
+
+void host_apic_timer_calibrated(uint64_t ticks, uint64_t tsc)
+{
+	ticks_per_tsc = (ticks << 32) / tsc;
+	apic_write(REG_TIMER_INITIAL, 0);
+	apic_write(REG_LVT_TIMER, cpu_features.tsc_deadline ? TIMER_DEADLINE | VECTOR_TIMER : VECTOR_TIMER);
+}
+
+void host_apic_timer_set(uint64_t deadline)
+{
+	uint64_t now, ticks;
+
+	this_cpu()->timer_deadline = deadline;
+	if (cpu_features.tsc_deadline) {
+		wrmsr(MSR_TSC_DEADLINE, deadline == UINT64_MAX ? 0 : deadline);
+		return;
+	}
+	if (deadline == UINT64_MAX) {
+		apic_write(REG_TIMER_INITIAL, 0);
+		return;
+	}
+	now = rdtsc();
+	/* Far deadlines are reached in steps: whoever takes the interrupt looks at the time and sets the timer anew. */
+	ticks = deadline <= now ? 1 : ((MIN(deadline - now, BIT(31)) * ticks_per_tsc) >> 32) + 1;
+	apic_write(REG_TIMER_INITIAL, (uint32_t)MIN(ticks, (uint64_t)UINT32_MAX));
+}

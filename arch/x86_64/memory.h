@@ -1,0 +1,53 @@
+/* Lamina's address spaces on x86-64: where everything is mapped, and the page pool that is always mapped.
+ *
+ *   slots 256..383  a VM's RAM: guest-physical address + GUEST_WINDOW_BASE     (that VM's address space only)
+ *   slot  384       a VM's control structures and tables: its arena           (that VM's address space only)
+ *   slot  385       the boot modules given to a VM, at their physical address (that VM's address space only)
+ *   slot  510       pool, stacks, device registers, firmware tables           (shared)
+ *   slot  511       Lamina's image at KERNEL_BASE                             (shared)
+ */
+#ifndef ARCH_X86_64_MEMORY_H
+#define ARCH_X86_64_MEMORY_H
+
+#include "boot/boot_info.h"
+#include "lib/types.h"
+#include "mm/frames.h"
+#include "mm/page_table.h"
+#include "mm/pool.h"
+
+#define KERNEL_BASE 0xffffffff80000000UL
+#define GUEST_WINDOW_BASE 0xffff800000000000UL
+#define VM_ARENA_BASE 0xffffc00000000000UL
+#define MODULES_BASE 0xffffc08000000000UL
+#define POOL_BASE 0xffffff0000000000UL
+#define STACKS_BASE 0xffffff1000000000UL
+#define DEVICES_BASE 0xffffff2000000000UL
+#define FIRMWARE_BASE 0xffffff4000000000UL
+
+#define POOL_SIZE MIB(2)
+
+/* One lock over `frames`. */
+extern struct frames frames;
+extern struct pool pool;
+extern struct page_table kernel_table;
+extern const char image_start[], text_start[], text_end[], rodata_end[], image_end[], image_phys_start[];
+
+/* Take the memory map, set up frames and pool, build the kernel's page tables and run on them. Ends in boot_fatal() where memory is short. */
+void memory_init(struct boot_info *info);
+
+/* Map device registers uncached, for ever. Returns NULL where the tables cannot grow. */
+volatile void *map_device(uint64_t phys, uint64_t size);
+/* Map firmware tables read-only, for ever. Returns NULL where that is impossible. */
+const void *map_firmware(uint64_t phys, uint64_t size);
+/* Map `size` bytes of fresh zeroed pool pages as a stack with an unmapped page below. Returns its top, or 0. */
+uint64_t map_stack(uint64_t size);
+
+/* A VM's address space: the shared half and nothing else yet. Returns 0 or ERR_NOMEM. */
+int address_space_init(struct page_table *table);
+/* Run on it. */
+void address_space_load(uint64_t root);
+
+/* Check that no leaf of `table` is both writable and executable. Returns the number of leaves that are. */
+unsigned memory_count_wx(const struct page_table *table);
+
+#endif

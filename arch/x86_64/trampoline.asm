@@ -1,0 +1,74 @@
+; Where the other cores start: real mode, in a page below 1 MiB that this code was copied to (CS = page << 8, IP = 0). They go
+; straight to long mode on the boot page tables (SDM vol. 3, "Initializing IA-32e Mode").
+
+KERNEL_BASE equ 0xffffffff80000000
+extern boot_page_tables
+extern ap_main
+global trampoline_start
+global trampoline_end
+global trampoline_stack
+global trampoline_cpu
+
+section .rodata
+align 16
+bits 16
+trampoline_start:
+	cli
+	cld
+	mov ax, cs
+	mov ds, ax
+	movzx ebp, ax
+	shl ebp, 4                      ; where this page is
+	lea eax, [ebp + gdt - trampoline_start]
+	mov [gdt_pointer - trampoline_start + 2], eax
+	lea eax, [ebp + start_64 - trampoline_start]
+	mov [far_64 - trampoline_start], eax
+	mov eax, cr4
+	or eax, 1 << 5                  ; PAE
+	mov cr4, eax
+	mov eax, boot_page_tables - KERNEL_BASE
+	mov cr3, eax
+	mov ecx, 0xc0000080             ; EFER
+	rdmsr
+	or eax, (1 << 8) | (1 << 11)    ; LME, NXE
+	wrmsr
+	lgdt [gdt_pointer - trampoline_start]
+	mov eax, (1 << 31) | (1 << 16) | (1 << 5) | (1 << 4) | 3 ; PG, WP, NE, ET, MP, PE: caches on
+	mov cr0, eax
+	jmp far dword [far_64 - trampoline_start]
+
+bits 64
+start_64:
+	mov eax, 0x10
+	mov ds, eax
+	mov es, eax
+	mov ss, eax
+	xor eax, eax
+	mov fs, eax
+	mov gs, eax
+	lea rbx, [rel trampoline_start]
+	mov rsp, [rbx + trampoline_stack - trampoline_start]
+	mov rdi, [rbx + trampoline_cpu - trampoline_start]
+	xor ebp, ebp
+	mov rax, ap_main
+	call rax
+.halt:
+	cli
+	hlt
+	jmp .halt
+
+align 8
+gdt:
+	dq 0
+	dq 0x00af9b000000ffff
+	dq 0x00cf93000000ffff
+gdt_pointer:
+	dw $ - gdt - 1
+	dd 0
+far_64:
+	dd 0
+	dw 0x08
+align 8
+trampoline_stack: dq 0
+trampoline_cpu: dq 0
+trampoline_end:

@@ -1,0 +1,16 @@
+/* VT-x as the rest of Lamina sees it. */
+#ifndef ARCH_X86_64_VMX_ENGINE_VMX_H
+#define ARCH_X86_64_VMX_ENGINE_VMX_H
+
+#include "vmm/engine.h"
+
+extern const struct engine engine_vmx;
+
+/* Whether this machine can run guests with VT-x, asked once on the boot processor. Returns NULL, or a sentence that says what is missing. */
+const char *vmx_probe(void);
+/* Enter VMX root mode on this core. Returns NULL or a sentence. */
+const char *vmx_cpu_enable(void);
+/* Leave it (before a reset of the machine). */
+void vmx_cpu_disable(void);
+
+#endif

@@ -1,0 +1,152 @@
+/* VT-x inside: shared by the engine's own files and nobody else. */
+#ifndef ARCH_X86_64_VMX_VMX_H
+#define ARCH_X86_64_VMX_VMX_H
+
+#include "arch/x86_64/vmx/vmcs.h"
+#include "vmm/vcpu.h"
+
+/* Pin-based controls (SDM vol. 3, table "Definitions of Pin-Based VM-Execution Controls"). */
+#define PIN_EXTERNAL_INTERRUPT BIT(0)
+#define PIN_NMI BIT(3)
+#define PIN_VIRTUAL_NMIS BIT(5)
+/* Primary processor-based controls. */
+#define PROC_INTERRUPT_WINDOW BIT(2)
+#define PROC_TSC_OFFSETTING BIT(3)
+#define PROC_HLT BIT(7)
+#define PROC_MWAIT BIT(10)
+#define PROC_RDPMC BIT(11)
+#define PROC_CR3_LOAD BIT(15)
+#define PROC_CR3_STORE BIT(16)
+#define PROC_CR8_LOAD BIT(19)
+#define PROC_CR8_STORE BIT(20)
+#define PROC_TPR_SHADOW BIT(21)
+#define PROC_NMI_WINDOW BIT(22)
+#define PROC_IO_BITMAPS BIT(25)
+#define PROC_MSR_BITMAPS BIT(28)
+#define PROC_MONITOR BIT(29)
+#define PROC_SECONDARY BIT(31)
+/* Secondary processor-based controls. */
+#define PROC2_APIC_ACCESSES BIT(0)
+#define PROC2_EPT BIT(1)
+#define PROC2_RDTSCP BIT(3)
+#define PROC2_X2APIC_MODE BIT(4)
+#define PROC2_VPID BIT(5)
+#define PROC2_WBINVD BIT(6)
+#define PROC2_UNRESTRICTED BIT(7)
+#define PROC2_APIC_REGISTERS BIT(8)
+#define PROC2_INTERRUPT_DELIVERY BIT(9)
+#define PROC2_INVPCID BIT(12)
+#define PROC2_XSAVES BIT(20)
+/* VM-exit and VM-entry controls. */
+#define EXIT_SAVE_DEBUG BIT(2)
+#define EXIT_HOST_64 BIT(9)
+#define EXIT_ACK_INTERRUPT BIT(15)
+#define EXIT_SAVE_PAT BIT(18)
+#define EXIT_LOAD_PAT BIT(19)
+#define EXIT_SAVE_EFER BIT(20)
+#define EXIT_LOAD_EFER BIT(21)
+#define ENTRY_LOAD_DEBUG BIT(2)
+#define ENTRY_IA32E BIT(9)
+#define ENTRY_LOAD_PAT BIT(14)
+#define ENTRY_LOAD_EFER BIT(15)
+
+/* Interruption information (SDM vol. 3, "VM-Entry Interruption-Information Field"). */
+#define INTR_VALID BIT(31)
+#define INTR_HAS_ERROR BIT(11)
+#define INTR_TYPE_SHIFT 8
+#define INTR_TYPE_EXTERNAL 0
+#define INTR_TYPE_NMI 2
+#define INTR_TYPE_EXCEPTION 3
+#define INTR_TYPE_SOFT_INTERRUPT 4
+#define INTR_TYPE_SOFT_EXCEPTION 6
+
+/* Interruptibility state. */
+#define BLOCKING_STI BIT(0)
+#define BLOCKING_MOV_SS BIT(1)
+#define BLOCKING_NMI BIT(3)
+
+/* What this CPU granted; the same on every core. */
+struct vmx_controls {
+	uint32_t revision;
+	uint32_t pin, proc, proc2, exit, entry;
+	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	uint64_t eptp_flags;       /* memory type, walk length, A/D */
+	uint32_t ept_vpid_capability_high, ept_vpid_capability_low;
+	bool apic_virtualization;  /* APIC-access page (or x2APIC mode) with register virtualization and interrupt delivery */
+};
+
+extern struct vmx_controls vmx_controls;
+
+struct vmx_msr_slot {
+	uint32_t msr;
+	uint64_t value;
+};
+
+#define VMX_SWITCHED_MSRS 6
+
+/* The engine's part of a vCPU, in the VM's arena. */
+struct vmx_vcpu {
+	uint64_t vmcs_phys;
+	bool launched;
+	bool loaded_once;
+	uint32_t proc, proc2;      /* as now in the VMCS */
+	uint64_t cr0_owned, cr4_owned, cr4_offered; /* guest-owned bits; bits that the guest may set */
+	uint16_t vpid;
+	uint8_t rvi, svi;
+	unsigned cpu;              /* core whose host state the VMCS holds */
+	struct vmx_msr_slot msr[VMX_SWITCHED_MSRS];
+	uint64_t cr2, dr[4], dr6;
+	void *fpu;                 /* XSAVE area */
+};
+
+/* The engine's part of a VM. */
+struct vmx_vm {
+	uint64_t io_bitmap_a, io_bitmap_b, msr_bitmap, msr_bitmap_x2apic, apic_access;
+};
+
+static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
+{
+	return v->hw;
+}
+
+/* Negotiate every control against the capability MSRs. Returns NULL, or a sentence that names what is missing. */
+const char *vmx_controls_negotiate(void);
+/* Enter VMX root mode on this core (SDM vol. 3, "Enabling and Entering VMX Operation"). Returns NULL, or a sentence. */
+const char *vmx_cpu_enable(void);
+
+int vmx_vm_create(struct vm *vm);
+/* Registers (vmx_registers.c). */
+uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg);
+void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
+void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
+void vmx_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
+int vmx_set_cr0(struct vcpu *v, uint64_t value);
+int vmx_set_cr4(struct vcpu *v, uint64_t value);
+int vmx_set_efer(struct vcpu *v, uint64_t value);
+void vmx_advance(struct vcpu *v, unsigned length);
+/* Events (vmx_events.c). */
+bool vmx_can_inject(struct vcpu *v, enum vcpu_event_type type);
+void vmx_inject(struct vcpu *v, const struct vcpu_event *event);
+/* After an exit during the delivery of an event: deliver it again at the next entry. */
+void vmx_requeue_vectoring(void);
+void vmx_interrupt_window(struct vcpu *v, bool on);
+void vmx_nmi_window(struct vcpu *v, bool on);
+void vmx_tpr_threshold(struct vcpu *v, unsigned threshold);
+void vmx_virtual_interrupts(struct vcpu *v, uint8_t highest_irr, uint8_t highest_isr);
+void vmx_eoi_exits(struct vcpu *v, const uint64_t bitmap[4]);
+void vmx_apic_mode(struct vcpu *v, enum vcpu_apic_mode mode);
+/* Invalidation (vmx_tlb.c; SDM vol. 3, "Invalidating Cached Translation Information"). */
+void vmx_flush(struct vcpu *v);
+void vmx_flush_ept(uint64_t eptp);
+/* The dump and the named checks of guest state (vmx_dump.c). */
+void vmx_dump(struct vcpu *v);
+void vmx_explain_entry_failure(struct vcpu *v);
+/* Decode the exit and hand it on; called by vmx_entry.asm. */
+bool vmx_handle_exit(struct vcpu *v);
+
+/* vmx_entry.asm */
+bool vmx_enter(struct vcpu *v, bool launched);
+void vmx_unblock_nmi(void);
+extern const uint8_t vmx_exit_point[];
+
+#endif

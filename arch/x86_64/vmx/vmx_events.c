@@ -1,0 +1,135 @@
+/* Events for the guest, and the ways to hear when it can take them. */
+#include "arch/x86_64/vmx/vmx.h"
+#include "arch/x86_64/asm.h"
+#include "vmm/vm.h"
+
+bool vmx_can_inject(struct vcpu *v, enum vcpu_event_type type)
+{
+	uint32_t blocking;
+
+	(void)v;
+	if (vmread32(VMCS_ENTRY_INTERRUPTION) & INTR_VALID)
+		return false;
+	blocking = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
+	if (type == EVENT_NMI)
+		return !(blocking & (BLOCKING_NMI | BLOCKING_MOV_SS | BLOCKING_STI));
+	return !(blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) && vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF;
+}
+
+static bool contributory(uint8_t vector)
+{
+	return vector == 0 || (vector >= 10 && vector <= 13);
+}
+
+void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
+{
+	uint32_t queued = vmread32(VMCS_ENTRY_INTERRUPTION);
+	uint32_t info = event->vector | INTR_VALID;
+	uint32_t error = event->error;
+
+	if (event->type == EVENT_NMI) {
+		info |= INTR_TYPE_NMI << INTR_TYPE_SHIFT;
+	} else if (event->type == EVENT_EXCEPTION) {
+		info |= INTR_TYPE_EXCEPTION << INTR_TYPE_SHIFT;
+		if (event->has_error)
+			info |= INTR_HAS_ERROR;
+		/* An exception during the delivery of another one (SDM vol. 3, "Double Fault Exception"). */
+		if (queued & INTR_VALID && (queued >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_EXCEPTION) {
+			uint8_t first = (uint8_t)queued;
+
+			if (first == 8) {
+				vm_request(v->vm, VM_REQUEST_RESET, "triple fault");
+				return;
+			}
+			if ((contributory(first) && contributory(event->vector)) ||
+			    (first == 14 && (contributory(event->vector) || event->vector == 14))) {
+				info = 8 | INTR_VALID | INTR_HAS_ERROR | INTR_TYPE_EXCEPTION << INTR_TYPE_SHIFT;
+				error = 0;
+			}
+		}
+		/* A fault's saved RFLAGS has RF set (SDM vol. 3, "Fault Reporting"); injection does not do that by itself for #DB. */
+	}
+	vmwrite32(VMCS_ENTRY_INTERRUPTION, info);
+	if (info & INTR_HAS_ERROR)
+		vmwrite32(VMCS_ENTRY_ERROR_CODE, vmx_read(v, VCPU_CR0) & CR0_PE ? error : 0);
+	/* Real mode has no error codes (SDM vol. 3, checks on VM-entry controls). */
+	if (info & INTR_HAS_ERROR && !(vmx_read(v, VCPU_CR0) & CR0_PE))
+		vmwrite32(VMCS_ENTRY_INTERRUPTION, info & ~(uint32_t)INTR_HAS_ERROR);
+}
+
+void vmx_requeue_vectoring(void)
+{
+	uint32_t info = vmread32(VMCS_IDT_VECTORING);
+	uint32_t type = info >> INTR_TYPE_SHIFT & 7;
+
+	if (!(info & INTR_VALID))
+		return;
+	if (info & INTR_HAS_ERROR)
+		vmwrite32(VMCS_ENTRY_ERROR_CODE, vmread32(VMCS_IDT_VECTORING_ERROR));
+	if (type >= INTR_TYPE_SOFT_INTERRUPT)
+		vmwrite32(VMCS_ENTRY_INSTRUCTION_LENGTH, vmread32(VMCS_EXIT_INSTRUCTION_LENGTH));
+	if (type == INTR_TYPE_NMI) /* its delivery set the blocking, and begins again */
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)BLOCKING_NMI);
+	vmwrite32(VMCS_ENTRY_INTERRUPTION, info & ~BIT(12));
+}
+
+static void set_proc(struct vcpu *v, uint32_t bit, bool on)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	uint32_t proc = on ? x->proc | bit : x->proc & ~bit;
+
+	if (proc == x->proc)
+		return;
+	x->proc = proc;
+	vmwrite32(VMCS_PROCESSOR_CONTROLS, proc);
+}
+
+void vmx_interrupt_window(struct vcpu *v, bool on)
+{
+	set_proc(v, PROC_INTERRUPT_WINDOW, on);
+}
+
+void vmx_nmi_window(struct vcpu *v, bool on)
+{
+	set_proc(v, PROC_NMI_WINDOW, on);
+}
+
+void vmx_tpr_threshold(struct vcpu *v, unsigned threshold)
+{
+	if (!v->hw_delivery)
+		vmwrite32(VMCS_TPR_THRESHOLD, threshold);
+}
+
+void vmx_virtual_interrupts(struct vcpu *v, uint8_t highest_irr, uint8_t highest_isr)
+{
+	(void)v;
+	vmwrite16(VMCS_GUEST_INTERRUPT_STATUS, (uint16_t)(highest_isr << 8 | highest_irr));
+}
+
+void vmx_eoi_exits(struct vcpu *v, const uint64_t bitmap[4])
+{
+	(void)v;
+	vmwrite64(VMCS_EOI_EXIT_0, bitmap[0]);
+	vmwrite64(VMCS_EOI_EXIT_1, bitmap[1]);
+	vmwrite64(VMCS_EOI_EXIT_2, bitmap[2]);
+	vmwrite64(VMCS_EOI_EXIT_3, bitmap[3]);
+}
+
+void vmx_apic_mode(struct vcpu *v, enum vcpu_apic_mode mode)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	const struct vmx_vm *vm = v->vm->hw;
+	uint32_t proc2 = x->proc2 & ~(uint32_t)(PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
+
+	if (!v->hw_delivery)
+		return;
+	if (mode != APIC_MODE_DISABLED)
+		proc2 |= PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY | (mode == APIC_MODE_X2APIC ? PROC2_X2APIC_MODE : PROC2_APIC_ACCESSES);
+	vmwrite64(VMCS_MSR_BITMAP, mode == APIC_MODE_X2APIC ? vm->msr_bitmap_x2apic : vm->msr_bitmap);
+	if (proc2 == x->proc2)
+		return;
+	x->proc2 = proc2;
+	vmwrite32(VMCS_SECONDARY_CONTROLS, proc2);
+	/* Translations of the APIC-access page may be cached with the other mode's meaning (SDM vol. 3, "Virtualizing APIC Accesses"). */
+	vmx_flush(v);
+}

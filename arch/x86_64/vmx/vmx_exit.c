@@ -1,0 +1,239 @@
+/* From the VMCS's exit information to the neutral struct vm_exit (SDM vol. 3, "VM-Exit Information Fields"). */
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/traps.h"
+#include "arch/x86_64/vmx/vmx.h"
+#include "lib/log.h"
+#include "vmm/exit.h"
+#include "vmm/vm.h"
+
+/* SDM vol. 3, appendix C, "VMX Basic Exit Reasons". */
+enum {
+	REASON_EXCEPTION_NMI = 0,
+	REASON_EXTERNAL_INTERRUPT = 1,
+	REASON_TRIPLE_FAULT = 2,
+	REASON_INTERRUPT_WINDOW = 7,
+	REASON_NMI_WINDOW = 8,
+	REASON_TASK_SWITCH = 9,
+	REASON_CPUID = 10,
+	REASON_GETSEC = 11,
+	REASON_HLT = 12,
+	REASON_INVD = 13,
+	REASON_RDPMC = 15,
+	REASON_VMCALL = 18,
+	REASON_VMXON = 27,
+	REASON_CR_ACCESS = 28,
+	REASON_IO = 30,
+	REASON_RDMSR = 31,
+	REASON_WRMSR = 32,
+	REASON_MWAIT = 36,
+	REASON_MONITOR = 39,
+	REASON_PAUSE = 40,
+	REASON_ENTRY_MACHINE_CHECK = 41,
+	REASON_TPR_BELOW_THRESHOLD = 43,
+	REASON_APIC_ACCESS = 44,
+	REASON_VIRTUALIZED_EOI = 45,
+	REASON_EPT_VIOLATION = 48,
+	REASON_EPT_MISCONFIGURATION = 49,
+	REASON_INVEPT = 50,
+	REASON_INVVPID = 53,
+	REASON_WBINVD = 54,
+	REASON_XSETBV = 55,
+	REASON_APIC_WRITE = 56,
+	REASON_VMFUNC = 59,
+};
+
+#define REASON_ENTRY_FAILED BIT(31)
+#define VECTOR_UD 6
+#define VECTOR_GP 13
+
+static enum vm_exit_kind decode_exception(struct vm_exit *exit)
+{
+	uint32_t info = vmread32(VMCS_EXIT_INTERRUPTION);
+	uint64_t dr6;
+
+	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI)
+		return EXIT_NMI;
+	exit->exception.vector = (uint8_t)info;
+	exit->exception.has_error = info & INTR_HAS_ERROR;
+	exit->exception.error = exit->exception.has_error ? vmread32(VMCS_EXIT_ERROR_CODE) : 0;
+	if (exit->exception.vector == VECTOR_MACHINE_CHECK)
+		return EXIT_MACHINE_CHECK;
+	if (exit->exception.vector == 1) {
+		/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */
+		__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+		dr6 = (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f);
+		__asm__ volatile("mov %0, %%dr6" : : "r"(dr6));
+		if (dr6 & BIT(13))
+			vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
+	}
+	vmx_requeue_vectoring();
+	return EXIT_EXCEPTION;
+}
+
+/* SDM vol. 3, table "Exit Qualification for I/O Instructions". */
+static enum vm_exit_kind decode_io(struct vm_exit *exit)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+
+	exit->io.size = (uint8_t)((q & 7) + 1);
+	exit->io.in = q & BIT(3);
+	exit->io.string = q & BIT(4);
+	exit->io.rep = q & BIT(5);
+	exit->io.port = (uint16_t)(q >> 16);
+	if (exit->io.string) {
+		uint32_t info = vmread32(VMCS_EXIT_INSTRUCTION_INFO);
+
+		exit->io.address_size = (uint8_t)(2U << (info >> 7 & 7));
+		exit->io.segment = info >> 15 & 7;
+	}
+	return EXIT_IO;
+}
+
+/* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". */
+static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+	uint64_t cr0;
+
+	exit->cr.cr = q & 15;
+	exit->cr.gpr = q >> 8 & 15;
+	exit->cr.immediate = false;
+	switch (q >> 4 & 3) {
+	case 0:
+		return EXIT_CR_WRITE;
+	case 1:
+		return EXIT_CR_READ;
+	case 2: /* CLTS */
+		cr0 = vmx_read(v, VCPU_CR0) & ~CR0_TS;
+		break;
+	default: /* LMSW sets PE but never clears it */
+		cr0 = vmx_read(v, VCPU_CR0);
+		cr0 = (cr0 & ~0xeUL) | (q >> 16 & 0xf) | (cr0 & CR0_PE);
+	}
+	exit->cr.cr = 0;
+	exit->cr.immediate = true;
+	exit->cr.value = cr0;
+	return EXIT_CR_WRITE;
+}
+
+/* SDM vol. 3, table "Exit Qualification for EPT Violations". */
+static enum vm_exit_kind decode_ept_violation(struct vm_exit *exit)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+
+	exit->fault.gpa = vmread64(VMCS_GUEST_PHYSICAL_ADDRESS);
+	exit->fault.access = (uint8_t)(q & 7);
+	exit->fault.translated = (q & (BIT(7) | BIT(8))) == (BIT(7) | BIT(8));
+	/* An IRET that faulted had unblocked NMIs already; without this they would be lost to the guest until its next IRET. */
+	if (__builtin_expect(q & BIT(12) && !(vmread32(VMCS_IDT_VECTORING) & INTR_VALID), 0))
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
+	vmx_requeue_vectoring();
+	return EXIT_NESTED_FAULT;
+}
+
+static enum vm_exit_kind decode_apic_access(struct vm_exit *exit)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+	unsigned type = q >> 12 & 15;
+
+	exit->apic.offset = q & 0xfff;
+	exit->apic.access = type == 1 ? ACCESS_WRITE : type == 2 ? ACCESS_FETCH : ACCESS_READ;
+	exit->apic.linear = type <= 1;
+	vmx_requeue_vectoring();
+	return EXIT_APIC_ACCESS;
+}
+
+static enum vm_exit_kind refuse(struct vm_exit *exit, uint8_t vector)
+{
+	exit->vector = vector;
+	return EXIT_REFUSED;
+}
+
+static enum vm_exit_kind decode_reason(struct vcpu *v, struct vm_exit *exit, uint32_t reason)
+{
+	switch (reason) {
+	case REASON_EXCEPTION_NMI:
+		return decode_exception(exit);
+	case REASON_EXTERNAL_INTERRUPT:
+		exit->vector = (uint8_t)vmread32(VMCS_EXIT_INTERRUPTION);
+		return EXIT_EXTERNAL_INTERRUPT;
+	case REASON_TRIPLE_FAULT:
+		return EXIT_TRIPLE_FAULT;
+	case REASON_INTERRUPT_WINDOW:
+		return EXIT_INTERRUPT_WINDOW;
+	case REASON_NMI_WINDOW:
+		return EXIT_NMI_WINDOW;
+	case REASON_TASK_SWITCH:
+		exit->task.selector = (uint16_t)vmread(VMCS_EXIT_QUALIFICATION);
+		return EXIT_TASK_SWITCH;
+	case REASON_CPUID:
+		return EXIT_CPUID;
+	case REASON_HLT:
+		return EXIT_HLT;
+	case REASON_INVD:
+	case REASON_WBINVD:
+		return EXIT_WBINVD;
+	case REASON_RDPMC:
+		return refuse(exit, VECTOR_GP);
+	case REASON_GETSEC:
+	case REASON_VMCALL ... REASON_VMXON:
+	case REASON_MWAIT:
+	case REASON_MONITOR:
+	case REASON_INVEPT:
+	case REASON_INVVPID:
+	case REASON_VMFUNC:
+		return refuse(exit, VECTOR_UD);
+	case REASON_CR_ACCESS:
+		return decode_cr(v, exit);
+	case REASON_IO:
+		return decode_io(exit);
+	case REASON_RDMSR:
+		return EXIT_MSR_READ;
+	case REASON_WRMSR:
+		return EXIT_MSR_WRITE;
+	case REASON_PAUSE:
+		return EXIT_PAUSE;
+	case REASON_ENTRY_MACHINE_CHECK:
+		return EXIT_MACHINE_CHECK;
+	case REASON_TPR_BELOW_THRESHOLD:
+		return EXIT_TPR_BELOW_THRESHOLD;
+	case REASON_APIC_ACCESS:
+		return decode_apic_access(exit);
+	case REASON_VIRTUALIZED_EOI:
+		exit->vector = (uint8_t)vmread(VMCS_EXIT_QUALIFICATION);
+		return EXIT_EOI;
+	case REASON_EPT_VIOLATION:
+		return decode_ept_violation(exit);
+	case REASON_XSETBV:
+		return EXIT_XSETBV;
+	case REASON_APIC_WRITE:
+		exit->apic.offset = vmread(VMCS_EXIT_QUALIFICATION) & 0xfff;
+		return EXIT_APIC_WRITE;
+	default:
+		exit->raw.reason = reason;
+		exit->raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
+		return EXIT_UNKNOWN;
+	}
+}
+
+bool vmx_handle_exit(struct vcpu *v)
+{
+	struct vm_exit exit;
+	uint32_t reason = vmread32(VMCS_EXIT_REASON);
+
+	if (__builtin_expect(reason & REASON_ENTRY_FAILED, 0)) {
+		exit.raw.reason = reason & 0xffff;
+		exit.raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
+		exit.kind = EXIT_ENTRY_FAILED;
+		log_line("vm %s: vcpu %u: VM entry failed, exit reason %lu, qualification %lu", v->vm->config.name, v->index, exit.raw.reason,
+			 exit.raw.qualification);
+		vmx_explain_entry_failure(v);
+	} else {
+		/* Undefined where no instruction caused the exit; nobody looks at it then. */
+		exit.length = vmread32(VMCS_EXIT_INSTRUCTION_LENGTH);
+		exit.kind = decode_reason(v, &exit, reason & 0xffff);
+		if (__builtin_expect(exit.kind == EXIT_NMI, 0))
+			vmx_unblock_nmi();
+	}
+	return vcpu_exit(v, &exit);
+}

@@ -1,0 +1,276 @@
+/* A vCPU's registers and segments in the VMCS. The vCPU is loaded on this core. */
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/features.h"
+#include "arch/x86_64/vmx/vmx.h"
+
+/* The VMCS keeps the eight segments two encodings apart, in the order of enum vcpu_segment (ES, CS, SS, DS, FS, GS, LDTR, TR). */
+static struct vmcs_field16 selector_field(enum vcpu_segment s)
+{
+	return (struct vmcs_field16){ VMCS_GUEST_ES_SELECTOR.encoding + 2 * s };
+}
+
+static struct vmcs_field32 limit_field(enum vcpu_segment s)
+{
+	return (struct vmcs_field32){ VMCS_GUEST_ES_LIMIT.encoding + 2 * s };
+}
+
+static struct vmcs_field32 access_field(enum vcpu_segment s)
+{
+	return (struct vmcs_field32){ VMCS_GUEST_ES_ACCESS.encoding + 2 * s };
+}
+
+static struct vmcs_field_natural base_field(enum vcpu_segment s)
+{
+	return (struct vmcs_field_natural){ VMCS_GUEST_ES_BASE.encoding + 2 * s };
+}
+
+void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state)
+{
+	(void)v;
+	state->selector = vmread16(selector_field(seg));
+	state->limit = vmread32(limit_field(seg));
+	state->access = vmread32(access_field(seg));
+	state->base = vmread(base_field(seg));
+}
+
+void vmx_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state)
+{
+	(void)v;
+	vmwrite16(selector_field(seg), state->selector);
+	vmwrite32(limit_field(seg), state->limit);
+	vmwrite32(access_field(seg), state->access);
+	vmwrite(base_field(seg), state->base);
+}
+
+/* What the guest believes a control register to hold: its own bits from the register, the others from the shadow. */
+static uint64_t read_cr(struct vmcs_field_natural real, struct vmcs_field_natural shadow, uint64_t owned)
+{
+	return (vmread(real) & owned) | (vmread(shadow) & ~owned);
+}
+
+uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
+{
+	switch (reg) {
+	case VCPU_RIP:
+		return vmread(VMCS_GUEST_RIP);
+	case VCPU_RSP:
+		return vmread(VMCS_GUEST_RSP);
+	case VCPU_RFLAGS:
+		return vmread(VMCS_GUEST_RFLAGS);
+	case VCPU_CR0:
+		return read_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(v)->cr0_owned);
+	case VCPU_CR3:
+		return vmread(VMCS_GUEST_CR3);
+	case VCPU_CR4:
+		return read_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(v)->cr4_owned);
+	case VCPU_EFER:
+		return vmread64(VMCS_GUEST_EFER);
+	case VCPU_GDT_BASE:
+		return vmread(VMCS_GUEST_GDTR_BASE);
+	case VCPU_GDT_LIMIT:
+		return vmread32(VMCS_GUEST_GDTR_LIMIT);
+	case VCPU_IDT_BASE:
+		return vmread(VMCS_GUEST_IDTR_BASE);
+	case VCPU_IDT_LIMIT:
+		return vmread32(VMCS_GUEST_IDTR_LIMIT);
+	case VCPU_DR7:
+		return vmread(VMCS_GUEST_DR7);
+	case VCPU_PAT:
+		return vmread64(VMCS_GUEST_PAT);
+	case VCPU_FS_BASE:
+		return vmread(VMCS_GUEST_FS_BASE);
+	case VCPU_GS_BASE:
+		return vmread(VMCS_GUEST_GS_BASE);
+	case VCPU_SYSENTER_CS:
+		return vmread32(VMCS_GUEST_SYSENTER_CS);
+	case VCPU_SYSENTER_ESP:
+		return vmread(VMCS_GUEST_SYSENTER_ESP);
+	case VCPU_SYSENTER_EIP:
+		return vmread(VMCS_GUEST_SYSENTER_EIP);
+	case VCPU_REGISTERS:
+		break;
+	}
+	return 0;
+}
+
+static void write_cr0_state(struct vcpu *v, uint64_t value)
+{
+	(void)v;
+	/* Unrestricted guest frees PE and PG; the other fixed bits (NE) stay as VMX wants them, the shadow shows the guest's own. */
+	vmwrite(VMCS_GUEST_CR0, (value | (vmx_controls.cr0_fixed0 & ~(CR0_PE | CR0_PG))) & vmx_controls.cr0_fixed1 & ~(CR0_CD | CR0_NW));
+	vmwrite(VMCS_CR0_SHADOW, value);
+}
+
+static void write_cr4_state(struct vcpu *v, uint64_t value)
+{
+	(void)v;
+	vmwrite(VMCS_GUEST_CR4, value | vmx_controls.cr4_fixed0 | CR4_MCE);
+	vmwrite(VMCS_CR4_SHADOW, value);
+}
+
+static void write_efer_state(uint64_t value)
+{
+	uint32_t entry = vmread32(VMCS_ENTRY_CONTROLS);
+
+	vmwrite64(VMCS_GUEST_EFER, value);
+	vmwrite32(VMCS_ENTRY_CONTROLS, value & EFER_LMA ? entry | ENTRY_IA32E : entry & ~(uint32_t)ENTRY_IA32E);
+}
+
+void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
+{
+	switch (reg) {
+	case VCPU_RIP:
+		vmwrite(VMCS_GUEST_RIP, value);
+		break;
+	case VCPU_RSP:
+		vmwrite(VMCS_GUEST_RSP, value);
+		break;
+	case VCPU_RFLAGS:
+		vmwrite(VMCS_GUEST_RFLAGS, value | RFLAGS_FIXED);
+		break;
+	case VCPU_CR0:
+		write_cr0_state(v, value);
+		break;
+	case VCPU_CR3:
+		vmwrite(VMCS_GUEST_CR3, value);
+		break;
+	case VCPU_CR4:
+		write_cr4_state(v, value);
+		break;
+	case VCPU_EFER:
+		write_efer_state(value);
+		break;
+	case VCPU_GDT_BASE:
+		vmwrite(VMCS_GUEST_GDTR_BASE, value);
+		break;
+	case VCPU_GDT_LIMIT:
+		vmwrite32(VMCS_GUEST_GDTR_LIMIT, (uint32_t)value);
+		break;
+	case VCPU_IDT_BASE:
+		vmwrite(VMCS_GUEST_IDTR_BASE, value);
+		break;
+	case VCPU_IDT_LIMIT:
+		vmwrite32(VMCS_GUEST_IDTR_LIMIT, (uint32_t)value);
+		break;
+	case VCPU_DR7:
+		vmwrite(VMCS_GUEST_DR7, value);
+		break;
+	case VCPU_PAT:
+		vmwrite64(VMCS_GUEST_PAT, value);
+		break;
+	case VCPU_FS_BASE:
+		vmwrite(VMCS_GUEST_FS_BASE, value);
+		break;
+	case VCPU_GS_BASE:
+		vmwrite(VMCS_GUEST_GS_BASE, value);
+		break;
+	case VCPU_SYSENTER_CS:
+		vmwrite32(VMCS_GUEST_SYSENTER_CS, (uint32_t)value);
+		break;
+	case VCPU_SYSENTER_ESP:
+		vmwrite(VMCS_GUEST_SYSENTER_ESP, value);
+		break;
+	case VCPU_SYSENTER_EIP:
+		vmwrite(VMCS_GUEST_SYSENTER_EIP, value);
+		break;
+	case VCPU_REGISTERS:
+		break;
+	}
+}
+
+static void load_pdptes(struct vcpu *v);
+
+/* SDM vol. 3, "Control Registers" and vol. 2, MOV to CR: what raises #GP. */
+int vmx_set_cr0(struct vcpu *v, uint64_t value)
+{
+	const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+	uint64_t old = vmx_read(v, VCPU_CR0), cr4 = vmx_read(v, VCPU_CR4);
+	uint64_t efer = vmread64(VMCS_GUEST_EFER);
+	bool long_code = efer & EFER_LMA && vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L;
+
+	if (value >> 32)
+		return ERR_INVALID;
+	value = (value & defined) | CR0_ET;
+	if ((value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)))
+		return ERR_INVALID;
+	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
+		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L)
+			return ERR_INVALID;
+		write_efer_state(efer | EFER_LMA);
+	}
+	if (!(value & CR0_PG) && old & CR0_PG) {
+		if (cr4 & CR4_PCIDE || long_code)
+			return ERR_INVALID;
+		write_efer_state(efer & ~EFER_LMA);
+	}
+	write_cr0_state(v, value);
+	if ((value ^ old) & (CR0_PG | CR0_PE))
+		vmx_flush(v);
+	load_pdptes(v);
+	return 0;
+}
+
+int vmx_set_cr4(struct vcpu *v, uint64_t value)
+{
+	uint64_t old = vmx_read(v, VCPU_CR4), efer = vmread64(VMCS_GUEST_EFER);
+
+	if (value & ~vmx_of(v)->cr4_offered)
+		return ERR_INVALID;
+	if (efer & EFER_LMA && !(value & CR4_PAE))
+		return ERR_INVALID;
+	if (value & CR4_PCIDE && !(old & CR4_PCIDE) && (!(efer & EFER_LMA) || vmread(VMCS_GUEST_CR3) & 0xfff))
+		return ERR_INVALID;
+	write_cr4_state(v, value);
+	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
+		vmx_flush(v);
+	load_pdptes(v);
+	return 0;
+}
+
+int vmx_set_efer(struct vcpu *v, uint64_t value)
+{
+	uint64_t old = vmread64(VMCS_GUEST_EFER);
+
+	if (value & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))
+		return ERR_INVALID;
+	if ((value ^ old) & EFER_LME && vmx_read(v, VCPU_CR0) & CR0_PG)
+		return ERR_INVALID;
+	value = (value & ~EFER_LMA) | (old & EFER_LMA);
+	write_efer_state(value);
+	if ((value ^ old) & EFER_NXE)
+		vmx_flush(v);
+	return 0;
+}
+
+/* With PAE paging the CPU takes the four PDPTEs from the VMCS at an entry (SDM vol. 3, "Loading Page-Directory-Pointer-Table Entries"). */
+static void load_pdptes(struct vcpu *v)
+{
+	uint64_t pdpte[4];
+	uint64_t cr3 = vmread(VMCS_GUEST_CR3);
+
+	if (vmread64(VMCS_GUEST_EFER) & EFER_LMA || !(vmx_read(v, VCPU_CR4) & CR4_PAE) || !(vmx_read(v, VCPU_CR0) & CR0_PG))
+		return;
+	if (vcpu_read_pdptes(v, cr3, pdpte))
+		return; /* outside RAM: the guest faults on its first access */
+	vmwrite64(VMCS_GUEST_PDPTE0, pdpte[0]);
+	vmwrite64(VMCS_GUEST_PDPTE1, pdpte[1]);
+	vmwrite64(VMCS_GUEST_PDPTE2, pdpte[2]);
+	vmwrite64(VMCS_GUEST_PDPTE3, pdpte[3]);
+}
+
+void vmx_advance(struct vcpu *v, unsigned length)
+{
+	uint64_t rip = vmread(VMCS_GUEST_RIP) + length;
+	uint32_t blocking = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
+
+	(void)v;
+	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
+	if (__builtin_expect(rip >> 32 != 0, 0) && !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L))
+		rip = (uint32_t)rip;
+	vmwrite(VMCS_GUEST_RIP, rip);
+	if (__builtin_expect(blocking & (BLOCKING_STI | BLOCKING_MOV_SS), 0))
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+	/* The trap after a single-stepped instruction (SDM vol. 3, "Guest Non-Register State", pending debug exceptions, BS). */
+	if (__builtin_expect(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF, 0))
+		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+}

@@ -1,0 +1,130 @@
+#include "boot/boot_info.h"
+
+#include "lib/string.h"
+
+/* Which type wins where ranges overlap: the higher rank. */
+static unsigned rank(uint32_t type)
+{
+	switch (type) {
+	case BOOT_MEMORY_USABLE:
+		return 0;
+	case BOOT_MEMORY_ACPI:
+		return 1;
+	case BOOT_MEMORY_NVS:
+		return 2;
+	case BOOT_MEMORY_BAD:
+		return 4;
+	default:
+		return 3;
+	}
+}
+
+static uint64_t range_end(const struct boot_memory *range)
+{
+	return range->base + range->length;
+}
+
+static int insert(struct boot_info *info, unsigned at, uint64_t base, uint64_t end, uint32_t type)
+{
+	if (info->memory_count == BOOT_MEMORY_MAX)
+		return ERR_NOMEM;
+	memmove(&info->memory[at + 1], &info->memory[at], (info->memory_count - at) * sizeof(info->memory[0]));
+	info->memory[at] = (struct boot_memory){ base, end - base, type };
+	info->memory_count++;
+	return 0;
+}
+
+/* Cut the range `at` in two at `addr`, which lies inside it. */
+static int split(struct boot_info *info, unsigned at, uint64_t addr)
+{
+	struct boot_memory *range = &info->memory[at];
+	int err = insert(info, at + 1, addr, range_end(range), range->type);
+
+	if (!err)
+		range->length = addr - range->base;
+	return err;
+}
+
+/* Join neighbours of one type. */
+static void join(struct boot_info *info)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 1; i < info->memory_count; i++) {
+		struct boot_memory *last = &info->memory[kept], *next = &info->memory[i];
+
+		if (range_end(last) == next->base && last->type == next->type)
+			last->length += next->length;
+		else
+			info->memory[++kept] = *next;
+	}
+	if (info->memory_count)
+		info->memory_count = kept + 1;
+}
+
+/* Lay [base, end) over the ranges that are there, piece by piece from its start. */
+static int overlay(struct boot_info *info, uint64_t base, uint64_t end, uint32_t type)
+{
+	unsigned at = 0;
+
+	while (base < end) {
+		struct boot_memory *range;
+
+		while (at < info->memory_count && range_end(&info->memory[at]) <= base)
+			at++;
+		range = &info->memory[at];
+		if (at == info->memory_count || range->base > base) {
+			uint64_t piece_end = at == info->memory_count ? end : MIN(end, range->base);
+
+			if (insert(info, at, base, piece_end, type))
+				return ERR_NOMEM;
+			base = piece_end;
+		} else if (rank(range->type) >= rank(type)) {
+			base = range_end(range);
+		} else {
+			if (range->base < base) {
+				if (split(info, at, base))
+					return ERR_NOMEM;
+				range = &info->memory[++at];
+			}
+			if (range_end(range) > end && split(info, at, end))
+				return ERR_NOMEM;
+			range->type = type;
+			base = range_end(range);
+		}
+	}
+	return 0;
+}
+
+int boot_info_add_memory(struct boot_info *info, uint64_t base, uint64_t length, uint32_t type)
+{
+	int err;
+
+	if (base + length < base)
+		return ERR_INVALID;
+	if (type < BOOT_MEMORY_USABLE || type > BOOT_MEMORY_BAD)
+		type = BOOT_MEMORY_RESERVED;
+	err = overlay(info, base, base + length, type);
+	join(info);
+	return err;
+}
+
+uint64_t boot_info_usable_bytes(const struct boot_info *info)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < info->memory_count; i++)
+		if (info->memory[i].type == BOOT_MEMORY_USABLE)
+			bytes += info->memory[i].length;
+	return bytes;
+}
+
+uint64_t boot_info_usable_end(const struct boot_info *info)
+{
+	uint64_t end = 0;
+
+	for (unsigned i = 0; i < info->memory_count; i++)
+		if (info->memory[i].type == BOOT_MEMORY_USABLE)
+			end = range_end(&info->memory[i]);
+	return end;
+}

@@ -1,0 +1,253 @@
+/* From the loader's hand-over to the guests, in order. */
+#include "boot/main.h"
+
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/features.h"
+#include "arch/x86_64/host_apic.h"
+#include "arch/x86_64/memory.h"
+#include "arch/x86_64/power.h"
+#include "arch/x86_64/smp.h"
+#include "arch/x86_64/traps.h"
+#include "arch/x86_64/vmx/engine_vmx.h"
+#include "boot/boot_info.h"
+#include "boot/multiboot2.h"
+#include "drivers/acpi.h"
+#include "drivers/console.h"
+#include "drivers/ioapic_host.h"
+#include "drivers/vga_text.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "vmm/config.h"
+#include "vmm/sched.h"
+#include "vmm/vm.h"
+
+#define COM1 0x3f8
+#define COM1_IRQ 4
+#define BOOT_INFO_MAX MIB(1)
+#define CONFIG_MODULE "lamina.cfg"
+
+NORETURN void boot_main(uint32_t multiboot2_info);
+
+static struct boot_info boot_info;
+static struct acpi_info acpi_info;
+static struct cpuid_host cpuid_host;
+static struct lamina_config config;
+
+/* The rest of the boot needs a bigger stack than the entry's, with a guard page: it runs on core 0's own. */
+NORETURN static void main_on_own_stack(void);
+
+static void enter_virtualization(void)
+{
+	const char *error = vmx_cpu_enable();
+
+	if (error)
+		boot_fatal("core %u: %s", this_cpu()->index, error);
+	log_line("core %u: APIC ID %u, VMX root mode", this_cpu()->index, this_cpu()->apic_id);
+}
+
+void core_main(void)
+{
+	enter_virtualization();
+	sched_run();
+}
+
+static void read_acpi(void)
+{
+	const uint8_t *area;
+	int64_t offset;
+
+	if (!boot_info.rsdp_size) {
+		/* A loader that does not hand the RSDP over: look where a BIOS puts it. */
+		area = map_firmware(0xe0000, 0x20000);
+		offset = area ? acpi_find_rsdp(area, 0x20000) : -1;
+		if (offset >= 0) {
+			boot_info.rsdp_size = 0x20000 - offset >= 36 ? 36 : 20;
+			memcpy(boot_info.rsdp, area + offset, boot_info.rsdp_size);
+		}
+	}
+	if (acpi_read(&acpi_info, boot_info.rsdp, boot_info.rsdp_size, map_firmware))
+		log_line("acpi: no usable tables: one core, no power-off");
+}
+
+static void route_serial_interrupt(void)
+{
+	uint16_t flags;
+	uint32_t gsi = acpi_irq_to_gsi(&acpi_info, COM1_IRQ, &flags);
+
+	for (unsigned i = 0; i < acpi_info.io_apic_count; i++) {
+		const struct acpi_io_apic *io = &acpi_info.io_apic[i];
+		volatile void *registers = map_device(io->address, PAGE_SIZE);
+		unsigned pins;
+
+		if (!registers)
+			continue;
+		pins = ioapic_host_mask_all(registers);
+		if (gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
+			ioapic_host_route(registers, gsi - io->gsi_base, VECTOR_SERIAL, (uint8_t)this_cpu()->apic_id, flags);
+			if (console_has_serial())
+				console_interrupts_on();
+		}
+	}
+}
+
+/* The 8259s stay masked for ever: Lamina's interrupts come through the I/O APIC. */
+static void silence_8259s(void)
+{
+	outb(0x21, 0xff);
+	outb(0xa1, 0xff);
+}
+
+static void config_error_line(void *ctx, unsigned line, const char *message)
+{
+	(void)ctx;
+	if (line)
+		log_line(CONFIG_MODULE ":%u: %s", line, message);
+	else
+		log_line("boot command line: %s", message);
+}
+
+/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. */
+static void apply_command_line(void)
+{
+	static char word[BOOT_CMDLINE_SIZE];
+	const char *p = boot_info.cmdline;
+
+	while (*p) {
+		bool quoted = false;
+		char *equals;
+		size_t n = 0;
+
+		for (; *p && (quoted || *p != ' '); p++) {
+			if (*p == '"')
+				quoted = !quoted;
+			else
+				word[n++] = *p;
+		}
+		while (*p == ' ')
+			p++;
+		word[n] = 0;
+		equals = strchr(word, '=');
+		if (!equals)
+			continue;
+		*equals = 0;
+		config_set(&config, word, equals + 1, config_error_line, NULL);
+	}
+}
+
+static void read_config(void)
+{
+	const struct boot_module *module = NULL;
+	const char *text;
+
+	for (unsigned i = 0; i < boot_info.module_count; i++)
+		if (!strcmp(boot_info.module[i].cmdline, CONFIG_MODULE))
+			module = &boot_info.module[i];
+	if (!module)
+		boot_fatal("no boot module named " CONFIG_MODULE ": add \"module2 /boot/" CONFIG_MODULE " " CONFIG_MODULE "\" to GRUB's entry");
+	text = map_firmware(module->start, MAX(module->end - module->start, 1UL));
+	if (!text)
+		boot_fatal("the boot module " CONFIG_MODULE " cannot be mapped");
+	config_parse(&config, text, module->end - module->start, config_error_line, NULL);
+	apply_command_line();
+	config_check(&config, config_error_line, NULL);
+}
+
+static void start_vms(void)
+{
+	struct vm_resources resources = {
+		.boot = &boot_info,
+		.cpuid = &cpuid_host,
+		.engine = &engine_vmx,
+		.monitor = {
+			.vtx = true,
+			.nested_paging = cpu_features.ept,
+			.apic_virtualization = cpu_features.virtualize_apic_accesses,
+			.tpr_shadow = cpu_features.tpr_shadow,
+			.long_mode = true,
+			.build = BIT(MONITOR_HWMMU),
+		},
+		.unix_seconds = clock_wall_seconds(),
+	};
+	unsigned started = 0;
+
+	for (unsigned i = 0; i < config.count; i++) {
+		struct vm_config *vm = &config.vm[i];
+
+		if (vm->broken) {
+			log_line("vm %s: not started: its configuration is wrong (" CONFIG_MODULE ":%u)", vm->name, vm->line);
+			continue;
+		}
+		if (!vm_create(vm, &resources))
+			started++;
+		/* The next one is built in an address space without this one. */
+		address_space_load(kernel_table.root);
+	}
+	if (!config.count)
+		boot_fatal(CONFIG_MODULE " has no [vm NAME] section: there is nothing to run");
+	if (!started)
+		boot_fatal("no virtual machine could be started");
+}
+
+static void report_memory(void)
+{
+	uint64_t image = (uint64_t)(image_end - image_start);
+
+	log_line("memory: image %lu KiB, pool %u KiB of %lu KiB, %lu MiB free for guests", image >> 10, pool_used_pages(&pool) * 4,
+		 POOL_SIZE >> 10, frames_free_bytes(&frames) >> 20);
+	log_line("memory: %u pages of Lamina are writable and executable", memory_count_wx(&kernel_table));
+}
+
+static void main_on_own_stack(void)
+{
+	const char *error;
+
+	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
+	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", boot_info.loader_name);
+	read_acpi();
+	power_init(&acpi_info);
+	features_report(acpi_info.dmar_present);
+	cpuid_capture(&cpuid_host, cpuid_count);
+	error = vmx_probe();
+	if (error)
+		boot_fatal("%s", error);
+	silence_8259s();
+	host_apic_init(acpi_info.local_apic_address);
+	host_apic_enable();
+	this_cpu()->apic_id = host_apic_id();
+	clock_calibrate(&acpi_info);
+	enter_virtualization();
+	route_serial_interrupt();
+	read_config();
+	smp_start(&acpi_info, CPUS_MAX);
+	log_line("smp: %u of %u cores run", cpu_count, MAX(acpi_info.cpu_count, 1U));
+	start_vms();
+	report_memory();
+	sched_run();
+}
+
+NORETURN static void switch_stack(uint64_t top, void (*next)(void))
+{
+	__asm__ volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1\n\tud2" : : "r"(top), "r"(next) : "memory");
+	__builtin_unreachable();
+}
+
+void boot_main(uint32_t multiboot2_info)
+{
+	const char *error;
+
+	console_init(COM1);
+	features_detect();
+	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &boot_info, &error))
+		boot_fatal("the boot information is unusable: %s", error);
+	traps_init();
+	memory_init(&boot_info);
+	cpus[0] = cpu_alloc(0, 0);
+	if (!cpus[0])
+		panic("no memory for the boot processor's stacks");
+	cpu_count = 1;
+	cpus[0]->online = true;
+	cpu_load(cpus[0]);
+	switch_stack(cpus[0]->stack_top, main_on_own_stack);
+}

@@ -1,0 +1,44 @@
+/* The mapped page pool: Lamina's own working memory, one region that is contiguous both physically and virtually. */
+#ifndef MM_POOL_H
+#define MM_POOL_H
+
+#include "lib/spinlock.h"
+#include "lib/types.h"
+
+#define POOL_PAGES_MAX 4096
+
+struct pool {
+	struct spinlock lock;
+	uint8_t *base;      /* where Lamina sees it */
+	uint64_t phys;      /* where it lies */
+	unsigned pages;
+	unsigned used;
+	unsigned hint;      /* no page below this one is free */
+	uint64_t bitmap[POOL_PAGES_MAX / 64]; /* set: in use */
+};
+
+/* Manage `pages` pages (1..POOL_PAGES_MAX) at `virt`, which lie at physical `phys`; both page-aligned. All become free.
+ * Returns 0 or ERR_INVALID. */
+int pool_init(struct pool *pool, void *virt, uint64_t phys, unsigned pages);
+
+/* `pages` contiguous pages, zeroed; NULL when there are none. */
+void *pool_alloc(struct pool *pool, unsigned pages);
+
+/* Give pages back. A range that is not wholly in use (freed twice, foreign, unaligned) is logged and refused whole. NULL is ignored. */
+void pool_free(struct pool *pool, void *virt, unsigned pages);
+
+/* Physical address of a byte of the pool. The pointer must point into it; else the result is UINT64_MAX. */
+uint64_t pool_phys(const struct pool *pool, const void *virt);
+
+/* The reverse; NULL where `phys` is not in the pool. */
+void *pool_virt(const struct pool *pool, uint64_t phys);
+
+/* Pages in use now. */
+unsigned pool_used_pages(struct pool *pool);
+
+/* The three callbacks that a struct page_table wants, over a pool (its ctx). */
+void *pool_table_alloc(void *ctx, uint64_t *phys);
+void pool_table_free(void *ctx, void *virt, uint64_t phys);
+void *pool_table_virt(void *ctx, uint64_t phys);
+
+#endif

@@ -1,0 +1,29 @@
+"""Machines that Lamina cannot use: one clear sentence, no reset loop."""
+from conftest import guest_file
+
+
+def mach(*more):
+    return ["--kernel", guest_file("gnumach.elf"), "--cmdline", "console=com0", *more]
+
+
+def refused(batch, pattern):
+    assert batch.status == 5, batch.said
+    batch.require(r"^lamina: fatal: .*" + pattern)
+    assert batch.count(r"lamina: fatal: ") == 1
+    assert batch.count(r"GNU Mach") == 0
+
+
+def test_no_vmx(batch):
+    batch.run(*mach("--cpu", "athlon64_venice"), timeout=120)
+    refused(batch, "VT-x")
+
+
+def test_too_little_memory_for_the_guest(batch):
+    batch.run(*mach("--host-memory", "128", "--memory", "512"), timeout=120)
+    assert batch.status == 5, batch.said
+    batch.require(r"lamina: .*memory")
+
+
+def test_no_configuration(batch):
+    batch.run(*mach("--omit-config"), timeout=120)
+    refused(batch, r"lamina\.cfg")

@@ -1,0 +1,117 @@
+"""The command line of tools/lamina-run."""
+import argparse
+import os
+import re
+
+from .errors import UsageError
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+DESCRIPTION = """\
+Boots a guest on Lamina in an emulated PC, with the guest's serial console on this terminal. Ctrl-] leaves.
+"""
+
+EPILOG = """\
+exit status:
+  0  the guest powered itself off, or the user left, or --until was seen
+  2  a wrong option or a missing file
+  3  time-out
+  4  Lamina stopped the guest
+  5  Lamina failed, or the machine ended without a word
+
+examples:
+  tools/lamina-run --kernel build/guests/vmlinuz --initrd build/guests/initrd.gz --disk build/guests/disk.img
+  tools/lamina-run --batch --log boot.log --timeout 300 --kernel build/guests/vmlinuz --initrd build/guests/initrd.gz \\
+                   --cmdline "console=ttyS0 lamina.run=poweroff"
+  tools/lamina-run --config my/lamina.cfg --set numvcpus=2
+  tools/lamina-run --native --kernel build/guests/gnumach.elf --cmdline console=com0
+"""
+
+
+def positive(text):
+    number = int(text, 0)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def parser():
+    result = argparse.ArgumentParser(prog="lamina-run", description=DESCRIPTION, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    machine = result.add_argument_group("the machine")
+    machine.add_argument("--machine", choices=("auto", "bochs", "qemu"), default="auto",
+                         help="auto: QEMU where KVM offers nested VT-x and no --cpu is given, else Bochs")
+    machine.add_argument("--cpu", metavar="MODEL",
+                         help="CPU model of the machine (Bochs: corei7_skylake_x; QEMU: host)")
+    machine.add_argument("--host-cpus", type=positive, default=1, metavar="N", help="cores of the machine (1)")
+    machine.add_argument("--host-memory", type=positive, default=3072, metavar="MIB", help="memory of the machine (3072)")
+    machine.add_argument("--native", action="store_true", help="boot the guest on the machine itself, without Lamina")
+    machine.add_argument("--lamina", metavar="FILE", default=os.path.join(TOP, "build", "lamina.elf"),
+                         help="the hypervisor (build/lamina.elf)")
+    machine.add_argument("--lamina-cmdline", metavar="TEXT", default="", help="command line for Lamina itself")
+
+    guest = result.add_argument_group("the guest")
+    guest.add_argument("--config", metavar="FILE", help="a lamina.cfg; the files that it names are beside it")
+    guest.add_argument("--kernel", metavar="FILE", help="Linux bzImage (or one like it) or Multiboot kernel")
+    guest.add_argument("--initrd", metavar="FILE", help="initial RAM disk for Linux")
+    guest.add_argument("--module", metavar="FILE[=ARGS]", action="append", default=[],
+                       help="module for a Multiboot kernel; may be repeated")
+    guest.add_argument("--disk", metavar="FILE[,ro]", action="append", default=[],
+                       help="disk image; may be repeated; never written back")
+    guest.add_argument("--cmdline", metavar="TEXT", help="the kernel's command line (Linux: console=ttyS0)")
+    guest.add_argument("--memory", type=positive, metavar="MIB", help="the guest's memory (1024)")
+    guest.add_argument("--cpus", type=positive, metavar="N", help="the guest's CPUs (1)")
+    guest.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
+                       help="any key of lamina.cfg, in every [vm] section (vm.NAME.KEY: in that one); may be repeated")
+    guest.add_argument("--set-machine", metavar="KEY=VALUE", action="append", default=[],
+                       help="the same for a key that stands before the sections")
+    guest.add_argument("--allow-missing", action="store_true",
+                       help="start even if a file that --config names is missing (Lamina reports it then)")
+
+    guest.add_argument("--omit-config", action="store_true", help="leave lamina.cfg off the image (for tests)")
+
+    run = result.add_argument_group("the run")
+    run.add_argument("--batch", action="store_true", help="no terminal: run until the verdict and exit with it")
+    run.add_argument("--log", metavar="FILE", help="write the serial console to this file too (batch: only there)")
+    run.add_argument("--timeout", type=positive, metavar="S", help="seconds of wall time (batch: 600, else none)")
+    run.add_argument("--until", metavar="REGEX", help="end with status 0 when a line of the console matches")
+    run.add_argument("--input-after", metavar="TEXT", help="hold standard input back until the console has printed TEXT")
+    run.add_argument("--keep-iso", metavar="FILE", help="keep the boot image as FILE")
+    run.add_argument("--no-run", action="store_true", help="with --keep-iso: make the image, start nothing")
+    run.add_argument("--bochs-log", metavar="FILE", help="keep Bochs's own log as FILE")
+    run.add_argument("--bochs-line", metavar="TEXT", action="append", default=[], help="a further line for bochsrc; may be repeated")
+    run.add_argument("--bochs-commands", metavar="FILE", help="commands for Bochs's debugger instead of just `c`")
+    run.add_argument("--bochs-output", metavar="FILE", help="what Bochs and its debugger print")
+    run.add_argument("--dry-run", action="store_true", help="print lamina.cfg and grub.cfg, start nothing")
+    return result
+
+
+def key_value(text, option):
+    """Splits KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"{option} {text}: expected KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def parse(arguments):
+    """Parses and checks the options; argparse itself exits with status 2 and a message."""
+    options = parser().parse_args(arguments)
+    options.settings = [key_value(text, "--set") for text in options.settings]
+    options.set_machine = [key_value(text, "--set-machine") for text in options.set_machine]
+    if not options.config and not options.kernel:
+        raise UsageError("give --kernel FILE (and what it needs) or --config FILE")
+    if options.config and (options.kernel or options.initrd or options.module or options.disk):
+        raise UsageError("--config names the guest's files itself: leave out --kernel, --initrd, --module and --disk")
+    if options.config and options.native:
+        raise UsageError("--native needs --kernel, not --config")
+    if options.no_run and not options.keep_iso:
+        raise UsageError("--no-run is for --keep-iso FILE")
+    if options.until:
+        try:
+            options.until = re.compile(options.until)
+        except re.error as error:
+            raise UsageError(f"--until {options.until}: {error}") from error
+    if options.batch and options.timeout is None:
+        options.timeout = 600
+    return options

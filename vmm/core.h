@@ -1,0 +1,33 @@
+/* What the monitor needs of the core that it runs on; arch/ provides it. */
+#ifndef VMM_CORE_H
+#define VMM_CORE_H
+
+#include "lib/types.h"
+
+/* This core's number; 0 is the boot processor. */
+unsigned core_index(void);
+unsigned core_count(void);
+/* Make another core leave guest mode or its halt. */
+void core_kick(unsigned core);
+/* Interrupt this core at an absolute machine time, or never. */
+void core_timer_set(uint64_t deadline);
+/* Halt until an interrupt comes, and handle it. */
+void core_idle(void);
+/* An interrupt that a VM exit acknowledged: handle it. Returns whether it was this core's timer. */
+bool core_interrupt(uint8_t vector);
+/* A non-maskable interrupt, a machine check, that a VM exit reported. */
+void core_nmi(void);
+NORETURN void core_machine_check(void);
+/* Tell the CPU that this is a waiting loop. */
+void core_pause(void);
+/* Run in this address space. */
+void core_address_space(uint64_t root);
+/* Load XCR0 for the guest. */
+void core_set_xcr0(uint64_t value);
+/* Load CR2 for the guest. */
+void core_set_cr2(uint64_t value);
+uint64_t core_cr2(void);
+/* The last VM ended: power the machine off. */
+NORETURN void core_power_off(void);
+
+#endif

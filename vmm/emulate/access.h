@@ -1,0 +1,99 @@
+/* The emulator's way to the guest's instructions and operands: segmentation, paging, RAM or device. */
+#ifndef VMM_EMULATE_ACCESS_H
+#define VMM_EMULATE_ACCESS_H
+
+#include "vmm/emulate/emulate.h"
+
+#define RFLAGS_CF BIT(0)
+#define RFLAGS_PF BIT(2)
+#define RFLAGS_AF BIT(4)
+#define RFLAGS_ZF BIT(6)
+#define RFLAGS_SF BIT(7)
+#define RFLAGS_TF BIT(8)
+#define RFLAGS_DF BIT(10)
+#define RFLAGS_OF BIT(11)
+#define RFLAGS_RF BIT(16)
+#define RFLAGS_VM BIT(17)
+
+enum { VECTOR_UD = 6, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14 };
+
+/* Besides the verdicts, the functions here return this where the emulation goes on. */
+#define EMULATE_CONTINUE (-1)
+
+/* An operand in memory, translated: one piece, or two where it crosses a page. */
+struct place {
+	uint64_t gpa[2];
+	void *ram[2];   /* NULL: a device, or nothing */
+	unsigned first; /* bytes in the first piece */
+};
+
+/* Fill in an exception with (error >= 0) or without an error code; returns EMULATE_EXCEPTION. */
+int raise_exception(struct emulate_result *r, uint8_t vector, int64_t error);
+
+/* Fetch and decode the instruction at CS:RIP. Returns EMULATE_CONTINUE or a verdict. */
+int fetch_insn(struct emulator *e, struct insn *insn, struct emulate_result *r);
+
+/* Segmentation: the linear address of `size` bytes at seg:offset, `offset` being cut to the address size by the caller. `access`
+ * is WALK_READ or WALK_WRITE. Whether the address is canonical is left to translate(). Returns EMULATE_CONTINUE or a verdict. */
+int linear_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access, uint64_t *linear,
+		   struct emulate_result *r);
+
+/* Paging: find [linear, linear+size), `size` at most 8, with the access's permissions checked and the accessed and dirty flags
+ * set. `seg` decides the exception for an address that is not canonical. Returns EMULATE_CONTINUE or a verdict. */
+int translate(struct emulator *e, enum segment_register seg, uint64_t linear, unsigned size, unsigned access, struct place *place,
+	      struct emulate_result *r);
+
+/* Read or write a translated operand of 1, 2, 4 or 8 bytes. */
+uint64_t place_read(struct emulator *e, const struct place *place, unsigned size);
+void place_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value);
+
+/* The mask of an operand of `size` 1, 2, 4 or 8 bytes. */
+static inline uint64_t size_mask(unsigned size)
+{
+	return ~0ULL >> (64 - 8 * size);
+}
+
+/* Write the low `size` bytes of a register as the CPU does: 4 bytes clear the upper half, 1 and 2 leave the rest. */
+static inline void write_gpr(uint64_t *gpr, unsigned size, uint64_t value)
+{
+	if (size == 8)
+		*gpr = value;
+	else if (size == 4)
+		*gpr = (uint32_t)value;
+	else
+		*gpr = (*gpr & ~size_mask(size)) | (value & size_mask(size));
+}
+
+/* Is the byte register `reg` one of AH, CH, DH and BH (SDM vol. 2, table 3-1)? */
+static inline bool high_byte(const struct insn *insn, unsigned reg)
+{
+	return !insn->rex && reg >= 4;
+}
+
+/* Read register operand `reg`; bits above `size` are undefined. */
+static inline uint64_t read_reg(const struct emulator *e, const struct insn *insn, unsigned reg, unsigned size)
+{
+	if (size == 1 && high_byte(insn, reg))
+		return e->gpr[reg - 4] >> 8;
+	return e->gpr[reg];
+}
+
+static inline void write_reg(struct emulator *e, const struct insn *insn, unsigned reg, unsigned size, uint64_t value)
+{
+	if (size == 1 && high_byte(insn, reg))
+		e->gpr[reg - 4] = (e->gpr[reg - 4] & ~0xff00ULL) | (value & 0xff) << 8;
+	else
+		write_gpr(&e->gpr[reg], size, value);
+}
+
+/* The instruction is complete. Returns EMULATE_DONE. */
+static inline int finish(struct emulator *e, unsigned length)
+{
+	e->rip += length;
+	if (e->mode != DECODE_64)
+		e->rip &= e->mode == DECODE_32 ? 0xffffffff : 0xffff;
+	e->rflags &= ~RFLAGS_RF;
+	return EMULATE_DONE;
+}
+
+#endif

@@ -1,0 +1,447 @@
+#include "vmm/emulate/emulate.h"
+
+#include "vmm/emulate/access.h"
+#include "vmm/emulate/alu.h"
+#include "vmm/emulate/string.h"
+
+/* What the handlers share: the instruction, where it faulted, where its memory operand is. */
+struct execution {
+	struct emulator *e;
+	struct emulate_result *r;
+	uint64_t fault_gpa;
+	struct insn insn;
+	struct place place;
+};
+
+static inline uint64_t effective_address(const struct emulator *e, const struct insn *insn)
+{
+	uint64_t ea = (uint64_t)insn->disp;
+
+	if (insn->base < REG_RIP)
+		ea += e->gpr[insn->base];
+	else if (insn->base == REG_RIP)
+		ea += e->rip + insn->length;
+	if (insn->index != REG_NONE)
+		ea += e->gpr[insn->index] << insn->scale;
+	return ea;
+}
+
+/* Find the memory operand, `displacement` bytes from where ModRM says. Returns EMULATE_CONTINUE or a verdict. */
+static inline int locate_at(struct execution *x, unsigned size, unsigned access, int64_t displacement)
+{
+	const struct insn *insn = &x->insn;
+	struct emulator *e = x->e;
+	struct place *place = &x->place;
+	uint64_t offset, linear, page_offset;
+	int verdict;
+
+	/* What the CPU executed had a memory operand. This has none: let it run. */
+	if (!(insn->flags & INSN_MEM))
+		return EMULATE_RETRY;
+	offset = effective_address(e, insn) + (uint64_t)displacement;
+	if (insn->address_size != 8)
+		offset &= size_mask(insn->address_size);
+	verdict = linear_address(e, insn->segment, offset, size, access, &linear, x->r);
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	page_offset = linear & (PAGE_SIZE - 1);
+	/* The CPU has just translated this operand, and found the access (no weaker than this one) permitted. */
+	if (page_offset == (x->fault_gpa & (PAGE_SIZE - 1)) && page_offset + size <= PAGE_SIZE &&
+	    (!(access & WALK_WRITE) || e->fault_write)) {
+		place->gpa[0] = x->fault_gpa;
+		place->ram[0] = NULL;
+		place->first = size;
+		return EMULATE_CONTINUE;
+	}
+	verdict = translate(e, insn->segment, linear, size, access, place, x->r);
+	/* All in RAM: the page tables changed since the fault, and the CPU can do it itself (atomically if need be). */
+	if (verdict == EMULATE_CONTINUE && place->ram[0] && (place->first == size || place->ram[1]))
+		return EMULATE_RETRY;
+	return verdict;
+}
+
+static inline int locate(struct execution *x, unsigned size, unsigned access)
+{
+	return locate_at(x, size, access, 0);
+}
+
+static inline uint64_t sign_extend(uint64_t value, unsigned size)
+{
+	unsigned spare = 64 - 8 * size;
+
+	return (uint64_t)((int64_t)(value << spare) >> spare);
+}
+
+/* MOV and its kin to a register: `size` bytes from memory into a register of `dst_size`. */
+static inline int load(struct execution *x, unsigned reg, unsigned size, unsigned dst_size, bool sign)
+{
+	int verdict = locate(x, size, WALK_READ);
+	uint64_t value;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	value = place_read(x->e, &x->place, size);
+	if (sign)
+		value = sign_extend(value, size);
+	write_reg(x->e, &x->insn, reg, dst_size, value);
+	return finish(x->e, x->insn.length);
+}
+
+static inline int store(struct execution *x, unsigned size, uint64_t value)
+{
+	int verdict = locate(x, size, WALK_WRITE);
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	place_write(x->e, &x->place, size, value);
+	return finish(x->e, x->insn.length);
+}
+
+/* memory = memory op value; CMP writes nothing. */
+static int alu_memory(struct execution *x, enum alu_op op, uint64_t value)
+{
+	unsigned size = x->insn.operand_size;
+	int verdict = locate(x, size, op == ALU_CMP ? WALK_READ : WALK_WRITE);
+	uint64_t result;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	result = alu(op, place_read(x->e, &x->place, size), value, size, &x->e->rflags);
+	if (op != ALU_CMP)
+		place_write(x->e, &x->place, size, result);
+	return finish(x->e, x->insn.length);
+}
+
+/* register = register op memory */
+static int alu_register(struct execution *x, enum alu_op op)
+{
+	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	int verdict = locate(x, size, WALK_READ);
+	uint64_t result;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	result = alu(op, read_reg(x->e, &x->insn, reg, size), place_read(x->e, &x->place, size), size, &x->e->rflags);
+	if (op != ALU_CMP)
+		write_reg(x->e, &x->insn, reg, size, result);
+	return finish(x->e, x->insn.length);
+}
+
+static int test_memory(struct execution *x, uint64_t value)
+{
+	unsigned size = x->insn.operand_size;
+	int verdict = locate(x, size, WALK_READ);
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	alu(ALU_AND, place_read(x->e, &x->place, size), value, size, &x->e->rflags);
+	return finish(x->e, x->insn.length);
+}
+
+/* INC and DEC leave CF alone. */
+static int increment(struct execution *x, enum alu_op op)
+{
+	unsigned size = x->insn.operand_size;
+	uint64_t carry = x->e->rflags & RFLAGS_CF, result;
+	int verdict = locate(x, size, WALK_WRITE);
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	result = alu(op, place_read(x->e, &x->place, size), 1, size, &x->e->rflags);
+	x->e->rflags = (x->e->rflags & ~RFLAGS_CF) | carry;
+	place_write(x->e, &x->place, size, result);
+	return finish(x->e, x->insn.length);
+}
+
+/* NOT (no flags) and NEG */
+static int negate(struct execution *x, bool arithmetic)
+{
+	unsigned size = x->insn.operand_size;
+	int verdict = locate(x, size, WALK_WRITE);
+	uint64_t value;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	value = place_read(x->e, &x->place, size);
+	place_write(x->e, &x->place, size, arithmetic ? alu(ALU_SUB, 0, value, size, &x->e->rflags) : ~value);
+	return finish(x->e, x->insn.length);
+}
+
+/* XCHG, and XADD where `add` */
+static int exchange(struct execution *x, bool add)
+{
+	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	int verdict = locate(x, size, WALK_WRITE);
+	uint64_t old, new;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	old = place_read(x->e, &x->place, size);
+	new = read_reg(x->e, &x->insn, reg, size);
+	if (add)
+		new = alu(ALU_ADD, old, new, size, &x->e->rflags);
+	place_write(x->e, &x->place, size, new);
+	write_reg(x->e, &x->insn, reg, size, old);
+	return finish(x->e, x->insn.length);
+}
+
+static int compare_exchange(struct execution *x)
+{
+	unsigned size = x->insn.operand_size;
+	int verdict = locate(x, size, WALK_WRITE);
+	uint64_t old;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	old = place_read(x->e, &x->place, size);
+	alu(ALU_CMP, x->e->gpr[REG_RAX], old, size, &x->e->rflags);
+	if (x->e->rflags & RFLAGS_ZF) {
+		place_write(x->e, &x->place, size, read_reg(x->e, &x->insn, x->insn.reg, size));
+	} else {
+		place_write(x->e, &x->place, size, old); /* the bus sees a write either way */
+		write_gpr(&x->e->gpr[REG_RAX], size, old);
+	}
+	return finish(x->e, x->insn.length);
+}
+
+static int compare_exchange_8b(struct execution *x)
+{
+	uint64_t *gpr = x->e->gpr, old;
+	int verdict = locate(x, 8, WALK_WRITE);
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	old = place_read(x->e, &x->place, 8);
+	if (old == (gpr[REG_RDX] << 32 | (uint32_t)gpr[REG_RAX])) {
+		place_write(x->e, &x->place, 8, gpr[REG_RCX] << 32 | (uint32_t)gpr[REG_RBX]);
+		x->e->rflags |= RFLAGS_ZF;
+	} else {
+		place_write(x->e, &x->place, 8, old);
+		gpr[REG_RAX] = (uint32_t)old;
+		gpr[REG_RDX] = old >> 32;
+		x->e->rflags &= ~RFLAGS_ZF;
+	}
+	return finish(x->e, x->insn.length);
+}
+
+/* BT, BTS, BTR, BTC in the order of their encodings; a register's bit index reaches beyond the operand, an immediate's wraps. */
+static int bit_operation(struct execution *x, unsigned op, bool immediate)
+{
+	unsigned size = x->insn.operand_size, bits = 8 * size, index;
+	int64_t displacement = 0;
+	uint64_t value, bit;
+	int verdict;
+
+	if (immediate) {
+		index = (unsigned)x->insn.imm & (bits - 1);
+	} else {
+		int64_t wide = (int64_t)sign_extend(x->e->gpr[x->insn.reg], size);
+
+		index = (unsigned)wide & (bits - 1);
+		displacement = (wide >> 3) & -(int64_t)size;
+	}
+	verdict = locate_at(x, size, op ? WALK_WRITE : WALK_READ, displacement);
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	value = place_read(x->e, &x->place, size);
+	bit = 1ULL << index;
+	x->e->rflags = (x->e->rflags & ~RFLAGS_CF) | (value & bit ? RFLAGS_CF : 0);
+	if (op)
+		place_write(x->e, &x->place, size, op == 1 ? value | bit : op == 2 ? value & ~bit : value ^ bit);
+	return finish(x->e, x->insn.length);
+}
+
+static int conditional_move(struct execution *x)
+{
+	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	int verdict = locate(x, size, WALK_READ);
+	uint64_t value;
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	value = place_read(x->e, &x->place, size);
+	if (!condition(x->insn.opcode, x->e->rflags))
+		value = x->e->gpr[reg];
+	write_gpr(&x->e->gpr[reg], size, value);
+	return finish(x->e, x->insn.length);
+}
+
+static uint64_t byte_swap(uint64_t value, unsigned size)
+{
+	return __builtin_bswap64(value) >> (64 - 8 * size);
+}
+
+/* MOVBE */
+static int move_swapped(struct execution *x, bool to_memory)
+{
+	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	int verdict = locate(x, size, to_memory ? WALK_WRITE : WALK_READ);
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	if (to_memory)
+		place_write(x->e, &x->place, size, byte_swap(x->e->gpr[reg], size));
+	else
+		write_gpr(&x->e->gpr[reg], size, byte_swap(place_read(x->e, &x->place, size), size));
+	return finish(x->e, x->insn.length);
+}
+
+/* LOCK before these forms is #UD (SDM vol. 2, "LOCK"): it goes with read-modify-write instructions only. */
+static bool lockable(const struct insn *insn)
+{
+	unsigned op = insn->opcode, group = insn->modrm >> 3 & 7;
+
+	if (!(insn->flags & INSN_MEM))
+		return false;
+	switch (insn->map) {
+	case MAP_ONE_BYTE:
+		if (op < 0x38)
+			return (op & 7) < 2;
+		if (op >= 0x80 && op <= 0x83)
+			return group != ALU_CMP;
+		if (op == 0xf6 || op == 0xf7)
+			return group == 2 || group == 3;
+		return op == 0x86 || op == 0x87 || ((op == 0xfe || op == 0xff) && group < 2);
+	case MAP_0F:
+		if (op == 0xba)
+			return group > 4;
+		return op == 0xab || op == 0xb3 || op == 0xbb || op == 0xb0 || op == 0xb1 || op == 0xc0 || op == 0xc1 ||
+		       (op == 0xc7 && group == 1);
+	default:
+		return false;
+	}
+}
+
+static int execute_one_byte(struct execution *x)
+{
+	const struct insn *insn = &x->insn;
+	unsigned size = insn->operand_size, group = insn->modrm >> 3 & 7;
+	struct emulator *e = x->e;
+
+	switch (insn->opcode) {
+	case 0x88:
+	case 0x89:
+		return store(x, size, read_reg(e, insn, insn->reg, size));
+	case 0x8a:
+	case 0x8b:
+		return load(x, insn->reg, size, size, false);
+	case 0xc6:
+	case 0xc7:
+		return group == 0 ? store(x, size, insn->imm) : EMULATE_UNSUPPORTED;
+	case 0xa0:
+	case 0xa1:
+		return load(x, REG_RAX, size, size, false);
+	case 0xa2:
+	case 0xa3:
+		return store(x, size, e->gpr[REG_RAX]);
+	case 0x63:
+		if (e->mode != DECODE_64)
+			return EMULATE_UNSUPPORTED; /* ARPL */
+		return load(x, insn->reg, MIN(size, 4U), size, true);
+	case 0x80:
+	case 0x81:
+	case 0x82:
+	case 0x83:
+		return alu_memory(x, (enum alu_op)group, insn->imm);
+	case 0x84:
+	case 0x85:
+		return test_memory(x, read_reg(e, insn, insn->reg, size));
+	case 0x86:
+	case 0x87:
+		return exchange(x, false);
+	case 0xa4:
+	case 0xa5:
+	case 0xa6:
+	case 0xa7:
+	case 0xaa:
+	case 0xab:
+	case 0xac:
+	case 0xad:
+	case 0xae:
+	case 0xaf:
+		return emulate_string(e, insn, x->r);
+	case 0xf6:
+	case 0xf7:
+		if (group < 2)
+			return test_memory(x, insn->imm);
+		return group < 4 ? negate(x, group == 3) : EMULATE_UNSUPPORTED;
+	case 0xfe:
+	case 0xff:
+		return group < 2 ? increment(x, group ? ALU_SUB : ALU_ADD) : EMULATE_UNSUPPORTED;
+	default:
+		if (insn->opcode < 0x40 && (insn->opcode & 7) < 2)
+			return alu_memory(x, (enum alu_op)(insn->opcode >> 3), read_reg(e, insn, insn->reg, size));
+		if (insn->opcode < 0x40 && (insn->opcode & 7) < 4)
+			return alu_register(x, (enum alu_op)(insn->opcode >> 3));
+		return EMULATE_UNSUPPORTED;
+	}
+}
+
+static int execute_0f(struct execution *x)
+{
+	const struct insn *insn = &x->insn;
+	unsigned size = insn->operand_size, group = insn->modrm >> 3 & 7;
+
+	switch (insn->opcode) {
+	case 0xb6:
+	case 0xb7:
+		return load(x, insn->reg, insn->opcode & 1 ? 2 : 1, size, false);
+	case 0xbe:
+	case 0xbf:
+		return load(x, insn->reg, insn->opcode & 1 ? 2 : 1, size, true);
+	case 0xa3:
+	case 0xab:
+	case 0xb3:
+	case 0xbb:
+		return bit_operation(x, insn->opcode >> 3 & 3, false);
+	case 0xba:
+		return group >= 4 ? bit_operation(x, group & 3, true) : EMULATE_UNSUPPORTED;
+	case 0xb0:
+	case 0xb1:
+		return compare_exchange(x);
+	case 0xc0:
+	case 0xc1:
+		return exchange(x, true);
+	case 0xc3:
+		if (insn->flags & (INSN_OPSIZE | INSN_REPE | INSN_REPNE))
+			return EMULATE_UNSUPPORTED;
+		return store(x, size, x->e->gpr[insn->reg]); /* MOVNTI */
+	case 0xc7:
+		return group == 1 && size != 8 ? compare_exchange_8b(x) : EMULATE_UNSUPPORTED;
+	default:
+		if ((insn->opcode & 0xf0) == 0x40)
+			return conditional_move(x);
+		if ((insn->opcode & 0xf0) == 0x90)
+			return store(x, 1, condition(insn->opcode, x->e->rflags));
+		return EMULATE_UNSUPPORTED;
+	}
+}
+
+int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r)
+{
+	struct execution x;
+	int verdict;
+
+	x.e = e;
+	x.r = r;
+	x.fault_gpa = fault_gpa;
+	verdict = fetch_insn(e, &x.insn, r);
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	if (x.insn.encoding != ENCODING_LEGACY)
+		return EMULATE_UNSUPPORTED;
+	if ((x.insn.flags & INSN_LOCK) && !lockable(&x.insn))
+		return raise_exception(r, VECTOR_UD, -1);
+	switch (x.insn.map) {
+	case MAP_ONE_BYTE:
+		return execute_one_byte(&x);
+	case MAP_0F:
+		return execute_0f(&x);
+	case MAP_0F38:
+		if ((x.insn.opcode & 0xfe) == 0xf0 && !(x.insn.flags & INSN_REPNE))
+			return move_swapped(&x, x.insn.opcode & 1);
+		return EMULATE_UNSUPPORTED;
+	default:
+		return EMULATE_UNSUPPORTED;
+	}
+}

@@ -1,0 +1,115 @@
+/* What a hardware (or software) engine does for the rest of the monitor. There is one struct engine for each way to run a guest's
+ * instructions; vmm/ calls nothing else of it. An engine gives each exit to vcpu_exit() (vmm/exit.h) and goes on as long as that says so:
+ * the way from the exit to the handler and back is then one call, with no state saved that nobody needs. */
+#ifndef VMM_ENGINE_H
+#define VMM_ENGINE_H
+
+#include "lib/types.h"
+
+struct page_table_policy;
+struct vcpu;
+struct vm;
+
+enum vcpu_segment { VSEG_ES, VSEG_CS, VSEG_SS, VSEG_DS, VSEG_FS, VSEG_GS, VSEG_LDTR, VSEG_TR, VSEG_COUNT };
+
+/* Access rights as VT-x writes them (SDM vol. 3, "Guest Register State"): type and S in 4:0, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15,
+ * unusable 16. */
+struct vcpu_segment_state {
+	uint16_t selector;
+	uint32_t limit, access;
+	uint64_t base;
+};
+
+#define ACCESS_UNUSABLE BIT(16)
+#define ACCESS_L BIT(13)
+#define ACCESS_DB BIT(14)
+
+/* The registers that are not in struct vcpu's gpr. */
+enum vcpu_register {
+	VCPU_RIP,
+	VCPU_RSP,
+	VCPU_RFLAGS,
+	VCPU_CR0,
+	VCPU_CR3,
+	VCPU_CR4,
+	VCPU_EFER,
+	VCPU_GDT_BASE,
+	VCPU_GDT_LIMIT,
+	VCPU_IDT_BASE,
+	VCPU_IDT_LIMIT,
+	VCPU_DR7,
+	VCPU_PAT,
+	VCPU_FS_BASE,
+	VCPU_GS_BASE,
+	VCPU_SYSENTER_CS,
+	VCPU_SYSENTER_ESP,
+	VCPU_SYSENTER_EIP,
+	VCPU_REGISTERS,
+};
+
+enum vcpu_event_type { EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION };
+
+struct vcpu_event {
+	enum vcpu_event_type type;
+	uint8_t vector;
+	bool has_error;
+	uint32_t error;
+};
+
+enum vcpu_apic_mode { APIC_MODE_DISABLED, APIC_MODE_XAPIC, APIC_MODE_X2APIC };
+
+struct engine {
+	const char *name;     /* "VT-x" */
+	const char *mmu_name; /* "EPT" */
+	const char *tag_name; /* of its translations: "VPID" */
+	const struct page_table_policy *nested_policy;
+
+	/* The largest leaf that nested paging takes (PT_LEVEL_*), and what the granted controls let guests have (CPUID_GRANT_*). */
+	unsigned (*nested_max_level)(void);
+	uint32_t (*granted)(void);
+	/* The CPU delivers virtual interrupts without exits. */
+	bool (*hw_delivery)(void);
+
+	/* What all vCPUs of a VM share, from its arena; before the first vcpu_create. Returns 0 or an error, logged. */
+	int (*vm_create)(struct vm *vm);
+	/* Make the vCPU's control structures, from its VM's arena. Returns 0, or an error after a log line that says which. */
+	int (*vcpu_create)(struct vcpu *v);
+	/* Bring them to the state after RESET or INIT (SDM vol. 3, "Processor State After Reset"), except for the GPRs. */
+	void (*vcpu_reset)(struct vcpu *v);
+	/* Make this vCPU current on this core, and no longer. */
+	void (*load)(struct vcpu *v);
+	void (*unload)(struct vcpu *v);
+	/* Run until vcpu_exit() says to leave. The vCPU is loaded. */
+	void (*run)(struct vcpu *v);
+
+	uint64_t (*read)(struct vcpu *v, enum vcpu_register reg);
+	void (*write)(struct vcpu *v, enum vcpu_register reg, uint64_t value);
+	void (*read_segment)(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
+	void (*write_segment)(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
+	/* The guest's own MOV to CR0, CR4 or WRMSR EFER: check as the CPU does and take it. ERR_INVALID: #GP, nothing changed. */
+	int (*set_cr0)(struct vcpu *v, uint64_t value);
+	int (*set_cr4)(struct vcpu *v, uint64_t value);
+	int (*set_efer)(struct vcpu *v, uint64_t value);
+
+	/* Move RIP over an instruction of `length` bytes, and end the shadow of STI or MOV SS. */
+	void (*advance)(struct vcpu *v, unsigned length);
+	/* Whether an event of this type could be delivered at the next entry: nothing else is queued and nothing blocks it. */
+	bool (*can_inject)(struct vcpu *v, enum vcpu_event_type type);
+	void (*inject)(struct vcpu *v, const struct vcpu_event *event);
+	/* Ask for an exit as soon as an interrupt (or an NMI) could be delivered. */
+	void (*interrupt_window)(struct vcpu *v, bool on);
+	void (*nmi_window)(struct vcpu *v, bool on);
+	/* Exit when the guest lowers its TPR class below `threshold` (0..15; 0: never). */
+	void (*tpr_threshold)(struct vcpu *v, unsigned threshold);
+	/* With virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
+	void (*virtual_interrupts)(struct vcpu *v, uint8_t highest_irr, uint8_t highest_isr);
+	void (*eoi_exits)(struct vcpu *v, const uint64_t bitmap[4]);
+	void (*apic_mode)(struct vcpu *v, enum vcpu_apic_mode mode);
+	void (*tsc_offset)(struct vcpu *v, int64_t offset);
+	/* The guest's memory map changed, or its paging was changed behind its back: drop this vCPU's cached translations. */
+	void (*flush)(struct vcpu *v);
+	/* Print the state that only the engine knows. */
+	void (*dump)(struct vcpu *v);
+};
+
+#endif

@@ -1,0 +1,287 @@
+#include "vmm/exit.h"
+
+#include "lib/log.h"
+#include "vmm/core.h"
+#include "vmm/emulate/access.h"
+#include "vmm/exit_mmio.h"
+#include "vmm/vm.h"
+
+
+static const char *const names[EXIT_KINDS] = {
+#define VM_EXIT_NAME(kind, name) name,
+	VM_EXIT_KINDS(VM_EXIT_NAME)
+#undef VM_EXIT_NAME
+};
+
+const char *vm_exit_name(enum vm_exit_kind kind)
+{
+	return names[kind];
+}
+
+static void look_again(struct vcpu *v, uint32_t bits)
+{
+	__atomic_or_fetch(&v->pending, bits, __ATOMIC_RELAXED);
+}
+
+static enum verdict general_protection(struct vcpu *v)
+{
+	vcpu_inject_exception(v, VECTOR_GP, 0);
+	return VERDICT_INJECT;
+}
+
+static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *exit)
+{
+	if (core_interrupt(exit->vector))
+		look_again(v, PENDING_TIMER);
+	if (__atomic_exchange_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST))
+		look_again(v, PENDING_INPUT | PENDING_TIMER);
+	if (sched_should_yield(v))
+		look_again(v, PENDING_YIELD);
+	return VERDICT_RESUME;
+}
+
+static enum verdict handle_nmi(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
+	core_nmi();
+	return VERDICT_RESUME;
+}
+
+/* An interrupt or NMI window opened, or the TPR sank below its threshold. */
+static enum verdict handle_window(struct vcpu *v, struct vm_exit *exit)
+{
+	if (exit->kind == EXIT_NMI_WINDOW)
+		v->engine->nmi_window(v, false);
+	else if (exit->kind == EXIT_INTERRUPT_WINDOW)
+		v->engine->interrupt_window(v, false);
+	look_again(v, PENDING_EVALUATE);
+	return VERDICT_RESUME;
+}
+
+static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
+{
+	uint32_t leaf = (uint32_t)v->gpr[GPR_RAX];
+	struct cpuid_state state;
+	uint32_t out[4];
+
+	(void)exit;
+	state.cr4 = cpuid_wants_cr4(leaf) ? vcpu_read(v, VCPU_CR4) : 0;
+	state.xcr0 = v->xcr0;
+	state.xss = 0;
+	state.apic_id = v->lapic.apic_id;
+	cpuid_lookup(&v->vm->cpuid, &state, leaf, (uint32_t)v->gpr[GPR_RCX], out);
+	v->gpr[GPR_RAX] = out[CPUID_EAX];
+	v->gpr[GPR_RBX] = out[CPUID_EBX];
+	v->gpr[GPR_RCX] = out[CPUID_ECX];
+	v->gpr[GPR_RDX] = out[CPUID_EDX];
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	v->state = VCPU_HALTED;
+	look_again(v, PENDING_EVALUATE);
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t *rax = &v->gpr[GPR_RAX];
+
+	if (__builtin_expect(exit->io.string, 0))
+		return exit_string_io(v, exit);
+	if (!exit->io.in) {
+		io_space_write(&v->vm->pio, exit->io.port, exit->io.size, *rax);
+		return VERDICT_ADVANCE;
+	}
+	write_gpr(rax, exit->io.size, io_space_read(&v->vm->pio, exit->io.port, exit->io.size));
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_msr_read(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t value;
+
+	(void)exit;
+	if (msr_read(v, (uint32_t)v->gpr[GPR_RCX], &value))
+		return general_protection(v);
+	v->gpr[GPR_RAX] = (uint32_t)value;
+	v->gpr[GPR_RDX] = value >> 32;
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t value = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
+
+	(void)exit;
+	if (msr_write(v, (uint32_t)v->gpr[GPR_RCX], value))
+		return general_protection(v);
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
+	int refused;
+
+	switch (exit->cr.cr) {
+	case 0:
+		refused = v->engine->set_cr0(v, value);
+		break;
+	case 4:
+		refused = v->engine->set_cr4(v, value);
+		break;
+	case 8:
+		refused = value > 15;
+		if (!refused)
+			lapic_set_cr8(&v->lapic, value);
+		look_again(v, PENDING_EVALUATE);
+		break;
+	default:
+		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
+		return VERDICT_STOP;
+	}
+	return refused ? general_protection(v) : VERDICT_ADVANCE;
+}
+
+static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
+{
+	if (exit->cr.cr != 8) {
+		vm_request(v->vm, VM_REQUEST_STOP, "read of a control register that should not exit");
+		return VERDICT_STOP;
+	}
+	vcpu_write_gpr(v, exit->cr.gpr, lapic_cr8(&v->lapic));
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t value = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
+
+	(void)exit;
+	if ((uint32_t)v->gpr[GPR_RCX] != 0 || !cpuid_xcr0_valid(&v->vm->cpuid, value))
+		return general_protection(v);
+	v->xcr0 = value;
+	core_set_xcr0(value);
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_apic_write(struct vcpu *v, struct vm_exit *exit)
+{
+	lapic_write_done(&v->lapic, exit->apic.offset);
+	look_again(v, PENDING_EVALUATE);
+	return VERDICT_RESUME; /* trap-like: the instruction is over */
+}
+
+static enum verdict handle_eoi(struct vcpu *v, struct vm_exit *exit)
+{
+	lapic_eoi_vector(&v->lapic, exit->vector);
+	return VERDICT_RESUME;
+}
+
+/* Guest memory is coherent and no device does DMA around the caches. */
+static enum verdict handle_nothing(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_exception(struct vcpu *v, struct vm_exit *exit)
+{
+	const struct vcpu_event event = { EVENT_EXCEPTION, exit->exception.vector, exit->exception.has_error, exit->exception.error };
+
+	v->engine->inject(v, &event);
+	return VERDICT_INJECT;
+}
+
+static enum verdict handle_refused(struct vcpu *v, struct vm_exit *exit)
+{
+	vcpu_inject_exception(v, exit->vector, 0);
+	return VERDICT_INJECT;
+}
+
+static enum verdict handle_triple_fault(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	vm_request(v->vm, VM_REQUEST_RESET, "triple fault");
+	return VERDICT_RESUME;
+}
+
+static enum verdict handle_task_switch(struct vcpu *v, struct vm_exit *exit)
+{
+	log_line("vm %s: vcpu %u: hardware task switch to selector %04x, which Lamina does not emulate", v->vm->config.name, v->index,
+		 exit->task.selector);
+	vm_request(v->vm, VM_REQUEST_STOP, "hardware task switch");
+	return VERDICT_STOP;
+}
+
+static enum verdict handle_machine_check(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
+	core_machine_check();
+}
+
+static enum verdict handle_entry_failed(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	vm_request(v->vm, VM_REQUEST_STOP, "VM entry failed");
+	return VERDICT_STOP;
+}
+
+static enum verdict handle_unknown(struct vcpu *v, struct vm_exit *exit)
+{
+	log_line("vm %s: vcpu %u: exit reason %lu (qualification %lx) has no handler", v->vm->config.name, v->index, exit->raw.reason,
+		 exit->raw.qualification);
+	vm_request(v->vm, VM_REQUEST_STOP, "unexpected exit");
+	return VERDICT_STOP;
+}
+
+static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit *exit) = {
+	[EXIT_EXTERNAL_INTERRUPT] = handle_external_interrupt,
+	[EXIT_NMI] = handle_nmi,
+	[EXIT_INTERRUPT_WINDOW] = handle_window,
+	[EXIT_NMI_WINDOW] = handle_window,
+	[EXIT_TPR_BELOW_THRESHOLD] = handle_window,
+	[EXIT_CPUID] = handle_cpuid,
+	[EXIT_HLT] = handle_hlt,
+	[EXIT_IO] = handle_io,
+	[EXIT_MSR_READ] = handle_msr_read,
+	[EXIT_MSR_WRITE] = handle_msr_write,
+	[EXIT_CR_WRITE] = handle_cr_write,
+	[EXIT_CR_READ] = handle_cr_read,
+	[EXIT_XSETBV] = handle_xsetbv,
+	[EXIT_NESTED_FAULT] = exit_nested_fault,
+	[EXIT_APIC_ACCESS] = exit_apic_access,
+	[EXIT_APIC_WRITE] = handle_apic_write,
+	[EXIT_EOI] = handle_eoi,
+	[EXIT_WBINVD] = handle_nothing,
+	[EXIT_PAUSE] = handle_nothing,
+	[EXIT_EXCEPTION] = handle_exception,
+	[EXIT_REFUSED] = handle_refused,
+	[EXIT_TRIPLE_FAULT] = handle_triple_fault,
+	[EXIT_TASK_SWITCH] = handle_task_switch,
+	[EXIT_MACHINE_CHECK] = handle_machine_check,
+	[EXIT_ENTRY_FAILED] = handle_entry_failed,
+	[EXIT_UNKNOWN] = handle_unknown,
+};
+
+bool vcpu_exit(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t start = time_now();
+	enum verdict verdict = handlers[exit->kind](v, exit);
+
+	v->exit_count[exit->kind]++;
+	if (verdict == VERDICT_ADVANCE)
+		v->engine->advance(v, exit->length);
+	else if (__builtin_expect(verdict == VERDICT_STOP, 0))
+		vcpu_dump(v);
+	v->exit_ticks[exit->kind] += time_now() - start;
+	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0, 1))
+		return true;
+	return vcpu_prepare(v);
+}

@@ -1,0 +1,198 @@
+#include "vmm/exit_mmio.h"
+
+#include "lib/log.h"
+#include "lib/printf.h"
+#include "vmm/core.h"
+#include "vmm/emulate/access.h"
+#include "vmm/layout.h"
+#include "vmm/vm.h"
+
+#define CR0_PE BIT(0)
+#define EFER_LMA BIT(10)
+#define RFLAGS_VM_FLAG BIT(17)
+#define RFLAGS_AC BIT(18)
+
+static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
+{
+	struct vcpu *v = ctx;
+
+	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE)
+		return lapic_mmio_read(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size);
+	return io_space_read(&v->vm->mmio, gpa, size);
+}
+
+static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
+{
+	struct vcpu *v = ctx;
+
+	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE) {
+		lapic_mmio_write(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size, value);
+		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+		return;
+	}
+	io_space_write(&v->vm->mmio, gpa, size, value);
+}
+
+static uint32_t port_read(void *ctx, uint16_t port, unsigned size)
+{
+	return (uint32_t)io_space_read(&((struct vcpu *)ctx)->vm->pio, port, size);
+}
+
+static void port_write(void *ctx, uint16_t port, unsigned size, uint32_t value)
+{
+	io_space_write(&((struct vcpu *)ctx)->vm->pio, port, size, value);
+}
+
+static void read_segment(void *ctx, enum segment_register which, struct emu_segment *seg)
+{
+	struct vcpu *v = ctx;
+	struct vcpu_segment_state state;
+
+	v->engine->read_segment(v, (enum vcpu_segment)which, &state);
+	seg->base = state.base;
+	seg->limit = state.limit;
+	seg->ar = state.access;
+}
+
+_Static_assert((int)SEG_ES == (int)VSEG_ES && (int)SEG_CS == (int)VSEG_CS && (int)SEG_SS == (int)VSEG_SS && (int)SEG_DS == (int)VSEG_DS &&
+	       (int)SEG_FS == (int)VSEG_FS && (int)SEG_GS == (int)VSEG_GS, "one order of segments");
+
+void exit_mmio_init(struct vcpu *v)
+{
+	struct emulator *e = &v->emulator;
+
+	e->gpr = v->gpr;
+	e->mem = &v->vm->memory;
+	e->paging.maxphyaddr = v->vm->cpuid.extended[8][CPUID_EAX] & 0xff;
+	e->ctx = v;
+	e->segment = read_segment;
+	e->mmio_read = mmio_read;
+	e->mmio_write = mmio_write;
+	e->port_read = port_read;
+	e->port_write = port_write;
+}
+
+static void prepare(struct vcpu *v)
+{
+	struct emulator *e = &v->emulator;
+	struct vcpu_segment_state cs, ss;
+
+	e->rip = vcpu_read(v, VCPU_RIP);
+	e->rflags = vcpu_read(v, VCPU_RFLAGS);
+	e->paging.cr0 = vcpu_read(v, VCPU_CR0);
+	e->paging.cr3 = vcpu_read(v, VCPU_CR3);
+	e->paging.cr4 = vcpu_read(v, VCPU_CR4);
+	e->paging.efer = vcpu_read(v, VCPU_EFER);
+	e->paging.rflags_ac = e->rflags & RFLAGS_AC;
+	e->segments = 0;
+	v->gpr[GPR_RSP] = vcpu_read(v, VCPU_RSP);
+	v->engine->read_segment(v, VSEG_CS, &cs);
+	v->engine->read_segment(v, VSEG_SS, &ss);
+	/* SS's DPL is the CPL whenever the guest is in protected mode (SDM vol. 3, "Guest Register State"). */
+	e->paging.cpl = e->paging.cr0 & CR0_PE ? ss.access >> 5 & 3 : 0;
+	if (e->paging.efer & EFER_LMA && cs.access & ACCESS_L)
+		e->mode = DECODE_64;
+	else if (e->rflags & RFLAGS_VM_FLAG || !(e->paging.cr0 & CR0_PE))
+		e->mode = DECODE_16;
+	else
+		e->mode = cs.access & ACCESS_DB ? DECODE_32 : DECODE_16;
+	if (!(e->paging.efer & EFER_LMA) && e->paging.cr4 & GUEST_CR4_PAE && e->paging.cr0 & GUEST_CR0_PG)
+		(void)vcpu_read_pdptes(v, e->paging.cr3, e->paging.pdpte);
+}
+
+static void explain(struct vcpu *v, const struct emulate_result *r, uint64_t address)
+{
+	char text[3 * 16 + 1];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->byte_count && i < sizeof(r->bytes); i++)
+		n += (unsigned)snprintf(text + n, sizeof(text) - n, "%02x ", r->bytes[i]);
+	text[n] = 0;
+	log_line("vm %s: vcpu %u: cannot emulate the instruction at %lx for an access to %lx: %s", v->vm->config.name, v->index,
+		 v->emulator.rip, address, text);
+}
+
+/* Take over what the emulator did. */
+static enum verdict conclude(struct vcpu *v, int result, const struct emulate_result *r, uint64_t address)
+{
+	struct emulator *e = &v->emulator;
+	uint64_t rsp = v->gpr[GPR_RSP];
+
+	if (result == EMULATE_UNSUPPORTED) {
+		explain(v, r, address);
+		vm_request(v->vm, VM_REQUEST_STOP, "an instruction that cannot be emulated");
+		return VERDICT_STOP;
+	}
+	if (rsp != vcpu_read(v, VCPU_RSP))
+		vcpu_write(v, VCPU_RSP, rsp);
+	if (e->rflags != vcpu_read(v, VCPU_RFLAGS))
+		vcpu_write(v, VCPU_RFLAGS, e->rflags);
+	if (result == EMULATE_EXCEPTION) {
+		if (r->vector == VECTOR_PF)
+			core_set_cr2(r->cr2);
+		vcpu_inject_exception(v, r->vector, r->error_code);
+		return VERDICT_INJECT;
+	}
+	if (result == EMULATE_RETRY)
+		return VERDICT_RESUME;
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
+{
+	struct emulate_result r;
+	int result;
+
+	prepare(v);
+	v->emulator.fault_write = access & ACCESS_WRITE;
+	result = emulate_mmio(&v->emulator, gpa, &r);
+	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
+	exit->length = r.length;
+	return conclude(v, result, &r, gpa);
+}
+
+enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
+{
+	if (__builtin_expect(exit->fault.access & ACCESS_FETCH, 0)) {
+		log_line("vm %s: vcpu %u: runs code at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
+			 exit->fault.gpa);
+		vm_request(v->vm, VM_REQUEST_STOP, "code outside memory");
+		return VERDICT_STOP;
+	}
+	if (__builtin_expect(!exit->fault.translated, 0)) {
+		log_line("vm %s: vcpu %u: page tables at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
+			 exit->fault.gpa);
+		vm_request(v->vm, VM_REQUEST_STOP, "page tables outside memory");
+		return VERDICT_STOP;
+	}
+	return emulate_at(v, exit, exit->fault.gpa, exit->fault.access);
+}
+
+enum verdict exit_apic_access(struct vcpu *v, struct vm_exit *exit)
+{
+	if (!exit->apic.linear) {
+		vm_request(v->vm, VM_REQUEST_STOP, "code, a table or a stack in the local APIC's registers");
+		return VERDICT_STOP;
+	}
+	return emulate_at(v, exit, LAYOUT_LAPIC + exit->apic.offset, exit->apic.access);
+}
+
+enum verdict exit_string_io(struct vcpu *v, struct vm_exit *exit)
+{
+	const struct string_io io = {
+		.port = exit->io.port,
+		.size = exit->io.size,
+		.in = exit->io.in,
+		.rep = exit->io.rep,
+		.address_size = exit->io.address_size,
+		.segment = exit->io.segment,
+		.length = (uint8_t)exit->length,
+	};
+	struct emulate_result r;
+	int result;
+
+	prepare(v);
+	result = emulate_string_io(&v->emulator, &io, &r);
+	exit->length = r.length;
+	return conclude(v, result, &r, exit->io.port);
+}

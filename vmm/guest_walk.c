@@ -1,0 +1,248 @@
+#include "vmm/guest_walk.h"
+
+#define PTE_P BIT(0)
+#define PTE_W BIT(1)
+#define PTE_U BIT(2)
+#define PTE_A BIT(5)
+#define PTE_D BIT(6)
+#define PTE_PS BIT(7)
+#define PTE_NX BIT(63)
+#define PTE_PKEY(e) ((unsigned)((e) >> 59) & 15)
+#define ADDRESS_MASK 0x000ffffffffff000ULL
+
+#define LEVELS_MAX 5
+#define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
+
+/* What the walk found: the entries on the way, the last of which maps the page. */
+struct path {
+	void *entry[LEVELS_MAX];
+	uint64_t value[LEVELS_MAX];
+	unsigned count;
+	unsigned entry_size;   /* 4 or 8 bytes */
+	uint64_t allowed;      /* AND of all entries: PTE_W and PTE_U count */
+	uint64_t denied;       /* OR of all entries: PTE_NX counts */
+	uint64_t page;         /* guest-physical address of the page */
+	uint64_t page_mask;    /* size - 1 */
+};
+
+/* The result of one stage: 0, an ERR_ code, or a page fault with these bits (present, reserved) in its error code. */
+#define FAULT 0x100
+
+static int walk_32bit(const struct guest_memory *mem, const struct guest_paging *paging, uint32_t linear, struct path *path)
+{
+	uint32_t *p, pde, pte;
+
+	path->entry_size = 4;
+	p = guest_ptr(mem, (paging->cr3 & 0xfffff000) + (linear >> 22) * 4, 4);
+	if (!p)
+		return ERR_RANGE;
+	pde = __atomic_load_n(p, __ATOMIC_RELAXED);
+	path->entry[0] = p;
+	path->value[0] = path->allowed = pde;
+	path->denied = 0;
+	path->count = 1;
+	if (!(pde & PTE_P))
+		return FAULT;
+	if ((pde & PTE_PS) && (paging->cr4 & GUEST_CR4_PSE)) {
+		/* PSE-36: bits 20:13 are the address's bits 39:32 as far as the CPU has them, bit 21 is reserved. */
+		unsigned width = MIN(paging->maxphyaddr, 40U);
+		uint32_t reserved = BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1));
+
+		if (pde & reserved)
+			return FAULT | PF_PRESENT | PF_RESERVED;
+		path->page = (pde & 0xffc00000U) | (uint64_t)(pde & 0x1fe000) << 19;
+		path->page_mask = MIB(4) - 1;
+		return 0;
+	}
+	p = guest_ptr(mem, (pde & 0xfffff000) + ((linear >> 12) & 0x3ff) * 4, 4);
+	if (!p)
+		return ERR_RANGE;
+	pte = __atomic_load_n(p, __ATOMIC_RELAXED);
+	path->entry[1] = p;
+	path->value[1] = pte;
+	path->count = 2;
+	if (!(pte & PTE_P))
+		return FAULT;
+	path->allowed &= pte;
+	path->page = pte & 0xfffff000;
+	path->page_mask = PAGE_SIZE - 1;
+	return 0;
+}
+
+/* PAE, 4-level and 5-level paging below the top: `shift` is that of the first table's index, `table` its address. */
+static inline int walk_64bit(const struct guest_memory *mem, uint64_t table, unsigned shift, uint64_t linear, uint64_t reserved,
+			     struct path *path)
+{
+	uint64_t allowed = PTE_W | PTE_U, denied = 0;
+	unsigned n = 0;
+
+	path->entry_size = 8;
+	for (;;) {
+		uint64_t *p = guest_ptr(mem, table + ((linear >> shift) & 0x1ff) * 8, 8);
+		uint64_t e;
+
+		if (!p)
+			return ERR_RANGE;
+		e = __atomic_load_n(p, __ATOMIC_RELAXED);
+		if (!(e & PTE_P))
+			return FAULT;
+		path->entry[n] = p;
+		path->value[n++] = e;
+		if (e & reserved)
+			return FAULT | PF_PRESENT | PF_RESERVED;
+		allowed &= e;
+		denied |= e;
+		table = e & ADDRESS_MASK;
+		if (shift == 12)
+			break;
+		if (e & PTE_PS) {
+			uint64_t low = (BIT(shift) - 1) & ~(uint64_t)0x1fff; /* bit 12 is PAT in a large page's entry */
+
+			/* A page map level has no large pages: its PS bit is reserved. */
+			if (shift > 30 || (e & low))
+				return FAULT | PF_PRESENT | PF_RESERVED;
+			break;
+		}
+		shift -= 9;
+	}
+	path->count = n;
+	path->allowed = allowed;
+	path->denied = denied;
+	path->page_mask = BIT(shift) - 1;
+	path->page = table & ~path->page_mask;
+	return 0;
+}
+
+/* May this access use the page? Returns 0 or the page fault's cause. */
+static inline int check_rights(const struct guest_paging *paging, const struct path *path, unsigned access, bool user, bool nxe)
+{
+	bool user_page = path->allowed & PTE_U;
+
+	if (user && !user_page)
+		return FAULT | PF_PRESENT;
+	if (access & WALK_EXEC) {
+		if (nxe && (path->denied & PTE_NX))
+			return FAULT | PF_PRESENT;
+		if (user_page && !user && (paging->cr4 & GUEST_CR4_SMEP))
+			return FAULT | PF_PRESENT;
+		return 0;
+	}
+	if ((access & WALK_WRITE) && !(path->allowed & PTE_W) && (user || (paging->cr0 & GUEST_CR0_WP)))
+		return FAULT | PF_PRESENT;
+	if (!user_page)
+		return 0;
+	if (!user && (paging->cr4 & GUEST_CR4_SMAP) && (!paging->rflags_ac || (access & WALK_IMPLICIT)))
+		return FAULT | PF_PRESENT;
+	if ((paging->cr4 & GUEST_CR4_PKE) && (paging->efer & GUEST_EFER_LMA)) {
+		unsigned key = paging->pkru >> (2 * PTE_PKEY(path->value[path->count - 1])) & 3;
+
+		if ((key & 1) || ((key & 2) && (access & WALK_WRITE) && (user || (paging->cr0 & GUEST_CR0_WP))))
+			return FAULT | PF_PRESENT | PF_PROTECTION_KEY;
+	}
+	return 0;
+}
+
+static uint32_t error_code(const struct guest_paging *paging, unsigned cause, unsigned access, bool user, bool nxe)
+{
+	if (access & WALK_WRITE)
+		cause |= PF_WRITE;
+	if (user)
+		cause |= PF_USER;
+	if ((access & WALK_EXEC) && (nxe || (paging->cr4 & GUEST_CR4_SMEP)))
+		cause |= PF_FETCH;
+	return cause;
+}
+
+/* Set the accessed flags on the way, and the page's dirty flag for a write. Returns false where an entry changed meanwhile. */
+static bool set_accessed_dirty(const struct path *path, bool write)
+{
+	for (unsigned i = 0; i < path->count; i++) {
+		uint64_t old = path->value[i], set = old | PTE_A;
+
+		if (write && i == path->count - 1)
+			set |= PTE_D;
+		if (set == old)
+			continue;
+		if (path->entry_size == 8) {
+			if (!__atomic_compare_exchange_n((uint64_t *)path->entry[i], &old, set, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+				return false;
+		} else {
+			uint32_t old32 = (uint32_t)old;
+
+			if (!__atomic_compare_exchange_n((uint32_t *)path->entry[i], &old32, (uint32_t)set, false, __ATOMIC_SEQ_CST,
+							 __ATOMIC_RELAXED))
+				return false;
+		}
+	}
+	return true;
+}
+
+int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,
+	       uint32_t *pf_error, uint64_t *page_size)
+{
+	bool user = (paging->cpl == 3 || (access & WALK_USER)) && !(access & WALK_IMPLICIT);
+	bool pae = paging->cr4 & GUEST_CR4_PAE, nxe = pae && (paging->efer & GUEST_EFER_NXE);
+	uint64_t table = 0, reserved = 0;
+	unsigned shift = 0;
+	struct path path;
+
+	if (!(paging->cr0 & GUEST_CR0_PG)) {
+		*gpa = linear & 0xffffffff;
+		if (page_size)
+			*page_size = PAGE_SIZE;
+		return 0;
+	}
+	if (paging->efer & GUEST_EFER_LMA) {
+		unsigned spare = paging->cr4 & GUEST_CR4_LA57 ? 64 - 57 : 64 - 48;
+
+		if ((uint64_t)((int64_t)(linear << spare) >> spare) != linear)
+			return ERR_INVALID;
+		shift = spare == 7 ? 48 : 39;
+		table = paging->cr3 & ADDRESS_MASK;
+		reserved = ADDRESS_MASK & ~(BIT(paging->maxphyaddr) - 1);
+		if (!nxe)
+			reserved |= PTE_NX;
+	} else {
+		linear &= 0xffffffff;
+		if (pae) {
+			uint64_t pdpte = paging->pdpte[linear >> 30];
+
+			if (!(pdpte & PTE_P)) {
+				if (pf_error)
+					*pf_error = error_code(paging, 0, access, user, nxe);
+				return ERR_NOENT;
+			}
+			shift = 21;
+			table = pdpte & ADDRESS_MASK;
+			/* Unlike 4-level paging, PAE paging ignores no bit above the address. */
+			reserved = ~(BIT(paging->maxphyaddr) - 1) & ~PTE_NX;
+			if (!nxe)
+				reserved |= PTE_NX;
+		}
+	}
+
+	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
+		int cause;
+
+		if (shift)
+			cause = walk_64bit(mem, table, shift, linear, reserved, &path);
+		else
+			cause = walk_32bit(mem, paging, (uint32_t)linear, &path);
+		if (!cause)
+			cause = check_rights(paging, &path, access, user, nxe);
+		if (cause > 0) {
+			if (pf_error)
+				*pf_error = error_code(paging, (unsigned)cause & ~FAULT, access, user, nxe);
+			return ERR_NOENT;
+		}
+		if (cause)
+			return cause;
+		if (!(access & WALK_SET_AD) || set_accessed_dirty(&path, access & WALK_WRITE)) {
+			*gpa = path.page | (linear & path.page_mask);
+			if (page_size)
+				*page_size = path.page_mask + 1;
+			return 0;
+		}
+	}
+	return ERR_BUSY;
+}

@@ -1,0 +1,58 @@
+/* The guest's own page tables, walked as its CPU would (SDM vol. 3, "Paging"). */
+#ifndef VMM_GUEST_WALK_H
+#define VMM_GUEST_WALK_H
+
+#include "lib/types.h"
+#include "vmm/guest_memory.h"
+
+/* Control-register and EFER bits that choose and modify paging. */
+#define GUEST_CR0_PE BIT(0)
+#define GUEST_CR0_WP BIT(16)
+#define GUEST_CR0_PG BIT(31)
+#define GUEST_CR4_PSE BIT(4)
+#define GUEST_CR4_PAE BIT(5)
+#define GUEST_CR4_LA57 BIT(12)
+#define GUEST_CR4_SMEP BIT(20)
+#define GUEST_CR4_SMAP BIT(21)
+#define GUEST_CR4_PKE BIT(22)
+#define GUEST_EFER_LMA BIT(10)
+#define GUEST_EFER_NXE BIT(11)
+
+/* What a translation depends on besides memory. */
+struct guest_paging {
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t pdpte[4];   /* PAE paging only: the four entries that MOV to CR3 loaded */
+	uint32_t pkru;       /* CR4.PKE only */
+	unsigned cpl;
+	bool rflags_ac;
+	unsigned maxphyaddr; /* as the guest's CPUID says, 32..52 */
+};
+
+/* The access; READ is the absence of WRITE and EXEC. It is a user-mode access where CPL is 3 or USER is given. */
+enum {
+	WALK_READ = 0,
+	WALK_WRITE = 1 << 0,
+	WALK_EXEC = 1 << 1,
+	WALK_USER = 1 << 2,
+	WALK_IMPLICIT = 1 << 3, /* supervisor-mode at any CPL, as for descriptor tables */
+	WALK_SET_AD = 1 << 4,   /* set accessed and dirty flags in the guest's entries, as the CPU does */
+};
+
+/* Page-fault error code (SDM vol. 3, "Page-Fault Exceptions"). */
+enum {
+	PF_PRESENT = 1 << 0,
+	PF_WRITE = 1 << 1,
+	PF_USER = 1 << 2,
+	PF_RESERVED = 1 << 3,
+	PF_FETCH = 1 << 4,
+	PF_PROTECTION_KEY = 1 << 5,
+};
+
+/* Translate `linear`, whatever the paging mode. Returns 0 with *gpa, and *page_size in bytes (either pointer to a size or to an
+ * error code may be NULL); ERR_NOENT: a page fault, *pf_error is its error code; ERR_INVALID: not canonical (#GP, or #SS for a
+ * stack access); ERR_RANGE: a paging structure lies outside RAM; ERR_BUSY: other CPUs keep changing the entries, try again.
+ * *gpa need not be RAM. */
+int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,
+	       uint32_t *pf_error, uint64_t *page_size);
+
+#endif

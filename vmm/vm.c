@@ -1,0 +1,199 @@
+/* A VM's life: reset, requests, end. Its construction is in vm_create.c. */
+#include "vmm/vm.h"
+
+#include "drivers/console.h"
+#include "lib/log.h"
+#include "vmm/core.h"
+#include "vmm/devices/acpi_tables.h"
+#include "vmm/vm_create.h"
+
+void vm_request(struct vm *vm, enum vm_request what, const char *why)
+{
+	/* The first request counts, unless a later one says that the guest cannot go on. */
+	if (__atomic_exchange_n(&vm->requested, true, __ATOMIC_SEQ_CST) && what != VM_REQUEST_STOP)
+		return;
+	vm->request = what;
+	vm->request_why = why;
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		vcpu_notify(vm->vcpu[i], PENDING_LEAVE);
+}
+
+int vm_start_guest(struct vm *vm)
+{
+	char error[LOADER_ERROR_SIZE];
+	int err = acpi_tables_build(&vm->memory, vm->vcpu_count, &vm->files.rsdp);
+
+	if (err) {
+		log_line("vm %s: the ACPI tables do not fit: give it more memory", vm->config.name);
+		return err;
+	}
+	err = loader_load(&vm->files, &vm->start, error);
+	if (err) {
+		log_line("vm %s: %s", vm->config.name, error);
+		return err;
+	}
+	msr_reset(&vm->msr, vm->cpuid.extended[8][CPUID_EAX] & 0xff);
+	vm->tsc_offset = -(int64_t)time_now();
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		vcpu_notify(vm->vcpu[i], PENDING_RESET);
+	return 0;
+}
+
+static void reset_devices(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->disk_count; i++)
+		while (virtio_blk_in_flight(vm->disk[i]))
+			core_pause();
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		timer_queue_clear(&vm->vcpu[i]->timers);
+	pic_reset(&vm->pic);
+	ioapic_reset(&vm->ioapic);
+	pit_reset(&vm->pit);
+	rtc_reset(&vm->rtc);
+	acpi_pm_reset(&vm->acpi_pm);
+	uart_reset(&vm->uart);
+	reset_ports_reset(&vm->reset_ports);
+	pci_reset(&vm->pci);
+}
+
+void vm_print_statistics(struct vm *vm)
+{
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
+		uint64_t count = 0, ticks = 0;
+
+		for (unsigned i = 0; i < vm->vcpu_count; i++) {
+			count += vm->vcpu[i]->exit_count[kind];
+			ticks += vm->vcpu[i]->exit_ticks[kind];
+		}
+		if (count)
+			log_line("vm %s: exit %-26s count %-9lu ticks %lu", vm->config.name, vm_exit_name(kind), count, ticks);
+	}
+}
+
+static void end(struct vm *vm, const char *verb)
+{
+	log_line("vm %s: %s (%s)", vm->config.name, verb, vm->request_why);
+	vm_print_statistics(vm);
+	if (sched_vm_ended(vm->handle) == 0)
+		core_power_off();
+}
+
+static void reset(struct vm *vm)
+{
+	log_line("vm %s: reset by the guest (%s)", vm->config.name, vm->request_why);
+	vm->resets++;
+	reset_devices(vm);
+	vm->parked = 0;
+	__atomic_store_n(&vm->requested, false, __ATOMIC_SEQ_CST);
+	if (vm_start_guest(vm))
+		vm_request(vm, VM_REQUEST_STOP, "it could not be loaded again");
+}
+
+void vm_vcpu_parked(struct vm *vm)
+{
+	if (__atomic_add_fetch(&vm->parked, 1, __ATOMIC_SEQ_CST) < vm->vcpu_count)
+		return;
+	switch (vm->request) {
+	case VM_REQUEST_RESET:
+		reset(vm);
+		break;
+	case VM_REQUEST_POWER_OFF:
+		end(vm, "powered off by the guest");
+		break;
+	case VM_REQUEST_STOP:
+		/* Lamina stays up, so that its log can be read and its other guests go on. */
+		log_line("vm %s: stopped: %s", vm->config.name, vm->request_why);
+		vm_print_statistics(vm);
+		sched_vm_ended(vm->handle);
+		break;
+	}
+}
+
+/* ---- What devices ask of the VM: vmm/platform.h ---- */
+
+void vm_irq_set(struct vm *vm, unsigned gsi, bool level)
+{
+	spin_lock(&vm->irq_lock);
+	if (gsi < 16)
+		pic_set_irq(&vm->pic, gsi, level);
+	ioapic_set_irq(&vm->ioapic, gsi == 0 ? 2 : gsi, level); /* the MADT's override of IRQ 0 */
+	spin_unlock(&vm->irq_lock);
+}
+
+void vm_msi_send(struct vm *vm, uint64_t address, uint32_t data)
+{
+	const struct apic_message msg = {
+		.destination = address >> 12 & 0xff,
+		.vector = (uint8_t)data,
+		.delivery_mode = data >> 8 & 7,
+		.logical = address & BIT(2),
+		.level = data & BIT(15),
+		.assert = true,
+	};
+
+	/* Only the local APICs' window is an interrupt; other writes of a device's are to memory that is not there. */
+	if (address >> 20 == 0xfee)
+		vm_apic_message(vm, &msg);
+}
+
+void vm_apic_message(struct vm *vm, const struct apic_message *msg)
+{
+	lapic_route(vm->lapics.lapic, vm->lapics.count, msg, NULL);
+}
+
+void vm_pic_output(struct vm *vm, bool level)
+{
+	__atomic_store_n(&vm->pic_output, level, __ATOMIC_RELAXED);
+	if (level)
+		vcpu_notify(vm->vcpu[0], PENDING_EVALUATE);
+}
+
+void vm_ioapic_eoi(struct vm *vm, uint8_t vector)
+{
+	spin_lock(&vm->irq_lock);
+	ioapic_eoi(&vm->ioapic, vector);
+	spin_unlock(&vm->irq_lock);
+}
+
+void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vector)
+{
+	struct vcpu *v = vm->vcpu[cpu];
+
+	switch (event) {
+	case CPU_EVENT_NMI:
+		vcpu_notify(v, PENDING_NMI);
+		break;
+	case CPU_EVENT_INIT:
+		vcpu_notify(v, PENDING_INIT);
+		break;
+	case CPU_EVENT_SIPI:
+		v->sipi_vector = vector;
+		vcpu_notify(v, PENDING_SIPI);
+		break;
+	case CPU_EVENT_EXTINT:
+		vcpu_notify(v, PENDING_EVALUATE);
+		break;
+	}
+}
+
+void vm_cpu_kick(struct vm *vm, unsigned cpu)
+{
+	vcpu_notify(vm->vcpu[cpu], PENDING_POSTED);
+}
+
+bool vm_console_put(struct vm *vm, uint8_t byte)
+{
+	(void)vm;
+	return console_put_guest(byte);
+}
+
+void vm_console_input(struct vm *vm)
+{
+	uint8_t byte;
+
+	while (uart_can_receive(&vm->uart) && sched_input_take(vm->handle, &byte))
+		uart_receive(&vm->uart, byte);
+	/* The UART is full: offer the rest when the guest has had time to read. */
+	if (sched_input_waiting(vm->handle))
+		vtimer_set(&vm->input_timer, time_now() + time_hz() / 2000);
+}

@@ -1,0 +1,113 @@
+/* A virtual machine: everything that belongs to one guest. It lives in the VM's arena, which only the VM's own address space maps. */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include "boot/boot_info.h"
+#include "drivers/ram_disk.h"
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "mm/page_table.h"
+#include "mm/pool.h"
+#include "vmm/config.h"
+#include "vmm/cpuid.h"
+#include "vmm/devices/acpi_pm.h"
+#include "vmm/devices/ioapic.h"
+#include "vmm/devices/lapic.h"
+#include "vmm/devices/pci.h"
+#include "vmm/devices/pic.h"
+#include "vmm/devices/pit.h"
+#include "vmm/devices/reset.h"
+#include "vmm/devices/rtc.h"
+#include "vmm/devices/uart.h"
+#include "vmm/devices/virtio_blk.h"
+#include "vmm/engine.h"
+#include "vmm/guest_memory.h"
+#include "vmm/io_space.h"
+#include "vmm/loader/loader.h"
+#include "vmm/msr.h"
+#include "vmm/platform.h"
+#include "vmm/sched.h"
+#include "vmm/vcpu.h"
+
+#define VM_PIECES_MAX 32
+
+struct vm {
+	struct vm_config config;
+	struct pool arena;
+	uint8_t *small;               /* the rest of the arena page that vm_alloc cuts from */
+	uint32_t small_left;
+	const struct engine *engine;
+	void *hw;                     /* the engine's own */
+	struct vm_handle *handle;
+	struct page_table space;      /* Lamina's address space while it works for this VM */
+	struct page_table nested;     /* guest-physical to physical */
+	struct guest_memory memory;
+	struct cpuid_table cpuid;
+	struct msr_state msr;
+	int64_t tsc_offset;           /* guest TSC = time_now() + this, before a vCPU's own adjustment */
+
+	struct io_space pio, mmio;
+	struct spinlock irq_lock;
+	bool pic_output;
+	struct pic pic;
+	struct ioapic ioapic;
+	struct pit pit;
+	struct rtc rtc;
+	struct acpi_pm acpi_pm;
+	struct uart uart;
+	struct reset_ports reset_ports;
+	struct pci pci;
+	unsigned disk_count;
+	struct virtio_blk *disk[CONFIG_DISKS_MAX];
+	struct ram_disk ram_disk[CONFIG_DISKS_MAX];
+
+	struct vtimer input_timer;    /* console input that the UART could not take yet */
+
+	struct lapic_bus lapics;
+	unsigned vcpu_count;
+	struct vcpu *vcpu[VM_MAX_VCPUS];
+	uint16_t first_vpid;
+
+	struct loader_input files;
+	struct guest_start start;
+	bool started;                 /* the guest has run */
+	bool requested;               /* atomic; then the next two are set */
+	enum vm_request request;
+	const char *request_why;
+	unsigned parked;              /* atomic: vCPUs that have stopped for the request */
+	unsigned resets;
+};
+
+/* What all VMs are made from. */
+struct vm_resources {
+	const struct boot_info *boot;
+	const struct cpuid_host *cpuid;
+	const struct engine *engine;
+	struct monitor_caps monitor;
+	uint64_t unix_seconds;
+};
+
+/* Build a VM from its configuration and put its vCPUs on the cores. Returns 0; or an error, after log lines that say what is wrong:
+ * then the VM does not exist. */
+int vm_create(const struct vm_config *config, const struct vm_resources *resources);
+
+/* Zeroed memory from the arena while the VM is built; aligned to 64 bytes. NULL where it is used up. */
+void *vm_alloc(struct vm *vm, uint32_t size);
+void *vm_alloc_pages(struct vm *vm, unsigned pages);
+/* Physical address of something in the arena. */
+uint64_t vm_phys(const struct vm *vm, const void *p);
+
+/* A vCPU has stopped for a request; the last one to do so carries the request out. */
+void vm_vcpu_parked(struct vm *vm);
+/* Hand waiting console input to the guest's UART. */
+void vm_console_input(struct vm *vm);
+/* Whether the 8259s' INTR is high. */
+static inline bool vm_pic_waiting(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->pic_output, __ATOMIC_RELAXED);
+}
+
+/* Print the exit statistics: a line for each kind that occurred. */
+void vm_print_statistics(struct vm *vm);
+
+#endif
