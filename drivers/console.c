@@ -5,6 +5,7 @@
 #include "lib/spinlock.h"
 
 #define QUEUE_SIZE 16384 /* a power of two */
+#define DRAIN_SPINS 100000000
 #define LOG_RESERVE 4096 /* of it, what guests may not fill */
 
 static struct {
@@ -46,7 +47,7 @@ static void start_sending(void)
 static void drain(void)
 {
 	/* Bounded: a UART that stops sending must not hang Lamina. */
-	for (uint64_t spins = 0; queued() && spins < 100000000; spins++)
+	for (uint64_t spins = 0; (queued() || !serial_idle(&console.serial)) && spins < DRAIN_SPINS; spins++)
 		pump();
 }
 

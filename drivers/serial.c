@@ -6,6 +6,7 @@ enum { THR = 0, RBR = 0, DLL = 0, IER = 1, DLM = 1, FCR = 2, IIR = 2, LCR = 3, M
 
 #define LSR_DATA_READY 0x01
 #define LSR_THR_EMPTY 0x20
+#define LSR_TRANSMITTER_EMPTY 0x40
 #define MCR_DTR_RTS_OUT2 0x0b
 
 int serial_init(struct serial *serial, uint16_t port)
@@ -28,6 +29,11 @@ int serial_init(struct serial *serial, uint16_t port)
 bool serial_can_send(const struct serial *serial)
 {
 	return port_read8(serial->port + LSR) & LSR_THR_EMPTY;
+}
+
+bool serial_idle(const struct serial *serial)
+{
+	return port_read8(serial->port + LSR) & LSR_TRANSMITTER_EMPTY;
 }
 
 void serial_send(const struct serial *serial, uint8_t byte)

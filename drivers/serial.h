@@ -14,6 +14,8 @@ struct serial {
 int serial_init(struct serial *serial, uint16_t port);
 /* Whether the transmit FIFO is empty: then it takes SERIAL_FIFO bytes. */
 bool serial_can_send(const struct serial *serial);
+/* Whether the last bit has left: the transmitter is empty, not only its FIFO. */
+bool serial_idle(const struct serial *serial);
 void serial_send(const struct serial *serial, uint8_t byte);
 /* Take one received byte. Returns false where there is none. */
 bool serial_receive(const struct serial *serial, uint8_t *byte);

@@ -80,7 +80,7 @@ def unit_jobs():
     jobs = [Job("tools", [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/tools"], 120, 2, judge_pytest)]
     for path in sorted(glob.glob(os.path.join(TOP, "tests", "unit", "test_*.c"))):
         name = os.path.basename(path)[:-2]
-        jobs.append(Job(f"unit/{name}", ["sh", "-c", f"make -s build/unit/{name} && build/unit/{name}"], 600, 5, judge_cmocka))
+        jobs.append(Job(f"unit/{name}", ["sh", "-c", f"make -s build/unit/{name} && build/unit/{name}"], 180, 5, judge_cmocka))
     return jobs
 
 

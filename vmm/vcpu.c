@@ -47,7 +47,6 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	v->hw_delivery = vm->engine->hw_delivery();
 	timer_queue_init(&v->timers, v);
 	lapic_init(&v->lapic, vm, index, index, page, v->hw_delivery);
-	v->lapic.bus = &vm->lapics;
 	err = lapic_bus_add(&vm->lapics, &v->lapic);
 	if (err)
 		return err;

@@ -59,6 +59,7 @@ static struct vm *make_arena(const struct vm_config *config)
 	unsigned vm_pages = (sizeof(struct vm) + PAGE_SIZE - 1) / PAGE_SIZE;
 	struct vm *vm = (struct vm *)VM_ARENA_BASE;
 	struct page_table space;
+	struct pool arena;
 	uint64_t phys;
 
 	for (unsigned i = 0; i < CONFIG_DISKS_MAX; i++)
@@ -70,12 +71,12 @@ static struct vm *make_arena(const struct vm_config *config)
 		return NULL;
 	}
 	core_address_space(space.root);
-	memset(vm, 0, size);
+	pool_init(&arena, vm, phys, (unsigned)(size / PAGE_SIZE));
+	if (pool_alloc(&arena, vm_pages) != vm) /* which clears it */
+		panic("a VM does not begin its arena");
+	vm->arena = arena;
 	vm->space = space;
 	vm->config = *config;
-	pool_init(&vm->arena, (void *)VM_ARENA_BASE, phys, (unsigned)(size / PAGE_SIZE));
-	if (pool_alloc(&vm->arena, vm_pages) != vm)
-		panic("a VM does not begin its arena");
 	return vm;
 }
 
@@ -281,8 +282,8 @@ static int make_vcpus(struct vm *vm, const struct vm_resources *resources)
 
 		if (!v)
 			return ERR_NOMEM;
+		vm->vcpu[vm->vcpu_count++] = v; /* before it makes its timers */
 		err = vcpu_create(v, vm, i);
-		vm->vcpu[vm->vcpu_count++] = v;
 	}
 	return err;
 }

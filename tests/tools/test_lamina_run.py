@@ -52,14 +52,13 @@ def test_equal_names_are_kept_apart(files):
 
 
 def test_own_configuration(files):
-    (files / "my.cfg").write_text('key = "1"\n[vm a]\nkernel = linux # bare\nmemsize = 64\ndisk0 = "module:my disk"\n[vm b]\nkernel = "mach"\n')
-    (files / "my disk").rename(files / "disk")
-    (files / "my.cfg").write_text((files / "my.cfg").read_text().replace("my disk", "disk"))
+    (files / "disk").write_bytes(bytes(512))
+    (files / "my.cfg").write_text('key = "1"\n[vm a]\nkernel = linux # bare\nmemsize = 64\ndisk0 = "module:disk"\n[vm b]\nkernel = "mach"\n')
     status, text, error = run("--dry-run", "--config", f"{files}/my.cfg", "--set", "vm.b.memsize=7", "--cpus", "3")
     assert status == 0, error
     assert text.split("--- grub.cfg")[0].splitlines()[1:] == [
         'key = "1"', "[vm a]", 'numvcpus = "3"', "kernel = linux # bare", "memsize = 64", 'disk0 = "module:disk"',
-        "[vm b]", 'memsize = "7"', 'numvcpus = "3"', 'kernel = "mach"']
+        "[vm b]", 'numvcpus = "3"', 'memsize = "7"', 'kernel = "mach"']
     for name in ("linux", "mach", "disk"):
         assert f" '{name}'\n" in text
 

@@ -319,12 +319,15 @@ struct form {
 /* Build and run random instances of a form. */
 static void run_form(const struct form *f, unsigned times)
 {
+	unsigned attempts = times * 50;
+
 	while (times) {
 		uint64_t flags = (random64() & STATUS) | 2, target = L + random_below(0x2000), spread = 0;
 		uint8_t bytes[32];
 		unsigned n = 0, size;
 		struct insn insn;
 
+		assert_true(attempts--);
 		for (unsigned i = 0; i < 16; i++)
 			gpr[i] = random64() >> (random_below(4) * 16);
 		if (!(f->how & F_NO_66) && !random_below(4))
@@ -352,7 +355,7 @@ static void run_form(const struct form *f, unsigned times)
 		if (decode(&insn, bytes, 15, DECODE_64))
 			continue;
 		size = insn.operand_size;
-		if (insn.base == REG_RSP || insn.base == insn.index)
+		if (insn.base == REG_RSP || (insn.base == insn.index && insn.base != REG_NONE))
 			continue;
 		if (!(f->how & (F_GROUP | F_NO_MODRM)) && insn.reg == REG_RSP && (size != 1 || insn.rex))
 			continue;

@@ -58,7 +58,8 @@ void status_write(uint8_t status);
 void features_write(uint64_t features);
 void queue_place(unsigned queue, uint64_t desc, uint64_t avail, uint64_t used);
 
-/* Reset the device and bring it to DRIVER_OK with these features, all queues of this size; MSI-X vector 0 is configuration, q + 1 queue q. */
+/* Reset the device and bring it to DRIVER_OK with these features and all queues of this size. MSI-X vector 0 is for the configuration,
+ * q + 1 for queue q. */
 void driver_start(uint64_t features, unsigned queue_size, bool msix);
 
 void set_desc(uint64_t table, unsigned index, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next);

@@ -101,7 +101,8 @@ static void get_id(struct virtio_blk_slot *slot, uint64_t bytes)
 	finish(slot, VIRTIO_BLK_S_OK);
 }
 
-/* Make sense of a chain that was just popped (section 5.2.6.2): it ends finished, ready to submit, or with the device in need of a reset. */
+/* Make sense of a chain that was just popped (section 5.2.6.2). It ends finished, ready to submit, or with the device in need of
+ * a reset. */
 static void begin(struct virtio_blk_slot *slot)
 {
 	struct virtio_chain *chain = &slot->chain;
@@ -226,7 +227,8 @@ static void defer(struct virtio_blk *blk, unsigned queue)
 	vtimer_set(&blk->timer, time_now());
 }
 
-/* Call the backend without the lock. Returns false where the device was reset meanwhile: nothing that the caller knew is valid then. */
+/* Call the backend without the lock. Returns false where the device was reset meanwhile: what the caller knew is void then, and the
+ * queue may be another core's. */
 static bool submit(struct virtio_blk_slot *slot)
 {
 	struct virtio_blk *blk = slot->blk;

@@ -130,7 +130,8 @@ struct virtio_pci_type {
 	const struct virtio_device_ops *ops;
 };
 
-/* Build the device and plug it in. `features`: the device type's own and the rings'; VERSION_1 is added. Returns 0, or pci_add()'s error. */
+/* Build the device and plug it in. `features`: the device type's own and the rings'; VERSION_1 is added. Returns 0, ERR_RANGE (1 to
+ * VIRTIO_QUEUES_MAX queues), or msix_init()'s or pci_add()'s error. */
 int virtio_pci_init(struct virtio_pci *virtio, struct vm *vm, const struct guest_memory *mem, struct pci *pci, unsigned slot,
 		    const struct virtio_pci_type *type, uint64_t features, unsigned queues, const void *config, unsigned config_len);
 

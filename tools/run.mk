@@ -1,0 +1,66 @@
+# Running Lamina: set-up, guests, images, tests, bench. `make help` lists them.
+
+RUN_PYTHON := /usr/bin/python3
+LAMINA_ELF ?= build/lamina.elf
+HOST_CPUS ?= 2
+
+# The demo's guest; the user's own files take its place: make run GUEST_KERNEL=… GUEST_INITRD=… GUEST_DISK=… GUEST_CMDLINE=…
+# With a kernel of the user's, nothing of the demo's is added to it.
+ifdef GUEST_KERNEL
+GUEST_FILES := --kernel '$(GUEST_KERNEL)'
+else
+GUEST_FILES := --kernel build/guests/vmlinuz
+GUEST_INITRD ?= build/guests/initrd.gz
+GUEST_DISK ?= build/guests/disk.img
+endif
+GUEST_FILES += $(if $(GUEST_INITRD),--initrd '$(GUEST_INITRD)') $(foreach disk,$(GUEST_DISK),--disk '$(disk)') \
+	$(foreach module,$(GUEST_MODULES),--module '$(module)') \
+	$(if $(GUEST_CMDLINE),--cmdline '$(GUEST_CMDLINE)') $(if $(GUEST_MEM),--memory $(GUEST_MEM)) $(if $(GUEST_CPUS),--cpus $(GUEST_CPUS))
+RUN_MACHINE := $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
+	--host-cpus $(HOST_CPUS)
+
+.PHONY: setup guests run native iso test bench help
+setup:
+	@tools/setup.sh
+
+# Each of these sets the machine up first, so that a fresh clone needs one command; a second make then builds with what is there.
+guests: setup
+	@tools/fetch-guests.sh
+
+run: setup
+	@+$(MAKE) --no-print-directory lamina
+	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
+	@tools/lamina-run $(RUN_MACHINE) --lamina $(LAMINA_ELF) $(GUEST_FILES) $(RUN_OPTIONS)
+
+native: setup
+	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
+	@tools/lamina-run $(RUN_MACHINE) --native $(GUEST_FILES) $(RUN_OPTIONS)
+
+iso: setup
+	@+$(MAKE) --no-print-directory lamina
+	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
+	@tools/lamina-run --no-run --keep-iso build/lamina.iso --lamina $(LAMINA_ELF) $(GUEST_FILES)
+	@echo "build/lamina.iso"
+
+test: setup
+	@$(RUN_PYTHON) tests/run.py $(TESTS)
+
+bench: setup
+	@+$(MAKE) --no-print-directory lamina guests-tests
+	@tools/fetch-guests.sh linux
+	@$(RUN_PYTHON) tools/bench.py $(BENCH_OPTIONS)
+
+help:
+	@echo 'make                build Lamina: build/lamina.elf'
+	@echo 'make run            install what is missing, build, and boot the demo guest; Ctrl-] leaves'
+	@echo '                    GUEST_KERNEL= GUEST_INITRD= GUEST_DISK= GUEST_MODULES= GUEST_CMDLINE=: your own files'
+	@echo '                    GUEST_MEM=MIB GUEST_CPUS=N HOST_CPUS=N HOST_MEM=MIB MACHINE=bochs|qemu CPU=MODEL'
+	@echo 'make native         the same guest without Lamina'
+	@echo 'make iso            the bootable image build/lamina.iso, for the same variables'
+	@echo 'make test           every test (TESTS="unit boot/test_gnu_mach" runs only those)'
+	@echo 'make check          static checks'
+	@echo 'make unit           unit tests alone'
+	@echo 'make bench          Lamina measured against the bare machine in Bochs'
+	@echo 'make guests         fetch the systems that the demo, tests and bench boot'
+	@echo 'make setup          install the Debian packages that all of this needs'
+	@echo 'tools/lamina-run --help tells how to boot anything else.'
