@@ -114,7 +114,7 @@ def line(name, value, limit=None, over=False):
 
 
 def print_exits(console):
-    exits = re.findall(r"^lamina: vm \S+: exit (.+?) count (\d+) ticks (\d+)", console, re.MULTILINE)
+    exits = re.findall(r"^lamina: vm \S+: exit (.+?) +count (\d+) +ticks (\d+)", console, re.MULTILINE)
     print("\nExits of that boot, from start to power-off")
     print(f"  {'reason':<40} {'count':>10} {'ticks':>14} {'ticks each':>10}")
     for name, count, ticks in sorted(exits, key=lambda entry: -int(entry[2])):
@@ -127,12 +127,14 @@ def print_memory(console, image):
     print("\nSize and memory")
     line("image: code and data loaded, KiB", f"{loaded:.0f}", IMAGE_LIMIT, loaded > IMAGE_LIMIT)
     line("image in memory, with zeroed data, KiB", f"{occupied:.0f}")
-    match = re.search(r"^lamina: memory: image (\d+) KiB, pool (\d+) KiB of (\d+) KiB, vm \S+ (\d+) KiB", console, re.MULTILINE)
+    match = re.search(r"^lamina: memory: image (\d+) KiB, pool (\d+) KiB of (\d+) KiB", console, re.MULTILINE)
     if match:
-        held, used, pool, vm = (int(value) for value in match.groups())
+        held, used, pool = (int(value) for value in match.groups())
         line("memory for the machine: image and pool, KiB", f"{held + pool}", MACHINE_LIMIT, held + pool > MACHINE_LIMIT)
         line("  of the pool in use, KiB", f"{used}")
-        line("memory for the VM beyond its own, KiB", f"{vm}", VM_LIMIT, vm > VM_LIMIT)
+    match = re.search(r"^lamina: vm guest: .*control structures (\d+) KiB", console, re.MULTILINE)
+    if match:
+        line("memory for the VM beyond its own, KiB", match.group(1), VM_LIMIT, int(match.group(1)) > VM_LIMIT)
     match = re.search(r"^lamina: boot: (\d+) ticks from hand-over to the first guest instruction", console, re.MULTILINE)
     if match:
         line("from GRUB's hand-over to the guest's first instruction", f"{int(match.group(1))}")

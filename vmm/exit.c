@@ -71,6 +71,8 @@ static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
 	state.xss = 0;
 	state.apic_id = v->lapic.apic_id;
 	cpuid_lookup(&v->vm->cpuid, &state, leaf, (uint32_t)v->gpr[GPR_RCX], out);
+	if (leaf == 1 && !v->lapic.enabled)
+		out[CPUID_EDX] &= ~(uint32_t)BIT(9); /* SDM vol. 3, "Enabling or Disabling the Local APIC" */
 	v->gpr[GPR_RAX] = out[CPUID_EAX];
 	v->gpr[GPR_RBX] = out[CPUID_EBX];
 	v->gpr[GPR_RCX] = out[CPUID_ECX];

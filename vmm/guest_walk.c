@@ -13,22 +13,27 @@
 #define LEVELS_MAX 5
 #define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
 
-/* What the walk found: the entries on the way, the last of which maps the page. */
+/* What the walk found. */
+struct leaf {
+	uint64_t entry;   /* the one that maps the page */
+	uint64_t all;     /* AND of all entries: PTE_W, PTE_U and PTE_A count */
+	uint64_t any;     /* OR of all entries: PTE_NX counts */
+	uint64_t page;    /* guest-physical address of the page */
+	uint64_t mask;    /* its size - 1 */
+};
+
+/* The entries on the way, for setting their flags. */
 struct path {
 	void *entry[LEVELS_MAX];
 	uint64_t value[LEVELS_MAX];
 	unsigned count;
-	unsigned entry_size;   /* 4 or 8 bytes */
-	uint64_t allowed;      /* AND of all entries: PTE_W and PTE_U count */
-	uint64_t denied;       /* OR of all entries: PTE_NX counts */
-	uint64_t page;         /* guest-physical address of the page */
-	uint64_t page_mask;    /* size - 1 */
+	unsigned entry_size; /* 4 or 8 bytes */
 };
 
 /* The result of one stage: 0, an ERR_ code, or a page fault with these bits (present, reserved) in its error code. */
 #define FAULT 0x100
 
-static int walk_32bit(const struct guest_memory *mem, const struct guest_paging *paging, uint32_t linear, struct path *path)
+static int walk_32bit(const struct guest_memory *mem, const struct guest_paging *paging, uint32_t linear, struct leaf *leaf, struct path *path)
 {
 	uint32_t *p, pde, pte;
 
@@ -38,8 +43,8 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 		return ERR_RANGE;
 	pde = __atomic_load_n(p, __ATOMIC_RELAXED);
 	path->entry[0] = p;
-	path->value[0] = path->allowed = pde;
-	path->denied = 0;
+	path->value[0] = leaf->entry = leaf->all = pde;
+	leaf->any = 0;
 	path->count = 1;
 	if (!(pde & PTE_P))
 		return FAULT;
@@ -50,8 +55,8 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 
 		if (pde & reserved)
 			return FAULT | PF_PRESENT | PF_RESERVED;
-		path->page = (pde & 0xffc00000U) | (uint64_t)(pde & 0x1fe000) << 19;
-		path->page_mask = MIB(4) - 1;
+		leaf->page = (pde & 0xffc00000U) | (uint64_t)(pde & 0x1fe000) << 19;
+		leaf->mask = MIB(4) - 1;
 		return 0;
 	}
 	p = guest_ptr(mem, (pde & 0xfffff000) + ((linear >> 12) & 0x3ff) * 4, 4);
@@ -63,35 +68,41 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 	path->count = 2;
 	if (!(pte & PTE_P))
 		return FAULT;
-	path->allowed &= pte;
-	path->page = pte & 0xfffff000;
-	path->page_mask = PAGE_SIZE - 1;
+	leaf->entry = pte;
+	leaf->all &= pte;
+	leaf->page = pte & 0xfffff000;
+	leaf->mask = PAGE_SIZE - 1;
 	return 0;
 }
 
-/* PAE, 4-level and 5-level paging below the top: `shift` is that of the first table's index, `table` its address. */
-static inline int walk_64bit(const struct guest_memory *mem, uint64_t table, unsigned shift, uint64_t linear, uint64_t reserved,
-			     struct path *path)
+/* PAE, 4-level and 5-level paging below the top: `shift` is that of the first table's index, `table` its address. The entries are
+ * recorded in `path` unless it is NULL. */
+static inline __attribute__((always_inline)) int walk_64bit(const struct guest_memory *mem, uint64_t table, unsigned shift,
+							    uint64_t linear, uint64_t reserved, struct leaf *leaf, struct path *path)
 {
-	uint64_t allowed = PTE_W | PTE_U, denied = 0;
-	unsigned n = 0;
+	const struct guest_region *near = guest_first_guess(mem);
+	uint64_t all = ~0ULL, any = 0, e;
 
-	path->entry_size = 8;
+	if (path) {
+		path->entry_size = 8;
+		path->count = 0;
+	}
 	for (;;) {
-		uint64_t *p = guest_ptr(mem, table + ((linear >> shift) & 0x1ff) * 8, 8);
-		uint64_t e;
+		uint64_t *p = guest_ptr_near(mem, &near, table + ((linear >> shift) & 0x1ff) * 8, 8);
 
 		if (!p)
 			return ERR_RANGE;
 		e = __atomic_load_n(p, __ATOMIC_RELAXED);
 		if (!(e & PTE_P))
 			return FAULT;
-		path->entry[n] = p;
-		path->value[n++] = e;
+		if (path) {
+			path->entry[path->count] = p;
+			path->value[path->count++] = e;
+		}
 		if (e & reserved)
 			return FAULT | PF_PRESENT | PF_RESERVED;
-		allowed &= e;
-		denied |= e;
+		all &= e;
+		any |= e;
 		table = e & ADDRESS_MASK;
 		if (shift == 12)
 			break;
@@ -105,36 +116,46 @@ static inline int walk_64bit(const struct guest_memory *mem, uint64_t table, uns
 		}
 		shift -= 9;
 	}
-	path->count = n;
-	path->allowed = allowed;
-	path->denied = denied;
-	path->page_mask = BIT(shift) - 1;
-	path->page = table & ~path->page_mask;
+	leaf->entry = e;
+	leaf->all = all;
+	leaf->any = any;
+	leaf->mask = BIT(shift) - 1;
+	leaf->page = table & ~leaf->mask;
 	return 0;
 }
 
-/* May this access use the page? Returns 0 or the page fault's cause. */
-static inline int check_rights(const struct guest_paging *paging, const struct path *path, unsigned access, bool user, bool nxe)
+static inline bool user_access(const struct guest_paging *paging, unsigned access)
 {
-	bool user_page = path->allowed & PTE_U;
+	return (paging->cpl == 3 || (access & WALK_USER)) && !(access & WALK_IMPLICIT);
+}
+
+static inline bool nx_enabled(const struct guest_paging *paging)
+{
+	return (paging->cr4 & GUEST_CR4_PAE) && (paging->efer & GUEST_EFER_NXE);
+}
+
+/* May this access use the page? Returns 0 or the page fault's cause. */
+static inline int check_rights(const struct guest_paging *paging, const struct leaf *leaf, unsigned access, bool user, bool nxe)
+{
+	bool user_page = leaf->all & PTE_U;
 
 	if (user && !user_page)
 		return FAULT | PF_PRESENT;
 	if (access & WALK_EXEC) {
-		if (nxe && (path->denied & PTE_NX))
+		if (nxe && (leaf->any & PTE_NX))
 			return FAULT | PF_PRESENT;
 		if (user_page && !user && (paging->cr4 & GUEST_CR4_SMEP))
 			return FAULT | PF_PRESENT;
 		return 0;
 	}
-	if ((access & WALK_WRITE) && !(path->allowed & PTE_W) && (user || (paging->cr0 & GUEST_CR0_WP)))
+	if ((access & WALK_WRITE) && !(leaf->all & PTE_W) && (user || (paging->cr0 & GUEST_CR0_WP)))
 		return FAULT | PF_PRESENT;
 	if (!user_page)
 		return 0;
 	if (!user && (paging->cr4 & GUEST_CR4_SMAP) && (!paging->rflags_ac || (access & WALK_IMPLICIT)))
 		return FAULT | PF_PRESENT;
 	if ((paging->cr4 & GUEST_CR4_PKE) && (paging->efer & GUEST_EFER_LMA)) {
-		unsigned key = paging->pkru >> (2 * PTE_PKEY(path->value[path->count - 1])) & 3;
+		unsigned key = paging->pkru >> (2 * PTE_PKEY(leaf->entry)) & 3;
 
 		if ((key & 1) || ((key & 2) && (access & WALK_WRITE) && (user || (paging->cr0 & GUEST_CR0_WP))))
 			return FAULT | PF_PRESENT | PF_PROTECTION_KEY;
@@ -177,14 +198,44 @@ static bool set_accessed_dirty(const struct path *path, bool write)
 	return true;
 }
 
+/* The walk that faults, or sets flags. Returns as guest_walk(). */
+static __attribute__((noinline)) int walk_recorded(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t table,
+						   unsigned shift, uint64_t linear, uint64_t reserved, unsigned access,
+						   struct leaf *leaf, uint32_t *pf_error)
+{
+	bool user = user_access(paging, access), nxe = nx_enabled(paging);
+
+	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
+		struct path path;
+		int cause;
+
+		if (shift)
+			cause = walk_64bit(mem, table, shift, linear, reserved, leaf, &path);
+		else
+			cause = walk_32bit(mem, paging, (uint32_t)linear, leaf, &path);
+		if (!cause)
+			cause = check_rights(paging, leaf, access, user, nxe);
+		if (cause > 0) {
+			if (pf_error)
+				*pf_error = error_code(paging, (unsigned)cause & ~FAULT, access, user, nxe);
+			return ERR_NOENT;
+		}
+		if (cause)
+			return cause;
+		if (!(access & WALK_SET_AD) || set_accessed_dirty(&path, access & WALK_WRITE))
+			return 0;
+	}
+	return ERR_BUSY;
+}
+
 int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,
 	       uint32_t *pf_error, uint64_t *page_size)
 {
-	bool user = (paging->cpl == 3 || (access & WALK_USER)) && !(access & WALK_IMPLICIT);
-	bool pae = paging->cr4 & GUEST_CR4_PAE, nxe = pae && (paging->efer & GUEST_EFER_NXE);
+	bool user = user_access(paging, access), nxe = nx_enabled(paging);
 	uint64_t table = 0, reserved = 0;
 	unsigned shift = 0;
-	struct path path;
+	struct leaf leaf;
+	int err;
 
 	if (!(paging->cr0 & GUEST_CR0_PG)) {
 		*gpa = linear & 0xffffffff;
@@ -197,14 +248,14 @@ int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging
 
 		if ((uint64_t)((int64_t)(linear << spare) >> spare) != linear)
 			return ERR_INVALID;
-		shift = spare == 7 ? 48 : 39;
+		shift = 55 - spare;
 		table = paging->cr3 & ADDRESS_MASK;
 		reserved = ADDRESS_MASK & ~(BIT(paging->maxphyaddr) - 1);
 		if (!nxe)
 			reserved |= PTE_NX;
 	} else {
 		linear &= 0xffffffff;
-		if (pae) {
+		if (paging->cr4 & GUEST_CR4_PAE) {
 			uint64_t pdpte = paging->pdpte[linear >> 30];
 
 			if (!(pdpte & PTE_P)) {
@@ -221,28 +272,18 @@ int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging
 		}
 	}
 
-	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
-		int cause;
+	/* Mostly all goes well and the flags are set already: that walk records nothing. */
+	if (!shift || walk_64bit(mem, table, shift, linear, reserved, &leaf, NULL) || check_rights(paging, &leaf, access, user, nxe) ||
+	    ((access & WALK_SET_AD) && (!(leaf.all & PTE_A) || ((access & WALK_WRITE) && !(leaf.entry & PTE_D))))) {
+		struct leaf recorded;
 
-		if (shift)
-			cause = walk_64bit(mem, table, shift, linear, reserved, &path);
-		else
-			cause = walk_32bit(mem, paging, (uint32_t)linear, &path);
-		if (!cause)
-			cause = check_rights(paging, &path, access, user, nxe);
-		if (cause > 0) {
-			if (pf_error)
-				*pf_error = error_code(paging, (unsigned)cause & ~FAULT, access, user, nxe);
-			return ERR_NOENT;
-		}
-		if (cause)
-			return cause;
-		if (!(access & WALK_SET_AD) || set_accessed_dirty(&path, access & WALK_WRITE)) {
-			*gpa = path.page | (linear & path.page_mask);
-			if (page_size)
-				*page_size = path.page_mask + 1;
-			return 0;
-		}
+		err = walk_recorded(mem, paging, table, shift, linear, reserved, access, &recorded, pf_error);
+		if (err)
+			return err;
+		leaf = recorded;
 	}
-	return ERR_BUSY;
+	*gpa = leaf.page | (linear & leaf.mask);
+	if (page_size)
+		*page_size = leaf.mask + 1;
+	return 0;
 }

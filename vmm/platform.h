@@ -11,7 +11,8 @@ struct vm;
 /* ---- Interrupts ---- */
 
 /* Drive global system interrupt `gsi` (0..23) high or low; 0..15 also reach the 8259s (ISA IRQ n is GSI n, but IRQ 0 is GSI 2
- * on the I/O APIC, as the MADT says: callers use 0). Edge-triggered sources pulse: true, then false. */
+ * on the I/O APIC, as the MADT says: callers use 0). Edge-triggered sources go false, then true, and
+ * stay high: the 8259s forget an edge whose line falls before it is acknowledged. */
 void vm_irq_set(struct vm *vm, unsigned gsi, bool level);
 
 /* A message-signalled interrupt: a write of `data` to `address` (SDM vol. 3, "Message Signalled Interrupts"). */

@@ -11,16 +11,13 @@
 
 #define START_TIMEOUT_MS 200
 
-extern const uint8_t trampoline_start[], trampoline_end[], trampoline_stack[], trampoline_cpu[];
-extern uint64_t boot_page_tables[];
+extern const uint8_t trampoline_start[], trampoline_end[], trampoline_root[], trampoline_stack[], trampoline_cpu[];
 
 NORETURN void ap_main(struct cpu *cpu);
 
-/* The first C code of a started core, still on the boot page tables. */
+/* The first C code of a started core. */
 void ap_main(struct cpu *cpu)
 {
-	/* CR4 first: global pages and the rest are set by cpu_load, CR3 before it so that nothing uses the boot tables any more. */
-	address_space_load(kernel_table.root);
 	cpu_load(cpu);
 	host_apic_enable();
 	__atomic_store_n(&cpu->online, true, __ATOMIC_RELEASE);
@@ -39,6 +36,7 @@ static bool wait_online(const struct cpu *cpu, unsigned ms)
 
 static void start_core(struct cpu *cpu, uint8_t *page, uint8_t number)
 {
+	*(uint64_t *)(page + (trampoline_root - trampoline_start)) = kernel_table.root;
 	*(uint64_t *)(page + (trampoline_stack - trampoline_start)) = cpu->stack_top;
 	*(uint64_t *)(page + (trampoline_cpu - trampoline_start)) = (uint64_t)cpu;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -56,7 +54,6 @@ void smp_start(const struct acpi_info *acpi, unsigned limit)
 {
 	uint64_t phys = frames_alloc(&frames, PAGE_SIZE, PAGE_SIZE, MIB(1));
 	uint8_t *page;
-	unsigned failed = 0;
 
 	if (acpi->cpu_count <= 1)
 		return;
@@ -84,16 +81,11 @@ void smp_start(const struct acpi_info *acpi, unsigned limit)
 		start_core(cpu, page, (uint8_t)(phys >> 12));
 		if (!cpu->online) {
 			log_line("smp: core with APIC ID %u did not start within %u ms", entry->apic_id, START_TIMEOUT_MS);
-			failed++;
 			continue; /* its memory stays lost: it may wake late */
 		}
 		cpus[cpu_count++] = cpu;
 	}
-	if (!failed) {
-		frames_free(&frames, phys, PAGE_SIZE);
-		/* Nobody starts on the boot tables any more: no writable and executable mapping is left. */
-		memset(boot_page_tables, 0, 7 * PAGE_SIZE);
-	}
+	/* The trampoline's page stays Lamina's: a core that wakes late must not run what a guest put there. */
 }
 
 void smp_kick(unsigned cpu)

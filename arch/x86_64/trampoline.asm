@@ -6,6 +6,7 @@ extern boot_page_tables
 extern ap_main
 global trampoline_start
 global trampoline_end
+global trampoline_root
 global trampoline_stack
 global trampoline_cpu
 
@@ -47,15 +48,11 @@ start_64:
 	mov fs, eax
 	mov gs, eax
 	lea rbx, [rel trampoline_start]
+	mov rcx, [rbx + trampoline_root - trampoline_start]
 	mov rsp, [rbx + trampoline_stack - trampoline_start]
 	mov rdi, [rbx + trampoline_cpu - trampoline_start]
-	xor ebp, ebp
-	mov rax, ap_main
-	call rax
-.halt:
-	cli
-	hlt
-	jmp .halt
+	mov rax, ap_entry
+	jmp rax
 
 align 8
 gdt:
@@ -69,6 +66,18 @@ far_64:
 	dd 0
 	dw 0x08
 align 8
+trampoline_root: dq 0
 trampoline_stack: dq 0
 trampoline_cpu: dq 0
 trampoline_end:
+
+; In Lamina's image, which both sets of page tables map: leave the boot tables; the stack is only in the final ones.
+section .text
+ap_entry:
+	mov cr3, rcx
+	xor ebp, ebp
+	call ap_main
+.halt:
+	cli
+	hlt
+	jmp .halt

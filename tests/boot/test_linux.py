@@ -9,7 +9,7 @@ from conftest import linux
 
 def exit_statistics(boot):
     """Lamina's statistics at power-off: {reason: (count, ticks)}."""
-    lines = re.findall(r"^lamina: vm guest: exit (\S+) count (\d+) ticks (\d+)", boot.text, re.MULTILINE)
+    lines = re.findall(r"^lamina: vm guest: exit (.+?) +count (\d+) +ticks (\d+)", boot.text, re.MULTILINE)
     return {name: (int(count), int(ticks)) for name, count, ticks in lines}
 
 
@@ -77,7 +77,7 @@ def test_one_guest_cpu_on_two_cores(batch):
     """The second core comes up, says so, and stays out of the way; the guest powers itself off by its kernel's command line."""
     assert batch.run(*linux("--host-cpus", "2", cmdline="console=ttyS0 quiet lamina.run=poweroff"), timeout=600) == 0, batch.said
     check_power_off(batch)
-    assert batch.count(r"^lamina: cpu \d+: .*VMX root") == 2, "not every core says that it is in VMX root mode"
+    assert batch.count(r"^lamina: core \d+: .*VMX root mode") == 2, "not every core says that it is in VMX root mode"
 
 
 def test_every_way_of_reboot(batch, disk):

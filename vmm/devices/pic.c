@@ -108,10 +108,8 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level)
 	chip->lines ^= bit;
 	if (level)
 		chip->irr |= bit;
-	else if (chip->elcr & bit)
-		chip->irr &= (uint8_t)~bit;
 	else
-		return;
+		chip->irr &= (uint8_t)~bit; /* an edge's line must stay high until it is acknowledged (8259A data sheet, "IR inputs") */
 	update(pic);
 }
 

@@ -46,7 +46,7 @@ int pic_init(struct pic *pic, struct vm *vm, struct io_space *pio, struct spinlo
 /* Back to power-on. Takes the interrupt lock. */
 void pic_reset(struct pic *pic);
 
-/* Drive input `irq` (0..15; 2 is the cascade and ignored). An edge is latched until it is acknowledged, so that a pulse counts.
+/* Drive input `irq` (0..15; 2 is the cascade and ignored). An edge counts while its line stays high.
  * Interrupt lock held. */
 void pic_set_irq(struct pic *pic, unsigned irq, bool level);
 

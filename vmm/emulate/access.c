@@ -35,6 +35,14 @@ static int walk_verdict(struct emulate_result *r, int err, enum segment_register
 	}
 }
 
+/* Undecodable bytes mean that the guest changed its code behind our back: it gets what the new code deserves. */
+static int decode_verdict(const struct insn *insn, int err, struct emulate_result *r)
+{
+	if (!err)
+		return EMULATE_CONTINUE;
+	return insn->length ? raise_exception(r, VECTOR_GP, 0) : raise_exception(r, VECTOR_UD, -1);
+}
+
 /* Append the code bytes at `linear`, up to the end of their page. Returns EMULATE_CONTINUE or a verdict. */
 static int fetch_page(struct emulator *e, uint64_t linear, struct emulate_result *r)
 {
@@ -63,13 +71,37 @@ static int fetch_page(struct emulator *e, uint64_t linear, struct emulate_result
 	return EMULATE_CONTINUE;
 }
 
-int fetch_insn(struct emulator *e, struct insn *insn, struct emulate_result *r)
+/* The common case of a fetch: 64-bit code, all 16 bytes in one page of RAM. Returns false where that does not hold. */
+static inline bool fetch_at_once(struct emulator *e, struct emulate_result *r, int *verdict)
 {
-	uint64_t linear = e->rip;
+	const struct guest_region *near = guest_first_guess(e->mem);
+	uint32_t pf_error = 0;
+	const uint8_t *code;
+	uint64_t gpa;
+	int err;
+
+	if (e->mode != DECODE_64 || (e->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - sizeof(r->bytes))
+		return false;
+	*verdict = EMULATE_CONTINUE;
+	err = guest_walk(e->mem, &e->paging, e->rip, WALK_EXEC, &gpa, &pf_error, NULL);
+	if (err) {
+		*verdict = walk_verdict(r, err, SEG_CS, e->rip, pf_error);
+		return true;
+	}
+	code = guest_ptr_near(e->mem, &near, gpa, sizeof(r->bytes));
+	if (!code)
+		return false;
+	memcpy(r->bytes, code, sizeof(r->bytes));
+	r->byte_count = sizeof(r->bytes);
+	return true;
+}
+
+/* Fetch up to the page's end, and from the next page only what the instruction needs. */
+static int fetch_and_decode(struct emulator *e, struct insn *insn, struct emulate_result *r)
+{
+	uint64_t linear = e->rip, next;
 	int verdict, err;
 
-	r->byte_count = 0;
-	r->length = 0;
 	if (e->mode != DECODE_64)
 		linear = (uint32_t)(segment_of(e, SEG_CS)->base + linear);
 	verdict = fetch_page(e, linear, r);
@@ -77,8 +109,7 @@ int fetch_insn(struct emulator *e, struct insn *insn, struct emulate_result *r)
 		return verdict;
 	err = decode(insn, r->bytes, r->byte_count, e->mode);
 	if (err == ERR_RANGE) {
-		uint64_t next = linear + r->byte_count;
-
+		next = linear + r->byte_count;
 		if (next & (PAGE_SIZE - 1))
 			return EMULATE_UNSUPPORTED; /* code outside RAM */
 		if (e->mode != DECODE_64)
@@ -90,12 +121,39 @@ int fetch_insn(struct emulator *e, struct insn *insn, struct emulate_result *r)
 		if (err == ERR_RANGE)
 			return EMULATE_UNSUPPORTED;
 	}
-	/* Undecodable bytes mean that the guest changed its code behind our back: it gets what the new code deserves. */
-	if (err)
-		return insn->length ? raise_exception(r, VECTOR_GP, 0) : raise_exception(r, VECTOR_UD, -1);
-	if (e->mode != DECODE_64 && e->rip + insn->length - 1 > e->seg[SEG_CS].limit)
-		return raise_exception(r, VECTOR_GP, 0);
-	r->length = insn->length;
+	return decode_verdict(insn, err, r);
+}
+
+int fetch_insn(struct emulator *e, const struct insn **insn, struct emulate_result *r)
+{
+	struct emulate_memo *memo = &e->memo[(e->rip ^ e->rip >> 5) & (EMULATE_MEMO - 1)];
+	uint64_t bytes[2];
+	int verdict;
+
+	r->byte_count = 0;
+	r->length = 0;
+	*insn = &memo->insn;
+	if (fetch_at_once(e, r, &verdict)) {
+		if (verdict != EMULATE_CONTINUE)
+			return verdict;
+		memcpy(bytes, r->bytes, sizeof(bytes));
+		if (memo->bytes[0] != bytes[0] || memo->bytes[1] != bytes[1] || !memo->valid) {
+			verdict = decode_verdict(&memo->insn, decode(&memo->insn, r->bytes, sizeof(r->bytes), DECODE_64), r);
+			memo->valid = verdict == EMULATE_CONTINUE;
+			memo->bytes[0] = bytes[0];
+			memo->bytes[1] = bytes[1];
+			if (verdict != EMULATE_CONTINUE)
+				return verdict;
+		}
+	} else {
+		memo->valid = false;
+		verdict = fetch_and_decode(e, &memo->insn, r);
+		if (verdict != EMULATE_CONTINUE)
+			return verdict;
+		if (e->mode != DECODE_64 && e->rip + memo->insn.length - 1 > e->seg[SEG_CS].limit)
+			return raise_exception(r, VECTOR_GP, 0);
+	}
+	r->length = memo->insn.length;
 	return EMULATE_CONTINUE;
 }
 
@@ -119,8 +177,8 @@ static bool segment_allows(const struct emulator *e, const struct emu_segment *s
 	return last <= s->limit;
 }
 
-int linear_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access, uint64_t *linear,
-		   struct emulate_result *r)
+int segmented_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access,
+		      uint64_t *linear, struct emulate_result *r)
 {
 	const struct emu_segment *s;
 
@@ -223,7 +281,7 @@ static void piece_write(struct emulator *e, const struct place *place, unsigned 
 	}
 }
 
-uint64_t place_read(struct emulator *e, const struct place *place, unsigned size)
+uint64_t pieces_read(struct emulator *e, const struct place *place, unsigned size)
 {
 	uint64_t value = piece_read(e, place, 0, place->first);
 
@@ -232,7 +290,7 @@ uint64_t place_read(struct emulator *e, const struct place *place, unsigned size
 	return value;
 }
 
-void place_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value)
+void pieces_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value)
 {
 	piece_write(e, place, 0, place->first, value);
 	if (place->first < size)

@@ -30,27 +30,52 @@ struct place {
 /* Fill in an exception with (error >= 0) or without an error code; returns EMULATE_EXCEPTION. */
 int raise_exception(struct emulate_result *r, uint8_t vector, int64_t error);
 
-/* Fetch and decode the instruction at CS:RIP. Returns EMULATE_CONTINUE or a verdict. */
-int fetch_insn(struct emulator *e, struct insn *insn, struct emulate_result *r);
+/* Fetch and decode the instruction at CS:RIP; *insn is valid until the next call. Returns EMULATE_CONTINUE or a verdict. */
+int fetch_insn(struct emulator *e, const struct insn **insn, struct emulate_result *r);
 
 /* Segmentation: the linear address of `size` bytes at seg:offset, `offset` being cut to the address size by the caller. `access`
  * is WALK_READ or WALK_WRITE. Whether the address is canonical is left to translate(). Returns EMULATE_CONTINUE or a verdict. */
-int linear_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access, uint64_t *linear,
-		   struct emulate_result *r);
+int segmented_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access,
+		      uint64_t *linear, struct emulate_result *r);
+
+static inline int linear_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access,
+				 uint64_t *linear, struct emulate_result *r)
+{
+	if (e->mode == DECODE_64 && seg < SEG_FS) {
+		*linear = offset;
+		return EMULATE_CONTINUE;
+	}
+	return segmented_address(e, seg, offset, size, access, linear, r);
+}
 
 /* Paging: find [linear, linear+size), `size` at most 8, with the access's permissions checked and the accessed and dirty flags
  * set. `seg` decides the exception for an address that is not canonical. Returns EMULATE_CONTINUE or a verdict. */
 int translate(struct emulator *e, enum segment_register seg, uint64_t linear, unsigned size, unsigned access, struct place *place,
 	      struct emulate_result *r);
 
-/* Read or write a translated operand of 1, 2, 4 or 8 bytes. */
-uint64_t place_read(struct emulator *e, const struct place *place, unsigned size);
-void place_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value);
-
 /* The mask of an operand of `size` 1, 2, 4 or 8 bytes. */
 static inline uint64_t size_mask(unsigned size)
 {
 	return ~0ULL >> (64 - 8 * size);
+}
+
+/* Read or write a translated operand of 1, 2, 4 or 8 bytes, of which RAM or a page boundary is the rarer part. */
+uint64_t pieces_read(struct emulator *e, const struct place *place, unsigned size);
+void pieces_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value);
+
+static inline uint64_t place_read(struct emulator *e, const struct place *place, unsigned size)
+{
+	if (place->first == size && !place->ram[0])
+		return e->mmio_read(e->ctx, place->gpa[0], size) & size_mask(size);
+	return pieces_read(e, place, size);
+}
+
+static inline void place_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value)
+{
+	if (place->first == size && !place->ram[0])
+		e->mmio_write(e->ctx, place->gpa[0], size, value & size_mask(size));
+	else
+		pieces_write(e, place, size, value);
 }
 
 /* Write the low `size` bytes of a register as the CPU does: 4 bytes clear the upper half, 1 and 2 leave the rest. */

@@ -9,7 +9,7 @@ struct execution {
 	struct emulator *e;
 	struct emulate_result *r;
 	uint64_t fault_gpa;
-	struct insn insn;
+	const struct insn *insn;
 	struct place place;
 };
 
@@ -27,9 +27,9 @@ static inline uint64_t effective_address(const struct emulator *e, const struct 
 }
 
 /* Find the memory operand, `displacement` bytes from where ModRM says. Returns EMULATE_CONTINUE or a verdict. */
-static inline int locate_at(struct execution *x, unsigned size, unsigned access, int64_t displacement)
+static int locate_at(struct execution *x, unsigned size, unsigned access, int64_t displacement)
 {
-	const struct insn *insn = &x->insn;
+	const struct insn *insn = x->insn;
 	struct emulator *e = x->e;
 	struct place *place = &x->place;
 	uint64_t offset, linear, page_offset;
@@ -73,7 +73,7 @@ static inline uint64_t sign_extend(uint64_t value, unsigned size)
 }
 
 /* MOV and its kin to a register: `size` bytes from memory into a register of `dst_size`. */
-static inline int load(struct execution *x, unsigned reg, unsigned size, unsigned dst_size, bool sign)
+static int load(struct execution *x, unsigned reg, unsigned size, unsigned dst_size, bool sign)
 {
 	int verdict = locate(x, size, WALK_READ);
 	uint64_t value;
@@ -83,24 +83,24 @@ static inline int load(struct execution *x, unsigned reg, unsigned size, unsigne
 	value = place_read(x->e, &x->place, size);
 	if (sign)
 		value = sign_extend(value, size);
-	write_reg(x->e, &x->insn, reg, dst_size, value);
-	return finish(x->e, x->insn.length);
+	write_reg(x->e, x->insn, reg, dst_size, value);
+	return finish(x->e, x->insn->length);
 }
 
-static inline int store(struct execution *x, unsigned size, uint64_t value)
+static int store(struct execution *x, unsigned size, uint64_t value)
 {
 	int verdict = locate(x, size, WALK_WRITE);
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	place_write(x->e, &x->place, size, value);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* memory = memory op value; CMP writes nothing. */
 static int alu_memory(struct execution *x, enum alu_op op, uint64_t value)
 {
-	unsigned size = x->insn.operand_size;
+	unsigned size = x->insn->operand_size;
 	int verdict = locate(x, size, op == ALU_CMP ? WALK_READ : WALK_WRITE);
 	uint64_t result;
 
@@ -109,39 +109,39 @@ static int alu_memory(struct execution *x, enum alu_op op, uint64_t value)
 	result = alu(op, place_read(x->e, &x->place, size), value, size, &x->e->rflags);
 	if (op != ALU_CMP)
 		place_write(x->e, &x->place, size, result);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* register = register op memory */
 static int alu_register(struct execution *x, enum alu_op op)
 {
-	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	unsigned size = x->insn->operand_size, reg = x->insn->reg;
 	int verdict = locate(x, size, WALK_READ);
 	uint64_t result;
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	result = alu(op, read_reg(x->e, &x->insn, reg, size), place_read(x->e, &x->place, size), size, &x->e->rflags);
+	result = alu(op, read_reg(x->e, x->insn, reg, size), place_read(x->e, &x->place, size), size, &x->e->rflags);
 	if (op != ALU_CMP)
-		write_reg(x->e, &x->insn, reg, size, result);
-	return finish(x->e, x->insn.length);
+		write_reg(x->e, x->insn, reg, size, result);
+	return finish(x->e, x->insn->length);
 }
 
 static int test_memory(struct execution *x, uint64_t value)
 {
-	unsigned size = x->insn.operand_size;
+	unsigned size = x->insn->operand_size;
 	int verdict = locate(x, size, WALK_READ);
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	alu(ALU_AND, place_read(x->e, &x->place, size), value, size, &x->e->rflags);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* INC and DEC leave CF alone. */
 static int increment(struct execution *x, enum alu_op op)
 {
-	unsigned size = x->insn.operand_size;
+	unsigned size = x->insn->operand_size;
 	uint64_t carry = x->e->rflags & RFLAGS_CF, result;
 	int verdict = locate(x, size, WALK_WRITE);
 
@@ -150,13 +150,13 @@ static int increment(struct execution *x, enum alu_op op)
 	result = alu(op, place_read(x->e, &x->place, size), 1, size, &x->e->rflags);
 	x->e->rflags = (x->e->rflags & ~RFLAGS_CF) | carry;
 	place_write(x->e, &x->place, size, result);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* NOT (no flags) and NEG */
 static int negate(struct execution *x, bool arithmetic)
 {
-	unsigned size = x->insn.operand_size;
+	unsigned size = x->insn->operand_size;
 	int verdict = locate(x, size, WALK_WRITE);
 	uint64_t value;
 
@@ -164,30 +164,30 @@ static int negate(struct execution *x, bool arithmetic)
 		return verdict;
 	value = place_read(x->e, &x->place, size);
 	place_write(x->e, &x->place, size, arithmetic ? alu(ALU_SUB, 0, value, size, &x->e->rflags) : ~value);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* XCHG, and XADD where `add` */
 static int exchange(struct execution *x, bool add)
 {
-	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	unsigned size = x->insn->operand_size, reg = x->insn->reg;
 	int verdict = locate(x, size, WALK_WRITE);
 	uint64_t old, new;
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	old = place_read(x->e, &x->place, size);
-	new = read_reg(x->e, &x->insn, reg, size);
+	new = read_reg(x->e, x->insn, reg, size);
 	if (add)
 		new = alu(ALU_ADD, old, new, size, &x->e->rflags);
 	place_write(x->e, &x->place, size, new);
-	write_reg(x->e, &x->insn, reg, size, old);
-	return finish(x->e, x->insn.length);
+	write_reg(x->e, x->insn, reg, size, old);
+	return finish(x->e, x->insn->length);
 }
 
 static int compare_exchange(struct execution *x)
 {
-	unsigned size = x->insn.operand_size;
+	unsigned size = x->insn->operand_size;
 	int verdict = locate(x, size, WALK_WRITE);
 	uint64_t old;
 
@@ -196,12 +196,12 @@ static int compare_exchange(struct execution *x)
 	old = place_read(x->e, &x->place, size);
 	alu(ALU_CMP, x->e->gpr[REG_RAX], old, size, &x->e->rflags);
 	if (x->e->rflags & RFLAGS_ZF) {
-		place_write(x->e, &x->place, size, read_reg(x->e, &x->insn, x->insn.reg, size));
+		place_write(x->e, &x->place, size, read_reg(x->e, x->insn, x->insn->reg, size));
 	} else {
 		place_write(x->e, &x->place, size, old); /* the bus sees a write either way */
 		write_gpr(&x->e->gpr[REG_RAX], size, old);
 	}
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 static int compare_exchange_8b(struct execution *x)
@@ -221,21 +221,21 @@ static int compare_exchange_8b(struct execution *x)
 		gpr[REG_RDX] = old >> 32;
 		x->e->rflags &= ~RFLAGS_ZF;
 	}
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* BT, BTS, BTR, BTC in the order of their encodings; a register's bit index reaches beyond the operand, an immediate's wraps. */
 static int bit_operation(struct execution *x, unsigned op, bool immediate)
 {
-	unsigned size = x->insn.operand_size, bits = 8 * size, index;
+	unsigned size = x->insn->operand_size, bits = 8 * size, index;
 	int64_t displacement = 0;
 	uint64_t value, bit;
 	int verdict;
 
 	if (immediate) {
-		index = (unsigned)x->insn.imm & (bits - 1);
+		index = (unsigned)x->insn->imm & (bits - 1);
 	} else {
-		int64_t wide = (int64_t)sign_extend(x->e->gpr[x->insn.reg], size);
+		int64_t wide = (int64_t)sign_extend(x->e->gpr[x->insn->reg], size);
 
 		index = (unsigned)wide & (bits - 1);
 		displacement = (wide >> 3) & -(int64_t)size;
@@ -248,22 +248,22 @@ static int bit_operation(struct execution *x, unsigned op, bool immediate)
 	x->e->rflags = (x->e->rflags & ~RFLAGS_CF) | (value & bit ? RFLAGS_CF : 0);
 	if (op)
 		place_write(x->e, &x->place, size, op == 1 ? value | bit : op == 2 ? value & ~bit : value ^ bit);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 static int conditional_move(struct execution *x)
 {
-	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	unsigned size = x->insn->operand_size, reg = x->insn->reg;
 	int verdict = locate(x, size, WALK_READ);
 	uint64_t value;
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	value = place_read(x->e, &x->place, size);
-	if (!condition(x->insn.opcode, x->e->rflags))
+	if (!condition(x->insn->opcode, x->e->rflags))
 		value = x->e->gpr[reg];
 	write_gpr(&x->e->gpr[reg], size, value);
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 static uint64_t byte_swap(uint64_t value, unsigned size)
@@ -274,7 +274,7 @@ static uint64_t byte_swap(uint64_t value, unsigned size)
 /* MOVBE */
 static int move_swapped(struct execution *x, bool to_memory)
 {
-	unsigned size = x->insn.operand_size, reg = x->insn.reg;
+	unsigned size = x->insn->operand_size, reg = x->insn->reg;
 	int verdict = locate(x, size, to_memory ? WALK_WRITE : WALK_READ);
 
 	if (verdict != EMULATE_CONTINUE)
@@ -283,7 +283,7 @@ static int move_swapped(struct execution *x, bool to_memory)
 		place_write(x->e, &x->place, size, byte_swap(x->e->gpr[reg], size));
 	else
 		write_gpr(&x->e->gpr[reg], size, byte_swap(place_read(x->e, &x->place, size), size));
-	return finish(x->e, x->insn.length);
+	return finish(x->e, x->insn->length);
 }
 
 /* LOCK before these forms is #UD (SDM vol. 2, "LOCK"): it goes with read-modify-write instructions only. */
@@ -314,7 +314,7 @@ static bool lockable(const struct insn *insn)
 
 static int execute_one_byte(struct execution *x)
 {
-	const struct insn *insn = &x->insn;
+	const struct insn *insn = x->insn;
 	unsigned size = insn->operand_size, group = insn->modrm >> 3 & 7;
 	struct emulator *e = x->e;
 
@@ -379,7 +379,7 @@ static int execute_one_byte(struct execution *x)
 
 static int execute_0f(struct execution *x)
 {
-	const struct insn *insn = &x->insn;
+	const struct insn *insn = x->insn;
 	unsigned size = insn->operand_size, group = insn->modrm >> 3 & 7;
 
 	switch (insn->opcode) {
@@ -428,18 +428,18 @@ int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *
 	verdict = fetch_insn(e, &x.insn, r);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if (x.insn.encoding != ENCODING_LEGACY)
+	if (x.insn->encoding != ENCODING_LEGACY)
 		return EMULATE_UNSUPPORTED;
-	if ((x.insn.flags & INSN_LOCK) && !lockable(&x.insn))
+	if ((x.insn->flags & INSN_LOCK) && !lockable(x.insn))
 		return raise_exception(r, VECTOR_UD, -1);
-	switch (x.insn.map) {
+	switch (x.insn->map) {
 	case MAP_ONE_BYTE:
 		return execute_one_byte(&x);
 	case MAP_0F:
 		return execute_0f(&x);
 	case MAP_0F38:
-		if ((x.insn.opcode & 0xfe) == 0xf0 && !(x.insn.flags & INSN_REPNE))
-			return move_swapped(&x, x.insn.opcode & 1);
+		if ((x.insn->opcode & 0xfe) == 0xf0 && !(x.insn->flags & INSN_REPNE))
+			return move_swapped(&x, x.insn->opcode & 1);
 		return EMULATE_UNSUPPORTED;
 	default:
 		return EMULATE_UNSUPPORTED;

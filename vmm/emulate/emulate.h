@@ -24,7 +24,16 @@ struct emu_segment {
 #define SEGMENT_AR_DB BIT(14)
 #define SEGMENT_AR_UNUSABLE BIT(16)
 
-/* A vCPU as the emulator sees it. Embed one in each vCPU; before a call set what can have changed. */
+#define EMULATE_MEMO 4 /* decoded instructions remembered, a power of two */
+
+/* What some bytes decode to as 64-bit code. The bytes are compared at each use, so that it never goes stale. */
+struct emulate_memo {
+	uint64_t bytes[2];
+	bool valid;
+	struct insn insn;
+};
+
+/* A vCPU as the emulator sees it. Embed one in each vCPU, zeroed at first; before a call set what can have changed. */
 struct emulator {
 	uint64_t *gpr;         /* 16 of them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8..r15; rsp is written back too */
 	uint64_t rip;          /* in and out */
@@ -35,6 +44,7 @@ struct emulator {
 	struct emu_segment seg[SEG_COUNT];
 	const struct guest_memory *mem;
 	struct guest_paging paging;
+	struct emulate_memo memo[EMULATE_MEMO]; /* the emulator's own */
 
 	void *ctx;             /* for the callbacks */
 	/* Fill in a segment register. In 64-bit mode asked for FS and GS only. */

@@ -124,18 +124,18 @@ int emulate_string(struct emulator *e, const struct insn *insn, struct emulate_r
 /* Complete what the exit does not say by reading the instruction. Returns EMULATE_CONTINUE or a verdict. */
 static int read_io_insn(struct emulator *e, struct string_io *io, struct emulate_result *r)
 {
-	struct insn insn;
+	const struct insn *insn;
 	int verdict = fetch_insn(e, &insn, r);
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	/* The guest may have changed it since the exit: then it runs what is there now. */
-	if (insn.encoding != ENCODING_LEGACY || insn.map != MAP_ONE_BYTE || (insn.opcode & 0xfe) != (io->in ? 0x6c : 0x6e) ||
-	    (insn.operand_size > 4 ? 4 : insn.operand_size) != io->size || io->rep != !!(insn.flags & (INSN_REPE | INSN_REPNE)))
+	if (insn->encoding != ENCODING_LEGACY || insn->map != MAP_ONE_BYTE || (insn->opcode & 0xfe) != (io->in ? 0x6c : 0x6e) ||
+	    (insn->operand_size > 4 ? 4 : insn->operand_size) != io->size || io->rep != !!(insn->flags & (INSN_REPE | INSN_REPNE)))
 		return EMULATE_RETRY;
-	io->address_size = insn.address_size;
-	io->segment = insn.segment;
-	io->length = insn.length;
+	io->address_size = insn->address_size;
+	io->segment = insn->segment;
+	io->length = insn->length;
 	return EMULATE_CONTINUE;
 }
 
