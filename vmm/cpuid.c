@@ -350,20 +350,30 @@ static void lookup_dynamic(const struct cpuid_table *table, const struct cpuid_s
 	}
 }
 
+static const uint32_t *static_row(const struct cpuid_table *table, uint32_t leaf)
+{
+	if (leaf < CPUID_BASIC_LEAVES)
+		return table->basic[leaf];
+	if (leaf - CPUID_EXTENDED_FIRST < CPUID_EXTENDED_LEAVES)
+		return table->extended[leaf - CPUID_EXTENDED_FIRST];
+	if (leaf >> 28 != CPUID_HYPERVISOR_FIRST >> 28)
+		return table->out_of_range;
+	leaf -= CPUID_HYPERVISOR_FIRST;
+	return leaf < CPUID_HYPERVISOR_LEAVES ? table->hypervisor[leaf] : zeros;
+}
+
+const uint32_t *cpuid_row(const struct cpuid_table *table, uint32_t leaf)
+{
+	if (leaf < CPUID_BASIC_LEAVES && DYNAMIC_LEAVES >> leaf & 1)
+		return NULL;
+	return static_row(table, leaf);
+}
+
 void cpuid_lookup(const struct cpuid_table *table, const struct cpuid_state *state, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
-	if (leaf < CPUID_BASIC_LEAVES) {
-		copy_row(out, table->basic[leaf]);
-		if (DYNAMIC_LEAVES >> leaf & 1)
-			lookup_dynamic(table, state, leaf, subleaf, out);
-	} else if (leaf - CPUID_EXTENDED_FIRST < CPUID_EXTENDED_LEAVES) {
-		copy_row(out, table->extended[leaf - CPUID_EXTENDED_FIRST]);
-	} else if (leaf >> 28 == CPUID_HYPERVISOR_FIRST >> 28) {
-		leaf -= CPUID_HYPERVISOR_FIRST;
-		copy_row(out, leaf < CPUID_HYPERVISOR_LEAVES ? table->hypervisor[leaf] : zeros);
-	} else {
-		copy_row(out, table->out_of_range);
-	}
+	copy_row(out, static_row(table, leaf));
+	if (leaf < CPUID_BASIC_LEAVES && DYNAMIC_LEAVES >> leaf & 1)
+		lookup_dynamic(table, state, leaf, subleaf, out);
 }
 
 bool cpuid_xcr0_valid(const struct cpuid_table *table, uint64_t value)

@@ -85,6 +85,9 @@ struct cpuid_state {
 /* Make the guest's table. Once per VM. */
 void cpuid_build(struct cpuid_table *table, const struct cpuid_host *host, const struct cpuid_policy *policy);
 
+/* The answer (EAX, EBX, ECX, EDX) for a leaf that depends on nothing else; NULL for the others, which cpuid_lookup answers. */
+const uint32_t *cpuid_row(const struct cpuid_table *table, uint32_t leaf);
+
 /* The answer: out[] is EAX, EBX, ECX, EDX. Any leaf and subleaf are fine. */
 void cpuid_lookup(const struct cpuid_table *table, const struct cpuid_state *state, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 

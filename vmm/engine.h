@@ -47,6 +47,12 @@ enum vcpu_register {
 	VCPU_REGISTERS,
 };
 
+/* What the emulation of one instruction needs of a vCPU, read in one go. */
+struct vcpu_context {
+	uint64_t rip, rsp, rflags, cr0, cr3, cr4, efer;
+	uint32_t cs_access, ss_access;
+};
+
 enum vcpu_event_type { EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION };
 
 struct vcpu_event {
@@ -84,6 +90,7 @@ struct engine {
 
 	uint64_t (*read)(struct vcpu *v, enum vcpu_register reg);
 	void (*write)(struct vcpu *v, enum vcpu_register reg, uint64_t value);
+	void (*read_context)(struct vcpu *v, struct vcpu_context *context);
 	void (*read_segment)(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
 	void (*write_segment)(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
 	/* The guest's own MOV to CR0, CR4 or WRMSR EFER: check as the CPU does and take it. ERR_INVALID: #GP, nothing changed. */

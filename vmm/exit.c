@@ -59,24 +59,40 @@ static enum verdict handle_window(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_RESUME;
 }
 
-static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
+static void answer_cpuid(struct vcpu *v, const uint32_t *row)
 {
-	uint32_t leaf = (uint32_t)v->gpr[GPR_RAX];
-	struct cpuid_state state;
+	v->gpr[GPR_RAX] = row[CPUID_EAX];
+	v->gpr[GPR_RBX] = row[CPUID_EBX];
+	v->gpr[GPR_RCX] = row[CPUID_ECX];
+	v->gpr[GPR_RDX] = row[CPUID_EDX];
+}
+
+/* Leaves whose answer depends on the subleaf or on the vCPU's state. */
+static enum verdict dynamic_cpuid(struct vcpu *v, uint32_t leaf)
+{
+	const struct cpuid_state state = {
+		.cr4 = cpuid_wants_cr4(leaf) ? vcpu_read(v, VCPU_CR4) : 0,
+		.xcr0 = v->xcr0,
+		.apic_id = v->lapic.apic_id,
+	};
 	uint32_t out[4];
 
-	(void)exit;
-	state.cr4 = cpuid_wants_cr4(leaf) ? vcpu_read(v, VCPU_CR4) : 0;
-	state.xcr0 = v->xcr0;
-	state.xss = 0;
-	state.apic_id = v->lapic.apic_id;
 	cpuid_lookup(&v->vm->cpuid, &state, leaf, (uint32_t)v->gpr[GPR_RCX], out);
 	if (leaf == 1 && !v->lapic.enabled)
 		out[CPUID_EDX] &= ~(uint32_t)BIT(9); /* SDM vol. 3, "Enabling or Disabling the Local APIC" */
-	v->gpr[GPR_RAX] = out[CPUID_EAX];
-	v->gpr[GPR_RBX] = out[CPUID_EBX];
-	v->gpr[GPR_RCX] = out[CPUID_ECX];
-	v->gpr[GPR_RDX] = out[CPUID_EDX];
+	answer_cpuid(v, out);
+	return VERDICT_ADVANCE;
+}
+
+static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
+{
+	uint32_t leaf = (uint32_t)v->gpr[GPR_RAX];
+	const uint32_t *row = cpuid_row(&v->vm->cpuid, leaf);
+
+	(void)exit;
+	if (__builtin_expect(!row, 0))
+		return dynamic_cpuid(v, leaf);
+	answer_cpuid(v, row);
 	return VERDICT_ADVANCE;
 }
 
@@ -104,13 +120,11 @@ static enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_msr_read(struct vcpu *v, struct vm_exit *exit)
 {
-	uint64_t value;
-
 	(void)exit;
-	if (msr_read(v, (uint32_t)v->gpr[GPR_RCX], &value))
+	if (msr_read(v, (uint32_t)v->gpr[GPR_RCX], &v->msr_value))
 		return general_protection(v);
-	v->gpr[GPR_RAX] = (uint32_t)value;
-	v->gpr[GPR_RDX] = value >> 32;
+	v->gpr[GPR_RAX] = (uint32_t)v->msr_value;
+	v->gpr[GPR_RDX] = v->msr_value >> 32;
 	return VERDICT_ADVANCE;
 }
 
@@ -272,17 +286,18 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 	[EXIT_UNKNOWN] = handle_unknown,
 };
 
-bool vcpu_exit(struct vcpu *v, struct vm_exit *exit)
+bool vcpu_exit(struct vcpu *v)
 {
-	uint64_t start = time_now();
-	enum verdict verdict = handlers[exit->kind](v, exit);
+	uint64_t start = core_ticks();
+	enum vm_exit_kind kind = v->exit.kind;
+	enum verdict verdict = handlers[kind](v, &v->exit);
 
-	v->exit_count[exit->kind]++;
 	if (verdict == VERDICT_ADVANCE)
-		v->engine->advance(v, exit->length);
+		v->engine->advance(v, v->exit.length);
 	else if (__builtin_expect(verdict == VERDICT_STOP, 0))
 		vcpu_dump(v);
-	v->exit_ticks[exit->kind] += time_now() - start;
+	v->exit_count[kind]++;
+	v->exit_ticks[kind] += core_ticks() - start;
 	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0, 1))
 		return true;
 	return vcpu_prepare(v);

@@ -13,7 +13,7 @@ enum verdict {
 	VERDICT_STOP,    /* the guest cannot go on: the handler said why with vm_request */
 };
 
-/* Called by the engine for every exit. Returns whether to enter the guest again. */
-bool vcpu_exit(struct vcpu *v, struct vm_exit *exit);
+/* Called by the engine for every exit, which stands in v->exit. Returns whether to enter the guest again. */
+bool vcpu_exit(struct vcpu *v);
 
 #endif

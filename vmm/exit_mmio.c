@@ -9,7 +9,6 @@
 
 #define CR0_PE BIT(0)
 #define EFER_LMA BIT(10)
-#define RFLAGS_VM_FLAG BIT(17)
 #define RFLAGS_AC BIT(18)
 
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
@@ -72,32 +71,35 @@ void exit_mmio_init(struct vcpu *v)
 	e->port_write = port_write;
 }
 
+static enum decode_mode mode_of(const struct vcpu_context *c)
+{
+	if (c->efer & EFER_LMA && c->cs_access & ACCESS_L)
+		return DECODE_64;
+	if (c->rflags & RFLAGS_VM || !(c->cr0 & CR0_PE))
+		return DECODE_16;
+	return c->cs_access & ACCESS_DB ? DECODE_32 : DECODE_16;
+}
+
 static void prepare(struct vcpu *v)
 {
 	struct emulator *e = &v->emulator;
-	struct vcpu_segment_state cs, ss;
+	struct vcpu_context *c = &v->context;
 
-	e->rip = vcpu_read(v, VCPU_RIP);
-	e->rflags = vcpu_read(v, VCPU_RFLAGS);
-	e->paging.cr0 = vcpu_read(v, VCPU_CR0);
-	e->paging.cr3 = vcpu_read(v, VCPU_CR3);
-	e->paging.cr4 = vcpu_read(v, VCPU_CR4);
-	e->paging.efer = vcpu_read(v, VCPU_EFER);
-	e->paging.rflags_ac = e->rflags & RFLAGS_AC;
+	v->engine->read_context(v, c);
+	e->rip = c->rip;
+	e->rflags = c->rflags;
+	e->paging.cr0 = c->cr0;
+	e->paging.cr3 = c->cr3;
+	e->paging.cr4 = c->cr4;
+	e->paging.efer = c->efer;
+	e->paging.rflags_ac = c->rflags & RFLAGS_AC;
 	e->segments = 0;
-	v->gpr[GPR_RSP] = vcpu_read(v, VCPU_RSP);
-	v->engine->read_segment(v, VSEG_CS, &cs);
-	v->engine->read_segment(v, VSEG_SS, &ss);
+	v->gpr[GPR_RSP] = c->rsp;
 	/* SS's DPL is the CPL whenever the guest is in protected mode (SDM vol. 3, "Guest Register State"). */
-	e->paging.cpl = e->paging.cr0 & CR0_PE ? ss.access >> 5 & 3 : 0;
-	if (e->paging.efer & EFER_LMA && cs.access & ACCESS_L)
-		e->mode = DECODE_64;
-	else if (e->rflags & RFLAGS_VM_FLAG || !(e->paging.cr0 & CR0_PE))
-		e->mode = DECODE_16;
-	else
-		e->mode = cs.access & ACCESS_DB ? DECODE_32 : DECODE_16;
-	if (!(e->paging.efer & EFER_LMA) && e->paging.cr4 & GUEST_CR4_PAE && e->paging.cr0 & GUEST_CR0_PG)
-		(void)vcpu_read_pdptes(v, e->paging.cr3, e->paging.pdpte);
+	e->paging.cpl = c->cr0 & CR0_PE ? c->ss_access >> 5 & 3 : 0;
+	e->mode = mode_of(c);
+	if (__builtin_expect(!(c->efer & EFER_LMA) && c->cr4 & GUEST_CR4_PAE && c->cr0 & GUEST_CR0_PG, 0))
+		(void)vcpu_read_pdptes(v, c->cr3, e->paging.pdpte);
 }
 
 static void explain(struct vcpu *v, const struct emulate_result *r, uint64_t address)
@@ -116,16 +118,14 @@ static void explain(struct vcpu *v, const struct emulate_result *r, uint64_t add
 static enum verdict conclude(struct vcpu *v, int result, const struct emulate_result *r, uint64_t address)
 {
 	struct emulator *e = &v->emulator;
-	uint64_t rsp = v->gpr[GPR_RSP];
-
 	if (result == EMULATE_UNSUPPORTED) {
 		explain(v, r, address);
 		vm_request(v->vm, VM_REQUEST_STOP, "an instruction that cannot be emulated");
 		return VERDICT_STOP;
 	}
-	if (rsp != vcpu_read(v, VCPU_RSP))
-		vcpu_write(v, VCPU_RSP, rsp);
-	if (e->rflags != vcpu_read(v, VCPU_RFLAGS))
+	if (v->gpr[GPR_RSP] != v->context.rsp)
+		vcpu_write(v, VCPU_RSP, v->gpr[GPR_RSP]);
+	if (e->rflags != v->context.rflags)
 		vcpu_write(v, VCPU_RFLAGS, e->rflags);
 	if (result == EMULATE_EXCEPTION) {
 		if (r->vector == VECTOR_PF)

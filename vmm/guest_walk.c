@@ -75,30 +75,24 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 	return 0;
 }
 
-/* PAE, 4-level and 5-level paging below the top: `shift` is that of the first table's index, `table` its address. The entries are
- * recorded in `path` unless it is NULL. */
-static inline __attribute__((always_inline)) int walk_64bit(const struct guest_memory *mem, uint64_t table, unsigned shift,
-							    uint64_t linear, uint64_t reserved, struct leaf *leaf, struct path *path)
+/* PAE, 4-level and 5-level paging below the top: `shift` is that of the first table's index, `table` its address. */
+static int walk_64bit(const struct guest_memory *mem, uint64_t table, unsigned shift, uint64_t linear, uint64_t reserved,
+		      struct leaf *leaf, struct path *path)
 {
-	const struct guest_region *near = guest_first_guess(mem);
 	uint64_t all = ~0ULL, any = 0, e;
 
-	if (path) {
-		path->entry_size = 8;
-		path->count = 0;
-	}
+	path->entry_size = 8;
+	path->count = 0;
 	for (;;) {
-		uint64_t *p = guest_ptr_near(mem, &near, table + ((linear >> shift) & 0x1ff) * 8, 8);
+		uint64_t *p = guest_ptr(mem, table + ((linear >> shift) & 0x1ff) * 8, 8);
 
 		if (!p)
 			return ERR_RANGE;
 		e = __atomic_load_n(p, __ATOMIC_RELAXED);
 		if (!(e & PTE_P))
 			return FAULT;
-		if (path) {
-			path->entry[path->count] = p;
-			path->value[path->count++] = e;
-		}
+		path->entry[path->count] = p;
+		path->value[path->count++] = e;
 		if (e & reserved)
 			return FAULT | PF_PRESENT | PF_RESERVED;
 		all &= e;
@@ -134,8 +128,14 @@ static inline bool nx_enabled(const struct guest_paging *paging)
 	return (paging->cr4 & GUEST_CR4_PAE) && (paging->efer & GUEST_EFER_NXE);
 }
 
+/* The bits that must be 0 in any entry of 4-level paging. */
+static inline uint64_t reserved_bits(const struct guest_paging *paging, bool nxe)
+{
+	return (ADDRESS_MASK & ~(BIT(paging->maxphyaddr) - 1)) | (nxe ? 0 : PTE_NX);
+}
+
 /* May this access use the page? Returns 0 or the page fault's cause. */
-static inline int check_rights(const struct guest_paging *paging, const struct leaf *leaf, unsigned access, bool user, bool nxe)
+static int check_rights(const struct guest_paging *paging, const struct leaf *leaf, unsigned access, bool user, bool nxe)
 {
 	bool user_page = leaf->all & PTE_U;
 
@@ -198,44 +198,13 @@ static bool set_accessed_dirty(const struct path *path, bool write)
 	return true;
 }
 
-/* The walk that faults, or sets flags. Returns as guest_walk(). */
-static __attribute__((noinline)) int walk_recorded(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t table,
-						   unsigned shift, uint64_t linear, uint64_t reserved, unsigned access,
-						   struct leaf *leaf, uint32_t *pf_error)
-{
-	bool user = user_access(paging, access), nxe = nx_enabled(paging);
-
-	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
-		struct path path;
-		int cause;
-
-		if (shift)
-			cause = walk_64bit(mem, table, shift, linear, reserved, leaf, &path);
-		else
-			cause = walk_32bit(mem, paging, (uint32_t)linear, leaf, &path);
-		if (!cause)
-			cause = check_rights(paging, leaf, access, user, nxe);
-		if (cause > 0) {
-			if (pf_error)
-				*pf_error = error_code(paging, (unsigned)cause & ~FAULT, access, user, nxe);
-			return ERR_NOENT;
-		}
-		if (cause)
-			return cause;
-		if (!(access & WALK_SET_AD) || set_accessed_dirty(&path, access & WALK_WRITE))
-			return 0;
-	}
-	return ERR_BUSY;
-}
-
-int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,
-	       uint32_t *pf_error, uint64_t *page_size)
+/* Any walk, step by step; returns as guest_walk(). */
+static __attribute__((noinline)) int walk_any(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear,
+					      unsigned access, uint64_t *gpa, uint32_t *pf_error, uint64_t *page_size)
 {
 	bool user = user_access(paging, access), nxe = nx_enabled(paging);
 	uint64_t table = 0, reserved = 0;
 	unsigned shift = 0;
-	struct leaf leaf;
-	int err;
 
 	if (!(paging->cr0 & GUEST_CR0_PG)) {
 		*gpa = linear & 0xffffffff;
@@ -250,9 +219,7 @@ int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging
 			return ERR_INVALID;
 		shift = 55 - spare;
 		table = paging->cr3 & ADDRESS_MASK;
-		reserved = ADDRESS_MASK & ~(BIT(paging->maxphyaddr) - 1);
-		if (!nxe)
-			reserved |= PTE_NX;
+		reserved = reserved_bits(paging, nxe);
 	} else {
 		linear &= 0xffffffff;
 		if (paging->cr4 & GUEST_CR4_PAE) {
@@ -266,24 +233,98 @@ int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging
 			shift = 21;
 			table = pdpte & ADDRESS_MASK;
 			/* Unlike 4-level paging, PAE paging ignores no bit above the address. */
-			reserved = ~(BIT(paging->maxphyaddr) - 1) & ~PTE_NX;
-			if (!nxe)
-				reserved |= PTE_NX;
+			reserved = reserved_bits(paging, nxe) | (~ADDRESS_MASK & ~PTE_NX & ~(uint64_t)(PAGE_SIZE - 1));
 		}
 	}
 
-	/* Mostly all goes well and the flags are set already: that walk records nothing. */
-	if (!shift || walk_64bit(mem, table, shift, linear, reserved, &leaf, NULL) || check_rights(paging, &leaf, access, user, nxe) ||
-	    ((access & WALK_SET_AD) && (!(leaf.all & PTE_A) || ((access & WALK_WRITE) && !(leaf.entry & PTE_D))))) {
-		struct leaf recorded;
+	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
+		struct leaf leaf;
+		struct path path;
+		int cause;
 
-		err = walk_recorded(mem, paging, table, shift, linear, reserved, access, &recorded, pf_error);
-		if (err)
-			return err;
-		leaf = recorded;
+		if (shift)
+			cause = walk_64bit(mem, table, shift, linear, reserved, &leaf, &path);
+		else
+			cause = walk_32bit(mem, paging, (uint32_t)linear, &leaf, &path);
+		if (!cause)
+			cause = check_rights(paging, &leaf, access, user, nxe);
+		if (cause > 0) {
+			if (pf_error)
+				*pf_error = error_code(paging, (unsigned)cause & ~FAULT, access, user, nxe);
+			return ERR_NOENT;
+		}
+		if (cause)
+			return cause;
+		if (!(access & WALK_SET_AD) || set_accessed_dirty(&path, access & WALK_WRITE)) {
+			*gpa = leaf.page | (linear & leaf.mask);
+			if (page_size)
+				*page_size = leaf.mask + 1;
+			return 0;
+		}
 	}
-	*gpa = leaf.page | (linear & leaf.mask);
+	return ERR_BUSY;
+}
+
+/* The 4-level walk of a 64-bit guest whose tables all lie in its last RAM region, which is that of most: each exit for a device's
+ * registers walks once. Entries are judged together at the end: one that is not present may lead anywhere, but not out of the
+ * region. Returns false where anything is not as simple as expected; walk_any() then finds out what. */
+static inline __attribute__((always_inline)) bool walk_quick(const struct guest_memory *mem, const struct guest_paging *paging,
+							     uint64_t linear, unsigned access, uint64_t *gpa, uint64_t *page_size)
+{
+	uint64_t start, reach, entry, all, any, mask, need, forbidden, offset;
+	const uint8_t *base;
+	bool user = user_access(paging, access);
+
+	if (!(paging->efer & GUEST_EFER_LMA) || !(paging->cr0 & GUEST_CR0_PG) || (paging->cr4 & (GUEST_CR4_LA57 | GUEST_CR4_PKE)) ||
+	    !mem->count || (uint64_t)((int64_t)(linear << 16) >> 16) != linear)
+		return false;
+	start = mem->region[mem->count - 1].gpa;
+	reach = mem->region[mem->count - 1].size - 8; /* the last entry's offset */
+	base = mem->region[mem->count - 1].base;
+	if ((int64_t)reach < 0)
+		return false;
+	entry = paging->cr3;
+	all = ~0ULL;
+	any = 0;
+#define ENTER(shift) do { \
+		offset = ((entry & ADDRESS_MASK) | (linear >> ((shift) - 3) & 0xff8)) - start; \
+		if (offset > reach) \
+			return false; \
+		entry = __atomic_load_n((const uint64_t *)(base + offset), __ATOMIC_RELAXED); \
+		all &= entry; \
+		any |= entry; \
+	} while (0)
+	ENTER(39);
+	ENTER(30);
+	if (any & PTE_PS)
+		return false;
+	ENTER(21);
+	mask = MIB(2) - 1;
+	if (entry & PTE_PS) {
+		if (entry & mask & ~(uint64_t)0x1fff)
+			return false;
+	} else {
+		ENTER(12);
+		mask = PAGE_SIZE - 1;
+	}
+#undef ENTER
+	need = PTE_P | (access & WALK_WRITE ? PTE_W : 0) | (user ? PTE_U : 0) | (access & WALK_SET_AD ? PTE_A : 0);
+	forbidden = reserved_bits(paging, nx_enabled(paging) && !(access & WALK_EXEC));
+	if ((all & need) != need || (any & forbidden) ||
+	    (!user && (all & PTE_U) && (paging->cr4 & (GUEST_CR4_SMEP | GUEST_CR4_SMAP))))
+		return false;
+	if ((access & WALK_SET_AD) && (access & WALK_WRITE) && !(entry & PTE_D))
+		return false;
+	*gpa = (entry & ADDRESS_MASK & ~mask) | (linear & mask);
 	if (page_size)
-		*page_size = leaf.mask + 1;
-	return 0;
+		*page_size = mask + 1;
+	return true;
+}
+
+int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,
+	       uint32_t *pf_error, uint64_t *page_size)
+{
+	if (walk_quick(mem, paging, linear, access, gpa, page_size))
+		return 0;
+	return walk_any(mem, paging, linear, access, gpa, pf_error, page_size);
 }

@@ -55,23 +55,4 @@ enum {
 int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,
 	       uint32_t *pf_error, uint64_t *page_size);
 
-/* guest_ptr() for paging structures and code, which mostly lie together: `*near` is the region of the last success, to be
- * initialized by guest_first_guess(). The same result and the same check, without the search. */
-static inline const struct guest_region *guest_first_guess(const struct guest_memory *mem)
-{
-	return &mem->region[mem->count ? mem->count - 1 : 0];
-}
-
-static inline void *guest_ptr_near(const struct guest_memory *mem, const struct guest_region **near, uint64_t gpa, uint64_t len)
-{
-	uint64_t offset = gpa - (*near)->gpa;
-
-	if (offset < (*near)->size && len <= (*near)->size - offset)
-		return (*near)->base + offset;
-	for (unsigned i = 0; i < mem->count; i++)
-		if (gpa - mem->region[i].gpa < mem->region[i].size)
-			*near = &mem->region[i];
-	return guest_ptr(mem, gpa, len);
-}
-
 #endif

@@ -38,20 +38,32 @@ int io_space_add(struct io_space *space, uint64_t base, uint64_t size, const str
 	return 0;
 }
 
-/* The range that holds the whole access, or NULL. */
-static const struct io_range *range_of(const struct io_space *space, uint64_t addr, unsigned size)
+static bool holds(const struct io_range *range, uint64_t addr, unsigned size)
+{
+	uint64_t offset = addr - range->base;
+
+	return offset < range->size && offset + size <= range->size;
+}
+
+static const struct io_range *search(struct io_space *space, uint64_t addr, unsigned size, uint8_t *hint)
 {
 	unsigned after = ranges_from_below(space, addr);
-	const struct io_range *range;
-	uint64_t offset;
 
-	if (after == 0)
+	if (after == 0 || !holds(&space->range[after - 1], addr, size))
 		return NULL;
-	range = &space->range[after - 1];
-	offset = addr - range->base;
-	if (offset >= range->size || size > range->size - offset)
-		return NULL;
-	return range;
+	*hint = (uint8_t)(after - 1);
+	return &space->range[after - 1];
+}
+
+/* The range that holds the whole access, or NULL. Guests use few registers often: most accesses need no search. */
+static const struct io_range *range_of(struct io_space *space, uint64_t addr, unsigned size)
+{
+	uint8_t *hint = &space->hint[(addr ^ addr >> 12) % IO_SPACE_HINTS];
+	const struct io_range *range = &space->range[*hint];
+
+	if (__builtin_expect(holds(range, addr, size), 1))
+		return range;
+	return search(space, addr, size, hint);
 }
 
 uint64_t io_space_read(struct io_space *space, uint64_t addr, unsigned size)

@@ -22,8 +22,11 @@ struct io_range {
 	struct spinlock *lock; /* held around ops; NULL where the device needs none */
 };
 
+#define IO_SPACE_HINTS 64
+
 struct io_space {
 	unsigned count;
+	uint8_t hint[IO_SPACE_HINTS]; /* where an address like this one was found last; any value is fine */
 	struct io_range range[IO_SPACE_MAX]; /* sorted by base, no overlaps */
 };
 

@@ -49,9 +49,12 @@ struct vcpu {
 	struct lapic lapic;
 	struct timer_queue timers;
 	struct emulator emulator;
+	struct vcpu_context context; /* of the instruction being emulated */
 	int64_t tsc_adjust;      /* IA32_TSC_ADJUST as the guest wrote it */
 	uint64_t xcr0;
 	uint64_t misc_enable;
+	struct vm_exit exit;     /* the exit being handled: the engine's word to its handler */
+	uint64_t msr_value;      /* what RDMSR gives */
 	uint64_t exit_count[EXIT_KINDS];
 	uint64_t exit_ticks[EXIT_KINDS];
 };

@@ -52,8 +52,8 @@ static int setup(void **state)
 
 static void pulse(unsigned irq)
 {
-	pic_set_irq(&pic, irq, true);
 	pic_set_irq(&pic, irq, false);
+	pic_set_irq(&pic, irq, true);
 }
 
 static void test_power_on(void **state)
@@ -127,7 +127,13 @@ static void test_edges_and_masks(void **state)
 	out(0x21, 0);
 	assert_int_equal(pic_acknowledge(&pic), 0x35);
 	out(0x20, 0x20);
-	/* A line that stays high is one edge. */
+	/* A line that stays high is one edge; one that falls before it is acknowledged is none. */
+	pic_set_irq(&pic, 5, false);
+	pic_set_irq(&pic, 5, true);
+	assert_true(fake.pic_output);
+	pic_set_irq(&pic, 5, false);
+	assert_false(fake.pic_output);
+	assert_int_equal(pic_acknowledge(&pic), 0x37);
 	pic_set_irq(&pic, 5, true);
 	assert_int_equal(pic_acknowledge(&pic), 0x35);
 	out(0x20, 0x20);

@@ -71,31 +71,6 @@ static int fetch_page(struct emulator *e, uint64_t linear, struct emulate_result
 	return EMULATE_CONTINUE;
 }
 
-/* The common case of a fetch: 64-bit code, all 16 bytes in one page of RAM. Returns false where that does not hold. */
-static inline bool fetch_at_once(struct emulator *e, struct emulate_result *r, int *verdict)
-{
-	const struct guest_region *near = guest_first_guess(e->mem);
-	uint32_t pf_error = 0;
-	const uint8_t *code;
-	uint64_t gpa;
-	int err;
-
-	if (e->mode != DECODE_64 || (e->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - sizeof(r->bytes))
-		return false;
-	*verdict = EMULATE_CONTINUE;
-	err = guest_walk(e->mem, &e->paging, e->rip, WALK_EXEC, &gpa, &pf_error, NULL);
-	if (err) {
-		*verdict = walk_verdict(r, err, SEG_CS, e->rip, pf_error);
-		return true;
-	}
-	code = guest_ptr_near(e->mem, &near, gpa, sizeof(r->bytes));
-	if (!code)
-		return false;
-	memcpy(r->bytes, code, sizeof(r->bytes));
-	r->byte_count = sizeof(r->bytes);
-	return true;
-}
-
 /* Fetch up to the page's end, and from the next page only what the instruction needs. */
 static int fetch_and_decode(struct emulator *e, struct insn *insn, struct emulate_result *r)
 {
@@ -124,34 +99,47 @@ static int fetch_and_decode(struct emulator *e, struct insn *insn, struct emulat
 	return decode_verdict(insn, err, r);
 }
 
-int fetch_insn(struct emulator *e, const struct insn **insn, struct emulate_result *r)
+/* Which of the shortest ways serves this 64-bit instruction. */
+static enum emulate_quick classify(const struct insn *insn)
 {
-	struct emulate_memo *memo = &e->memo[(e->rip ^ e->rip >> 5) & (EMULATE_MEMO - 1)];
-	uint64_t bytes[2];
+	if (insn->encoding != ENCODING_LEGACY || insn->map != MAP_ONE_BYTE || !(insn->flags & INSN_MEM) || (insn->flags & INSN_LOCK) ||
+	    insn->address_size != 8 || insn->segment >= SEG_FS)
+		return QUICK_NONE;
+	switch (insn->opcode) {
+	case 0x88:
+		return high_byte(insn, insn->reg) ? QUICK_NONE : QUICK_STORE;
+	case 0x89:
+		return QUICK_STORE;
+	case 0x8b:
+		return insn->operand_size >= 4 ? QUICK_LOAD : QUICK_NONE;
+	case 0xc6:
+	case 0xc7:
+		return insn->modrm >> 3 & 7 ? QUICK_NONE : QUICK_STORE_IMMEDIATE;
+	default:
+		return QUICK_NONE;
+	}
+}
+
+/* Every case that the memo does not cover. */
+int fetch_slowly(struct emulator *e, struct emulate_memo *memo, struct emulate_result *r)
+{
 	int verdict;
 
+	memo->valid = false;
+	memo->quick = QUICK_NONE;
 	r->byte_count = 0;
 	r->length = 0;
-	*insn = &memo->insn;
-	if (fetch_at_once(e, r, &verdict)) {
-		if (verdict != EMULATE_CONTINUE)
-			return verdict;
-		memcpy(bytes, r->bytes, sizeof(bytes));
-		if (memo->bytes[0] != bytes[0] || memo->bytes[1] != bytes[1] || !memo->valid) {
-			verdict = decode_verdict(&memo->insn, decode(&memo->insn, r->bytes, sizeof(r->bytes), DECODE_64), r);
-			memo->valid = verdict == EMULATE_CONTINUE;
-			memo->bytes[0] = bytes[0];
-			memo->bytes[1] = bytes[1];
-			if (verdict != EMULATE_CONTINUE)
-				return verdict;
-		}
-	} else {
-		memo->valid = false;
-		verdict = fetch_and_decode(e, &memo->insn, r);
-		if (verdict != EMULATE_CONTINUE)
-			return verdict;
-		if (e->mode != DECODE_64 && e->rip + memo->insn.length - 1 > e->seg[SEG_CS].limit)
+	verdict = fetch_and_decode(e, &memo->insn, r);
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	if (e->mode != DECODE_64) {
+		if (e->rip + memo->insn.length - 1 > e->seg[SEG_CS].limit)
 			return raise_exception(r, VECTOR_GP, 0);
+	} else if (r->byte_count == sizeof(r->bytes)) {
+		memcpy(memo->bytes, r->bytes, sizeof(r->bytes));
+		memo->valid = true;
+		memo->quick = (uint8_t)classify(&memo->insn);
+		memo->mask = size_mask(memo->insn.operand_size);
 	}
 	r->length = memo->insn.length;
 	return EMULATE_CONTINUE;

@@ -417,31 +417,54 @@ static int execute_0f(struct execution *x)
 	}
 }
 
-int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r)
+/* Everything but the quick MOVs. */
+static __attribute__((noinline)) int execute(struct emulator *e, const struct insn *insn, uint64_t fault_gpa, struct emulate_result *r)
 {
 	struct execution x;
-	int verdict;
 
 	x.e = e;
 	x.r = r;
 	x.fault_gpa = fault_gpa;
-	verdict = fetch_insn(e, &x.insn, r);
-	if (verdict != EMULATE_CONTINUE)
-		return verdict;
-	if (x.insn->encoding != ENCODING_LEGACY)
+	x.insn = insn;
+	if (insn->encoding != ENCODING_LEGACY)
 		return EMULATE_UNSUPPORTED;
-	if ((x.insn->flags & INSN_LOCK) && !lockable(x.insn))
+	if ((insn->flags & INSN_LOCK) && !lockable(insn))
 		return raise_exception(r, VECTOR_UD, -1);
-	switch (x.insn->map) {
+	switch (insn->map) {
 	case MAP_ONE_BYTE:
 		return execute_one_byte(&x);
 	case MAP_0F:
 		return execute_0f(&x);
 	case MAP_0F38:
-		if ((x.insn->opcode & 0xfe) == 0xf0 && !(x.insn->flags & INSN_REPNE))
-			return move_swapped(&x, x.insn->opcode & 1);
+		if ((insn->opcode & 0xfe) == 0xf0 && !(insn->flags & INSN_REPNE))
+			return move_swapped(&x, insn->opcode & 1);
 		return EMULATE_UNSUPPORTED;
 	default:
 		return EMULATE_UNSUPPORTED;
 	}
+}
+
+int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r)
+{
+	const struct emulate_memo *memo;
+	const struct insn *insn;
+	int verdict;
+
+	verdict = fetch_insn(e, &memo, r);
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	insn = &memo->insn;
+	/* The conditions are those of locate_at(), which explains them. */
+	if (memo->quick != QUICK_NONE && !((effective_address(e, insn) ^ fault_gpa) & (PAGE_SIZE - 1)) &&
+	    (fault_gpa & (PAGE_SIZE - 1)) + insn->operand_size <= PAGE_SIZE && (e->fault_write || memo->quick == QUICK_LOAD)) {
+		if (memo->quick == QUICK_LOAD)
+			e->gpr[insn->reg] = e->mmio_read(e->ctx, fault_gpa, insn->operand_size) & memo->mask;
+		else
+			e->mmio_write(e->ctx, fault_gpa, insn->operand_size,
+				      (memo->quick == QUICK_STORE ? e->gpr[insn->reg] : insn->imm) & memo->mask);
+		e->rip += insn->length;
+		e->rflags &= ~RFLAGS_RF;
+		return EMULATE_DONE;
+	}
+	return execute(e, insn, fault_gpa, r);
 }

@@ -26,10 +26,15 @@ struct emu_segment {
 
 #define EMULATE_MEMO 4 /* decoded instructions remembered, a power of two */
 
+/* MOVs that emulate_mmio() does by the shortest way: 64-bit code, whole registers, no segment base. */
+enum emulate_quick { QUICK_NONE, QUICK_STORE, QUICK_STORE_IMMEDIATE, QUICK_LOAD };
+
 /* What some bytes decode to as 64-bit code. The bytes are compared at each use, so that it never goes stale. */
 struct emulate_memo {
 	uint64_t bytes[2];
 	bool valid;
+	uint8_t quick; /* enum emulate_quick */
+	uint64_t mask; /* of the operand size */
 	struct insn insn;
 };
 

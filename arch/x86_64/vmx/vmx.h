@@ -118,6 +118,7 @@ int vmx_vm_create(struct vm *vm);
 /* Registers (vmx_registers.c). */
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg);
 void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
+void vmx_read_context(struct vcpu *v, struct vcpu_context *context);
 void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
 void vmx_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
 int vmx_set_cr0(struct vcpu *v, uint64_t value);

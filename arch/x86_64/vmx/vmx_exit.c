@@ -51,8 +51,10 @@ static enum vm_exit_kind decode_exception(struct vm_exit *exit)
 	uint32_t info = vmread32(VMCS_EXIT_INTERRUPTION);
 	uint64_t dr6;
 
-	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI)
+	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI) {
+		vmx_unblock_nmi();
 		return EXIT_NMI;
+	}
 	exit->exception.vector = (uint8_t)info;
 	exit->exception.has_error = info & INTR_HAS_ERROR;
 	exit->exception.error = exit->exception.has_error ? vmread32(VMCS_EXIT_ERROR_CODE) : 0;
@@ -216,24 +218,26 @@ static enum vm_exit_kind decode_reason(struct vcpu *v, struct vm_exit *exit, uin
 	}
 }
 
+static void decode_entry_failure(struct vcpu *v, struct vm_exit *exit, uint32_t reason)
+{
+	exit->kind = EXIT_ENTRY_FAILED;
+	exit->raw.reason = reason & 0xffff;
+	exit->raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
+	log_line("vm %s: vcpu %u: VM entry failed, exit reason %lu, qualification %lu", v->vm->config.name, v->index, exit->raw.reason,
+		 exit->raw.qualification);
+	vmx_explain_entry_failure(v);
+}
+
 bool vmx_handle_exit(struct vcpu *v)
 {
-	struct vm_exit exit;
+	struct vm_exit *exit = &v->exit;
 	uint32_t reason = vmread32(VMCS_EXIT_REASON);
 
-	if (__builtin_expect(reason & REASON_ENTRY_FAILED, 0)) {
-		exit.raw.reason = reason & 0xffff;
-		exit.raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
-		exit.kind = EXIT_ENTRY_FAILED;
-		log_line("vm %s: vcpu %u: VM entry failed, exit reason %lu, qualification %lu", v->vm->config.name, v->index, exit.raw.reason,
-			 exit.raw.qualification);
-		vmx_explain_entry_failure(v);
-	} else {
-		/* Undefined where no instruction caused the exit; nobody looks at it then. */
-		exit.length = vmread32(VMCS_EXIT_INSTRUCTION_LENGTH);
-		exit.kind = decode_reason(v, &exit, reason & 0xffff);
-		if (__builtin_expect(exit.kind == EXIT_NMI, 0))
-			vmx_unblock_nmi();
-	}
-	return vcpu_exit(v, &exit);
+	/* Undefined where no instruction caused the exit; nobody looks at it then. */
+	exit->length = vmread32(VMCS_EXIT_INSTRUCTION_LENGTH);
+	if (__builtin_expect(reason & REASON_ENTRY_FAILED, 0))
+		decode_entry_failure(v, exit, reason);
+	else
+		exit->kind = decode_reason(v, exit, reason & 0xffff);
+	return vcpu_exit(v);
 }

@@ -93,6 +93,19 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 	return 0;
 }
 
+void vmx_read_context(struct vcpu *v, struct vcpu_context *c)
+{
+	c->rip = vmread(VMCS_GUEST_RIP);
+	c->rsp = vmread(VMCS_GUEST_RSP);
+	c->rflags = vmread(VMCS_GUEST_RFLAGS);
+	c->cr0 = read_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(v)->cr0_owned);
+	c->cr3 = vmread(VMCS_GUEST_CR3);
+	c->cr4 = read_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(v)->cr4_owned);
+	c->efer = vmread64(VMCS_GUEST_EFER);
+	c->cs_access = vmread32(VMCS_GUEST_CS_ACCESS);
+	c->ss_access = vmread32(VMCS_GUEST_SS_ACCESS);
+}
+
 static void write_cr0_state(struct vcpu *v, uint64_t value)
 {
 	(void)v;

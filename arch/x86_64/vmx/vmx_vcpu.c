@@ -390,6 +390,7 @@ const struct engine engine_vmx = {
 	.run = run,
 	.read = vmx_read,
 	.write = vmx_write,
+	.read_context = vmx_read_context,
 	.read_segment = vmx_read_segment,
 	.write_segment = vmx_write_segment,
 	.set_cr0 = vmx_set_cr0,

@@ -1,0 +1,317 @@
+#!/usr/bin/python3
+"""The static checks of `make check`: each step prints its name and "ok", or "FAILED" after what its tool said.
+
+    tools/check.py              every step (run it by `make check`, which gives it the compilers' flags)
+    tools/check.py --list       the steps
+    tools/check.py tidy layers  only these steps
+"""
+import concurrent.futures
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+KERNEL_FOLDERS = ("arch", "boot", "drivers", "lib", "mm", "vmm")
+LANES = min(2, os.cpu_count() or 1)
+
+# ---- What is checked ----
+
+
+def walk(*folders):
+    """Every file of the tree (of these folders), by its path from the root; what was built is not part of it."""
+    for folder in folders or (".",):
+        for path, names, files in os.walk(os.path.normpath(os.path.join(TOP, folder))):
+            names[:] = sorted(name for name in names if name not in (".git", "__pycache__") and (name != "build" or path != TOP))
+            for name in sorted(files):
+                yield os.path.relpath(os.path.join(path, name), TOP)
+
+
+def read(path):
+    with open(os.path.join(TOP, path), encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def script(path, interpreters):
+    """Whether a file starts with #! and one of these interpreters."""
+    with open(os.path.join(TOP, path), "rb") as file:
+        return re.match(rb"#!.*\b(" + interpreters.encode() + rb")\b", file.readline(200)) is not None
+
+
+def flags(name):
+    text = os.environ.get("CHECK_" + name)
+    if text is None:
+        sys.exit("check: run this as `make check`: the compilers' flags come from there")
+    return shlex.split(text)
+
+
+def kernel_sources():
+    return flags("KERNEL_C")
+
+
+# ---- Running tools ----
+
+
+def tool(command, text=None, **options):
+    """Runs a command from the root; returns what it printed if it failed, else an empty string."""
+    done = subprocess.run(command, cwd=TOP, input=text, stdin=subprocess.DEVNULL if text is None else None, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False, **options)
+    return "" if done.returncode == 0 else f"{done.stdout.rstrip()}\n(exit status {done.returncode}: {shlex.join(command)[:160]})"
+
+
+def each(function, items):
+    """The complaints of function(item) for every item, LANES at a time, in order."""
+    with concurrent.futures.ThreadPoolExecutor(LANES) as pool:
+        return "\n".join(text for text in pool.map(function, items) if text)
+
+
+def make(folder, target, **variables):
+    """A build of its own: nothing of the make that called us reaches it."""
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES") and not name.startswith("CHECK_")}
+    return tool(["make", "-s", "-C", folder, "-j", str(LANES), target], env=dict(environment, **variables))
+
+
+# ---- The steps: each returns its complaints, an empty string when there are none ----
+
+REPRO = os.path.join(TOP, "build", "check-repro")
+REPRO_A, REPRO_B = os.path.join(REPRO, "a"), os.path.join(REPRO, "another", "folder-with-a-longer-name")
+
+
+def check_gcc():
+    """the kernel, built anew by gcc, without a warning"""
+    shutil.rmtree(REPRO, ignore_errors=True)
+    for path in walk():
+        copy = os.path.join(REPRO_A, path)
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        shutil.copy(os.path.join(TOP, path), copy)
+    shutil.copytree(REPRO_A, REPRO_B)
+    return make(REPRO_A, "lamina", LC_ALL="C", TZ="UTC")
+
+
+def check_clang():
+    """the kernel, compiled by clang, without a warning"""
+    folder = os.path.join(TOP, "build", "check-clang")
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def compile_one(path):
+        out = os.path.join(folder, path[:-2] + ".o")
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        return tool(["clang", *flags("KERNEL_CFLAGS"), "-c", "-o", out, path])
+    return each(compile_one, kernel_sources() + ["build/vmm/devices/dsdt.c"])
+
+
+def check_repro():
+    """two builds of the same sources, in folders of different names, are identical"""
+    if not os.path.isdir(REPRO_B):
+        complaint = check_gcc()
+        if complaint:
+            return complaint
+    complaint = make(REPRO_B, "lamina", LC_ALL="C.UTF-8", TZ="Asia/Tokyo")
+    return complaint or tool(["cmp", os.path.join(REPRO_A, "build/lamina.elf"), os.path.join(REPRO_B, "build/lamina.elf")])
+
+
+# The unit tests' headers are for files that include cmocka first, as cmocka's own documentation asks.
+CMOCKA = "".join(f"#include <{name}.h>\n" for name in ("stdarg", "stddef", "setjmp", "stdint", "cmocka"))
+
+
+def check_headers():
+    """every header compiles alone and twice, with gcc and clang"""
+    jobs = []
+    for path in walk(*KERNEL_FOLDERS, "tests"):
+        if path.endswith(".h"):
+            kind = "UNIT_CFLAGS" if path.startswith("tests/unit/") else "GUESTS_CFLAGS" if path.startswith("tests/") else "KERNEL_CFLAGS"
+            text = (CMOCKA if kind == "UNIT_CFLAGS" else "") + f'#include "{path}"\n' * 2
+            jobs += [(compiler, kind, text) for compiler in ("gcc", "clang")]
+
+    def compile_one(job):
+        compiler, kind, text = job
+        extra = CLANG_LACKS if compiler == "clang" else ()
+        return tool([compiler, *(flag for flag in flags(kind) if flag not in extra), "-fsyntax-only", "-x", "c", "-"], text)
+    return each(compile_one, jobs)
+
+
+# Flags of the guests' build that only gcc has.
+CLANG_LACKS = ("-fno-toplevel-reorder",)
+
+
+def check_tidy():
+    """clang-tidy, by .clang-tidy"""
+    def tidy(path):
+        complaint = tool(["clang-tidy", "--quiet", "--warnings-as-errors=*", path, "--", *flags("KERNEL_CFLAGS")])
+        return re.sub(r"^\d+ warnings? .*\n|^Suppressed .*\n|^Use -header-filter.*\n", "", complaint, flags=re.MULTILINE)
+    largest_first = sorted(kernel_sources(), key=lambda path: -os.path.getsize(os.path.join(TOP, path)))
+    return each(tidy, largest_first)
+
+
+def check_cppcheck():
+    """cppcheck, by tools/check/cppcheck.suppressions"""
+    defines = [flag for flag in flags("KERNEL_CFLAGS") if flag.startswith(("-D", "-I"))]
+    return tool(["cppcheck", "--quiet", "--std=c11", "--platform=unix64", "--enable=warning,style,performance,portability", "--inline-suppr",
+                 "--suppressions-list=tools/check/cppcheck.suppressions", "--error-exitcode=1", "-j", str(LANES), *defines, *kernel_sources()])
+
+
+def check_shell():
+    """shellcheck, of every shell script"""
+    return tool(["shellcheck", *(path for path in walk() if path.endswith(".sh") or script(path, "sh|bash|dash"))])
+
+
+def check_python():
+    """every Python file compiles, and pyflakes finds nothing"""
+    paths = [path for path in walk() if path.endswith(".py") or script(path, "python3?")]
+    complaints = []
+    for path in paths:
+        try:
+            compile(read(path), path, "exec")
+        except SyntaxError as error:
+            complaints.append(f"{path}:{error.lineno}: {error.msg}")
+    return "\n".join(complaints) or tool(["/usr/bin/python3", "-m", "pyflakes", *paths])
+
+
+# Who may include whom. A file belongs to the longest folder here that holds it; what it includes must begin with one of the right side.
+LAYERS = {
+    "lib": ("lib/",),
+    "mm": ("lib/", "mm/"),
+    "drivers": ("lib/", "drivers/"),
+    "vmm": ("lib/", "mm/", "drivers/", "vmm/"),
+    "vmm/devices": ("lib/", "drivers/", "vmm/"),
+    "vmm/loader": ("lib/", "vmm/"),
+    "vmm/emulate": ("lib/", "vmm/"),
+    "arch/x86_64": ("lib/", "mm/", "drivers/", "vmm/", "arch/x86_64/", "boot/boot_info.h"),
+    "boot": ("lib/", "mm/", "drivers/", "vmm/", "arch/x86_64/", "boot/"),
+}
+
+# What differs from that, and why.
+LAYER_EXCEPTIONS = {
+    ("lib/log.c", "drivers/console.h"): "the log's way out",
+    ("vmm/vm.h", "boot/boot_info.h"): "a VM's files are boot modules",
+    ("vmm/vm_create.c", "arch/x86_64/memory.h"): "a VM's address space is a copy of the kernel's half",
+}
+
+# The engines' own headers, and who else may see them.
+ENGINE_FOLDERS = ("arch/x86_64/vmx/", "arch/x86_64/svm/")
+ENGINE_EXCEPTIONS = {
+    ("boot/main.c", "arch/x86_64/vmx/engine_vmx.h"): "where the engines register",
+}
+
+# Headers that the compiler itself brings; everything else that freestanding code needs is lib's.
+SYSTEM_HEADERS = {"lib/types.h": ("stdbool.h", "stddef.h", "stdint.h"), "lib/printf.h": ("stdarg.h",)}
+
+# Inline assembly outside arch/: all of it, and why.
+ASM_ALLOWED = {
+    "boot/main.c": "moves to core 0's own stack",
+    "lib/string.c": "rep movsb and rep stosb, which are no privileged instructions",
+}
+
+
+def without_comments(text):
+    """C with its comments and strings blanked, lines kept."""
+    def blank(match):
+        return match.group(0) if match.group(0).startswith('"') else re.sub(r"[^\n]", " ", match.group(0))
+    return re.sub(r'"(?:\\.|[^"\\\n])*"|/\*.*?\*/|//[^\n]*', blank, text, flags=re.DOTALL)
+
+
+def layer_complaints(path, used):
+    """What is wrong with one file; notes in used which exceptions it needs."""
+    text = without_comments(read(path))
+    layer = max((folder for folder in LAYERS if path.startswith(folder + "/")), key=len)
+    for number, line in enumerate(text.splitlines(), 1):
+        where = f"{path}:{number}"
+        found = re.match(r'\s*#\s*include\s*([<"])([^>"]+)', line)
+        if found and found.group(1) == "<":
+            if found.group(2) not in SYSTEM_HEADERS.get(path, ()):
+                yield f"{where}: <{found.group(2)}>: freestanding code has lib/types.h and lib/printf.h instead"
+        elif found:
+            name = found.group(2)
+            if (path, name) in LAYER_EXCEPTIONS or (path, name) in ENGINE_EXCEPTIONS:
+                used.add((path, name))
+            elif not name.startswith(LAYERS[layer]):
+                yield f"{where}: {layer}/ may not include {name}"
+            elif any(name.startswith(engine) and not path.startswith(engine) for engine in ENGINE_FOLDERS):
+                yield f"{where}: {name} is for its own folder only"
+        code = re.sub(r'"[^"]*"', "", line)
+        if re.search(r"\b(__asm__|__asm|asm)\b", code) and not path.startswith("arch/"):
+            if path in ASM_ALLOWED:
+                used.add(path)
+            else:
+                yield f"{where}: inline assembly outside arch/"
+        if path.startswith("vmm/"):
+            named = re.search(r"(?i)(?<![a-z])(vmx|svm)(?![a-z])", code)
+            if named or (found and re.search(r"(?i)vmx|svm", found.group(2))):
+                yield f"{where}: vmm/ does not name {named.group(1) if named else found.group(2)}: the engines do"
+
+
+def check_layers():
+    """who includes whom, inline assembly and the engines' names keep to the design"""
+    used = set()
+    complaints = [text for path in walk(*KERNEL_FOLDERS) if path.endswith((".c", ".h")) for text in layer_complaints(path, used)]
+    for exception in {**LAYER_EXCEPTIONS, **ENGINE_EXCEPTIONS, **ASM_ALLOWED}:
+        if exception not in used:
+            complaints.append(f"tools/check.py: nothing needs the exception {exception} any more")
+    return "\n".join(complaints)
+
+
+LINES = 600
+
+# Longer files, and why.
+LONG_FILES = {
+    "tests/unit/test_acpi.c": "a table of broken ACPI tables, one test each",
+    "tests/unit/test_emulate.c": "one test an instruction form, over one fixture",
+    "tests/unit/test_virtio_blk.c": "one test a hostile request, over one fixture",
+}
+
+
+def check_length():
+    """no file above 600 lines but those explained"""
+    complaints = []
+    for path in walk():
+        if path.endswith((".c", ".h", ".asm", ".py", ".sh", ".mk")):
+            lines = read(path).count("\n")
+            if lines > LINES and path not in LONG_FILES:
+                complaints.append(f"{path}: {lines} lines")
+            elif lines <= LINES and path in LONG_FILES:
+                complaints.append(f"{path}: {lines} lines: tools/check.py need not explain it any more")
+    return "\n".join(complaints)
+
+
+STEPS = {
+    "gcc": check_gcc,
+    "clang": check_clang,
+    "repro": check_repro,
+    "headers": check_headers,
+    "tidy": check_tidy,
+    "cppcheck": check_cppcheck,
+    "shell": check_shell,
+    "python": check_python,
+    "layers": check_layers,
+    "length": check_length,
+}
+
+
+def main():
+    words = sys.argv[1:]
+    if words == ["--list"]:
+        print("\n".join(f"{name:10}{step.__doc__}" for name, step in STEPS.items()))
+        return 0
+    if any(word not in STEPS for word in words):
+        sys.exit(f"check: the steps are: {' '.join(STEPS)}")
+    failed = []
+    for name, step in STEPS.items():
+        if words and name not in words:
+            continue
+        started = time.monotonic()
+        complaint = step()
+        if complaint:
+            failed.append(name)
+            print(complaint)
+        print(f"check {name}: {step.__doc__}: {'FAILED' if complaint else 'ok'} ({time.monotonic() - started:.0f} s)", flush=True)
+    if failed:
+        print(f"check: {len(failed)} of {len(words or STEPS)} steps failed: {' '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
