@@ -68,7 +68,7 @@ static void answer_cpuid(struct vcpu *v, const uint32_t *row)
 }
 
 /* Leaves whose answer depends on the subleaf or on the vCPU's state. */
-static enum verdict dynamic_cpuid(struct vcpu *v, uint32_t leaf)
+__attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint32_t leaf)
 {
 	const struct cpuid_state state = {
 		.cr4 = cpuid_wants_cr4(leaf) ? vcpu_read(v, VCPU_CR4) : 0,
@@ -288,16 +288,17 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 
 bool vcpu_exit(struct vcpu *v)
 {
-	uint64_t start = core_ticks();
-	enum vm_exit_kind kind = v->exit.kind;
-	enum verdict verdict = handlers[kind](v, &v->exit);
+	enum verdict verdict;
 
+	/* In memory, not in registers that would have to be saved for it: this is the path of every exit. */
+	v->exit_start = core_ticks();
+	verdict = handlers[v->exit.kind](v, &v->exit);
 	if (verdict == VERDICT_ADVANCE)
 		v->engine->advance(v, v->exit.length);
 	else if (__builtin_expect(verdict == VERDICT_STOP, 0))
 		vcpu_dump(v);
-	v->exit_count[kind]++;
-	v->exit_ticks[kind] += core_ticks() - start;
+	v->exit_count[v->exit.kind]++;
+	v->exit_ticks[v->exit.kind] += core_ticks() - v->exit_start;
 	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0, 1))
 		return true;
 	return vcpu_prepare(v);

@@ -102,7 +102,7 @@ static void prepare(struct vcpu *v)
 		(void)vcpu_read_pdptes(v, c->cr3, e->paging.pdpte);
 }
 
-static void explain(struct vcpu *v, const struct emulate_result *r, uint64_t address)
+__attribute__((noinline)) static void explain(struct vcpu *v, const struct emulate_result *r, uint64_t address)
 {
 	char text[3 * 16 + 1];
 	unsigned n = 0;

@@ -33,7 +33,8 @@ struct path {
 /* The result of one stage: 0, an ERR_ code, or a page fault with these bits (present, reserved) in its error code. */
 #define FAULT 0x100
 
-static int walk_32bit(const struct guest_memory *mem, const struct guest_paging *paging, uint32_t linear, struct leaf *leaf, struct path *path)
+static int walk_32bit(const struct guest_memory *mem, const struct guest_paging *paging, uint32_t linear, struct leaf *leaf,
+		      struct path *path)
 {
 	uint32_t *p, pde, pte;
 

@@ -45,7 +45,7 @@ static bool holds(const struct io_range *range, uint64_t addr, unsigned size)
 	return offset < range->size && offset + size <= range->size;
 }
 
-static const struct io_range *search(struct io_space *space, uint64_t addr, unsigned size, uint8_t *hint)
+__attribute__((noinline)) static const struct io_range *search(struct io_space *space, uint64_t addr, unsigned size, uint8_t *hint)
 {
 	unsigned after = ranges_from_below(space, addr);
 
@@ -56,7 +56,7 @@ static const struct io_range *search(struct io_space *space, uint64_t addr, unsi
 }
 
 /* The range that holds the whole access, or NULL. Guests use few registers often: most accesses need no search. */
-static const struct io_range *range_of(struct io_space *space, uint64_t addr, unsigned size)
+static inline __attribute__((always_inline)) const struct io_range *range_of(struct io_space *space, uint64_t addr, unsigned size)
 {
 	uint8_t *hint = &space->hint[(addr ^ addr >> 12) % IO_SPACE_HINTS];
 	const struct io_range *range = &space->range[*hint];

@@ -53,6 +53,7 @@ struct vcpu {
 	int64_t tsc_adjust;      /* IA32_TSC_ADJUST as the guest wrote it */
 	uint64_t xcr0;
 	uint64_t misc_enable;
+	uint32_t exit_start;     /* core_ticks() when its handling began */
 	struct vm_exit exit;     /* the exit being handled: the engine's word to its handler */
 	uint64_t msr_value;      /* what RDMSR gives */
 	uint64_t exit_count[EXIT_KINDS];

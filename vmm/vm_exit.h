@@ -6,6 +6,7 @@
 
 /* X(kind, name in the log and in the exit statistics) */
 #define VM_EXIT_KINDS(X) \
+	X(UNKNOWN, "unknown exit") \
 	X(EXTERNAL_INTERRUPT, "external interrupt") \
 	X(NMI, "host NMI") \
 	X(INTERRUPT_WINDOW, "interrupt window") \
@@ -30,8 +31,7 @@
 	X(TRIPLE_FAULT, "triple fault") \
 	X(TASK_SWITCH, "task switch") \
 	X(MACHINE_CHECK, "machine check") \
-	X(ENTRY_FAILED, "failed VM entry") \
-	X(UNKNOWN, "unknown exit")
+	X(ENTRY_FAILED, "failed VM entry")
 
 enum vm_exit_kind {
 #define VM_EXIT_ENUM(kind, name) EXIT_##kind,

@@ -571,6 +571,31 @@ static void test_fault_address(void **state)
 	assert_int_equal(mmio_writes, 1);
 }
 
+/* Code that changes in place is seen to, however often its bytes were decoded before. */
+static void test_self_modifying(void **state)
+{
+	(void)state;
+	emu.fault_write = true;
+	gpr[REG_RAX] = L + 0x20;
+	gpr[REG_RCX] = 0x1111111111111111;
+	gpr[REG_RDX] = 0x2222222222222222;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(EMULATE(CODE, "\x89\x08", MMIO_A + 0x20), EMULATE_DONE);
+		assert_int_equal(*(uint32_t *)(device[0] + 0x20), 0x11111111);
+		assert_int_equal(EMULATE(CODE, "\x89\x10", MMIO_A + 0x20), EMULATE_DONE);
+		assert_int_equal(*(uint32_t *)(device[0] + 0x20), 0x22222222);
+		assert_int_equal(EMULATE(CODE, "\x06\x00", MMIO_A + 0x20), EMULATE_EXCEPTION);
+		expect_fault(VECTOR_UD, false, 0);
+		/* The same bytes mean something else to 32-bit code (a prefix-less 48 is DEC EAX there). */
+		assert_int_equal(EMULATE(CODE, "\x48\x89\x08", MMIO_A + 0x20), EMULATE_DONE);
+		assert_int_equal(emu.rip, CODE + 3);
+		emu.mode = DECODE_32;
+		assert_int_equal(EMULATE(CODE, "\x48\x89\x08", MMIO_A + 0x20), EMULATE_UNSUPPORTED);
+		assert_int_equal(result.length, 1);
+		emu.mode = DECODE_64;
+	}
+}
+
 /* A write where the fault was a read: the guest changed the instruction meanwhile, and its tables decide. */
 static void test_fault_was_read(void **state)
 {
@@ -923,6 +948,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rip_relative, setup),
 		cmocka_unit_test_setup(test_strings, setup),
 		cmocka_unit_test_setup(test_fault_address, setup),
+		cmocka_unit_test_setup(test_self_modifying, setup),
 		cmocka_unit_test_setup(test_fault_was_read, setup),
 		cmocka_unit_test_setup(test_segments_64, setup),
 		cmocka_unit_test_setup(test_protected_mode, setup),

@@ -318,6 +318,62 @@ static void test_pae(void **state)
 	assert_int_equal(*entry(0x5000, linear >> 21 & 0x1ff), 0x40000000 | PS | P | W | A | D);
 }
 
+/* The short walk and the thorough one must agree on random tables. A protection-key register that forbids nothing makes
+ * guest_walk() take the thorough one. */
+static void test_short_walk(void **state)
+{
+	uint64_t x = 88172645463325252;
+	unsigned good = 0;
+
+	(void)state;
+	for (unsigned n = 0; n < 200000; n++) {
+		uint64_t *e[4] = { entry(0x1000, pml4i), entry(0x2000, pdpti), entry(0x3000, pdi), entry(0x4000, pti) };
+		static const uint8_t bit[] = { 0, 1, 2, 5, 6, 7, 12, 13, 20, 38, 39, 51, 52, 63 };
+		uint64_t saved[4], first_gpa, first_size;
+		uint32_t first_error;
+		unsigned access;
+		int first;
+
+		setup(NULL);
+		for (unsigned i = 0; i < 4; i++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+			*e[i] |= x & 1 ? A | D : 0;
+			if ((x >> 8 & 3) == 0)
+				*e[i] ^= BIT(bit[(x >> 16 & 0xff) % ARRAY_SIZE(bit)]);
+			saved[i] = *e[i];
+		}
+		access = (unsigned)(x >> 32) & (WALK_WRITE | WALK_EXEC | WALK_USER | WALK_IMPLICIT | WALK_SET_AD);
+		if (access & WALK_EXEC)
+			access &= ~(unsigned)WALK_WRITE;
+		paging.cr0 ^= x >> 40 & 1 ? GUEST_CR0_WP : 0;
+		paging.efer ^= x >> 41 & 1 ? GUEST_EFER_NXE : 0;
+		paging.cr4 |= (x >> 42 & 1 ? GUEST_CR4_SMEP : 0) | (x >> 43 & 1 ? GUEST_CR4_SMAP : 0);
+		paging.cpl = x >> 44 & 1 ? 3 : 0;
+		paging.rflags_ac = x >> 45 & 1;
+		first = walk(LINEAR, access);
+		first_gpa = gpa;
+		first_size = page_size;
+		first_error = error;
+		for (unsigned i = 0; i < 4; i++) {
+			uint64_t after = *e[i];
+
+			*e[i] = saved[i];
+			saved[i] = after;
+		}
+		paging.cr4 |= GUEST_CR4_PKE;
+		assert_int_equal(walk(LINEAR, access), first);
+		assert_int_equal(gpa, first_gpa);
+		assert_int_equal(page_size, first_size);
+		assert_int_equal(error, first_error);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(*e[i], saved[i]);
+		good += !first;
+	}
+	assert_in_range(good, 20000, 180000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +390,7 @@ int main(void)
 		cmocka_unit_test_setup(test_outside_ram, setup),
 		cmocka_unit_test_setup(test_32_bit, setup),
 		cmocka_unit_test_setup(test_pae, setup),
+		cmocka_unit_test_setup(test_short_walk, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

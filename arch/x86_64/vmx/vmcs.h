@@ -152,7 +152,8 @@ struct vmcs_field_natural {
 VMCS_FIELDS(VMCS_DEFINE)
 #undef VMCS_DEFINE
 
-/* Read or write any field of the current VMCS by its encoding; panics where the CPU refuses, which is a fault of Lamina's. */
+/* Read or write any field of the current VMCS by its encoding. A write that the CPU refuses is a fault of Lamina's: it traps, and the
+ * dump of registers shows the encoding and the value; a call there would cost every caller a stack frame. */
 static inline uint64_t vmcs_read_any(uint64_t encoding)
 {
 	uint64_t value;
@@ -161,14 +162,12 @@ static inline uint64_t vmcs_read_any(uint64_t encoding)
 	return value;
 }
 
-NORETURN void vmcs_write_failed(uint64_t encoding, uint64_t value);
-
 static inline void vmcs_write_any(uint64_t encoding, uint64_t value)
 {
 	__asm__ goto("vmwrite %1, %0\n\tjbe %l2" : : "r"(encoding), "r"(value) : "cc" : failed);
 	return;
 failed:
-	vmcs_write_failed(encoding, value);
+	__builtin_trap();
 }
 
 static inline uint16_t vmread16(struct vmcs_field16 field)

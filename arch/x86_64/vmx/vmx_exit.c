@@ -46,11 +46,19 @@ enum {
 #define VECTOR_UD 6
 #define VECTOR_GP 13
 
-static enum vm_exit_kind decode_exception(struct vm_exit *exit)
+/* Most exits happen outside the delivery of an event. */
+static inline void requeue_vectoring(void)
+{
+	if (__builtin_expect(vmread32(VMCS_IDT_VECTORING) & INTR_VALID, 0))
+		vmx_requeue_vectoring();
+}
+
+static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 {
 	uint32_t info = vmread32(VMCS_EXIT_INTERRUPTION);
 	uint64_t dr6;
 
+	(void)v;
 	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI) {
 		vmx_unblock_nmi();
 		return EXIT_NMI;
@@ -68,12 +76,12 @@ static enum vm_exit_kind decode_exception(struct vm_exit *exit)
 		if (dr6 & BIT(13))
 			vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
 	}
-	vmx_requeue_vectoring();
+	requeue_vectoring();
 	return EXIT_EXCEPTION;
 }
 
 /* SDM vol. 3, table "Exit Qualification for I/O Instructions". */
-static enum vm_exit_kind decode_io(struct vm_exit *exit)
+static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 
@@ -82,7 +90,8 @@ static enum vm_exit_kind decode_io(struct vm_exit *exit)
 	exit->io.string = q & BIT(4);
 	exit->io.rep = q & BIT(5);
 	exit->io.port = (uint16_t)(q >> 16);
-	if (exit->io.string) {
+	(void)v;
+	if (__builtin_expect(exit->io.string, 0)) {
 		uint32_t info = vmread32(VMCS_EXIT_INSTRUCTION_INFO);
 
 		exit->io.address_size = (uint8_t)(2U << (info >> 7 & 7));
@@ -119,7 +128,7 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 }
 
 /* SDM vol. 3, table "Exit Qualification for EPT Violations". */
-static enum vm_exit_kind decode_ept_violation(struct vm_exit *exit)
+static enum vm_exit_kind decode_ept_violation(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 
@@ -129,11 +138,12 @@ static enum vm_exit_kind decode_ept_violation(struct vm_exit *exit)
 	/* An IRET that faulted had unblocked NMIs already; without this they would be lost to the guest until its next IRET. */
 	if (__builtin_expect(q & BIT(12) && !(vmread32(VMCS_IDT_VECTORING) & INTR_VALID), 0))
 		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
-	vmx_requeue_vectoring();
+	(void)v;
+	requeue_vectoring();
 	return EXIT_NESTED_FAULT;
 }
 
-static enum vm_exit_kind decode_apic_access(struct vm_exit *exit)
+static enum vm_exit_kind decode_apic_access(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 	unsigned type = q >> 12 & 15;
@@ -141,103 +151,125 @@ static enum vm_exit_kind decode_apic_access(struct vm_exit *exit)
 	exit->apic.offset = q & 0xfff;
 	exit->apic.access = type == 1 ? ACCESS_WRITE : type == 2 ? ACCESS_FETCH : ACCESS_READ;
 	exit->apic.linear = type <= 1;
-	vmx_requeue_vectoring();
+	(void)v;
+	requeue_vectoring();
 	return EXIT_APIC_ACCESS;
 }
 
-static enum vm_exit_kind refuse(struct vm_exit *exit, uint8_t vector)
+static enum vm_exit_kind decode_external_interrupt(struct vcpu *v, struct vm_exit *exit)
 {
-	exit->vector = vector;
+	(void)v;
+	exit->vector = (uint8_t)vmread32(VMCS_EXIT_INTERRUPTION);
+	return EXIT_EXTERNAL_INTERRUPT;
+}
+
+static enum vm_exit_kind decode_task_switch(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->task.selector = (uint16_t)vmread(VMCS_EXIT_QUALIFICATION);
+	return EXIT_TASK_SWITCH;
+}
+
+static enum vm_exit_kind decode_eoi(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->vector = (uint8_t)vmread(VMCS_EXIT_QUALIFICATION);
+	return EXIT_EOI;
+}
+
+static enum vm_exit_kind decode_apic_write(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->apic.offset = vmread(VMCS_EXIT_QUALIFICATION) & 0xfff;
+	return EXIT_APIC_WRITE;
+}
+
+static enum vm_exit_kind decode_undefined(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->vector = VECTOR_UD;
 	return EXIT_REFUSED;
 }
 
-static enum vm_exit_kind decode_reason(struct vcpu *v, struct vm_exit *exit, uint32_t reason)
+static enum vm_exit_kind decode_rdpmc(struct vcpu *v, struct vm_exit *exit)
 {
-	switch (reason) {
-	case REASON_EXCEPTION_NMI:
-		return decode_exception(exit);
-	case REASON_EXTERNAL_INTERRUPT:
-		exit->vector = (uint8_t)vmread32(VMCS_EXIT_INTERRUPTION);
-		return EXIT_EXTERNAL_INTERRUPT;
-	case REASON_TRIPLE_FAULT:
-		return EXIT_TRIPLE_FAULT;
-	case REASON_INTERRUPT_WINDOW:
-		return EXIT_INTERRUPT_WINDOW;
-	case REASON_NMI_WINDOW:
-		return EXIT_NMI_WINDOW;
-	case REASON_TASK_SWITCH:
-		exit->task.selector = (uint16_t)vmread(VMCS_EXIT_QUALIFICATION);
-		return EXIT_TASK_SWITCH;
-	case REASON_CPUID:
-		return EXIT_CPUID;
-	case REASON_HLT:
-		return EXIT_HLT;
-	case REASON_INVD:
-	case REASON_WBINVD:
-		return EXIT_WBINVD;
-	case REASON_RDPMC:
-		return refuse(exit, VECTOR_GP);
-	case REASON_GETSEC:
-	case REASON_VMCALL ... REASON_VMXON:
-	case REASON_MWAIT:
-	case REASON_MONITOR:
-	case REASON_INVEPT:
-	case REASON_INVVPID:
-	case REASON_VMFUNC:
-		return refuse(exit, VECTOR_UD);
-	case REASON_CR_ACCESS:
-		return decode_cr(v, exit);
-	case REASON_IO:
-		return decode_io(exit);
-	case REASON_RDMSR:
-		return EXIT_MSR_READ;
-	case REASON_WRMSR:
-		return EXIT_MSR_WRITE;
-	case REASON_PAUSE:
-		return EXIT_PAUSE;
-	case REASON_ENTRY_MACHINE_CHECK:
-		return EXIT_MACHINE_CHECK;
-	case REASON_TPR_BELOW_THRESHOLD:
-		return EXIT_TPR_BELOW_THRESHOLD;
-	case REASON_APIC_ACCESS:
-		return decode_apic_access(exit);
-	case REASON_VIRTUALIZED_EOI:
-		exit->vector = (uint8_t)vmread(VMCS_EXIT_QUALIFICATION);
-		return EXIT_EOI;
-	case REASON_EPT_VIOLATION:
-		return decode_ept_violation(exit);
-	case REASON_XSETBV:
-		return EXIT_XSETBV;
-	case REASON_APIC_WRITE:
-		exit->apic.offset = vmread(VMCS_EXIT_QUALIFICATION) & 0xfff;
-		return EXIT_APIC_WRITE;
-	default:
-		exit->raw.reason = reason;
-		exit->raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
-		return EXIT_UNKNOWN;
-	}
+	(void)v;
+	exit->vector = VECTOR_GP;
+	return EXIT_REFUSED;
 }
 
-static void decode_entry_failure(struct vcpu *v, struct vm_exit *exit, uint32_t reason)
+static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
 {
-	exit->kind = EXIT_ENTRY_FAILED;
-	exit->raw.reason = reason & 0xffff;
+	(void)v;
+	exit->raw.reason = vmread32(VMCS_EXIT_REASON);
+	exit->raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
+	return EXIT_UNKNOWN;
+}
+
+static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *exit)
+{
+	exit->raw.reason = vmread32(VMCS_EXIT_REASON) & 0xffff;
 	exit->raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
 	log_line("vm %s: vcpu %u: VM entry failed, exit reason %lu, qualification %lu", v->vm->config.name, v->index, exit->raw.reason,
 		 exit->raw.qualification);
 	vmx_explain_entry_failure(v);
+	return EXIT_ENTRY_FAILED;
 }
+
+/* For each reason the kind, or the function that reads the rest of the exit information and says the kind; without both it is unknown. */
+struct decoder {
+	enum vm_exit_kind (*decode)(struct vcpu *v, struct vm_exit *exit);
+	enum vm_exit_kind kind;
+};
+
+#define REASONS 64
+#define FAILED REASONS        /* VM entry failed */
+#define UNKNOWN (REASONS + 1) /* a reason of a CPU that is newer than this table */
+
+static const struct decoder decoders[REASONS + 2] = {
+	[REASON_EXCEPTION_NMI] = { .decode = decode_exception },
+	[REASON_EXTERNAL_INTERRUPT] = { .decode = decode_external_interrupt },
+	[REASON_TRIPLE_FAULT] = { .kind = EXIT_TRIPLE_FAULT },
+	[REASON_INTERRUPT_WINDOW] = { .kind = EXIT_INTERRUPT_WINDOW },
+	[REASON_NMI_WINDOW] = { .kind = EXIT_NMI_WINDOW },
+	[REASON_TASK_SWITCH] = { .decode = decode_task_switch },
+	[REASON_CPUID] = { .kind = EXIT_CPUID },
+	[REASON_GETSEC] = { .decode = decode_undefined },
+	[REASON_HLT] = { .kind = EXIT_HLT },
+	[REASON_INVD] = { .kind = EXIT_WBINVD },
+	[REASON_RDPMC] = { .decode = decode_rdpmc },
+	[REASON_VMCALL ... REASON_VMXON] = { .decode = decode_undefined },
+	[REASON_CR_ACCESS] = { .decode = decode_cr },
+	[REASON_IO] = { .decode = decode_io },
+	[REASON_RDMSR] = { .kind = EXIT_MSR_READ },
+	[REASON_WRMSR] = { .kind = EXIT_MSR_WRITE },
+	[REASON_MWAIT] = { .decode = decode_undefined },
+	[REASON_MONITOR] = { .decode = decode_undefined },
+	[REASON_PAUSE] = { .kind = EXIT_PAUSE },
+	[REASON_ENTRY_MACHINE_CHECK] = { .kind = EXIT_MACHINE_CHECK },
+	[REASON_TPR_BELOW_THRESHOLD] = { .kind = EXIT_TPR_BELOW_THRESHOLD },
+	[REASON_APIC_ACCESS] = { .decode = decode_apic_access },
+	[REASON_VIRTUALIZED_EOI] = { .decode = decode_eoi },
+	[REASON_EPT_VIOLATION] = { .decode = decode_ept_violation },
+	[REASON_INVEPT] = { .decode = decode_undefined },
+	[REASON_INVVPID] = { .decode = decode_undefined },
+	[REASON_WBINVD] = { .kind = EXIT_WBINVD },
+	[REASON_XSETBV] = { .kind = EXIT_XSETBV },
+	[REASON_APIC_WRITE] = { .decode = decode_apic_write },
+	[REASON_VMFUNC] = { .decode = decode_undefined },
+	[FAILED] = { .decode = decode_entry_failure },
+};
 
 bool vmx_handle_exit(struct vcpu *v)
 {
-	struct vm_exit *exit = &v->exit;
 	uint32_t reason = vmread32(VMCS_EXIT_REASON);
+	const struct decoder *decoder = &decoders[reason < REASONS ? reason : reason & REASON_ENTRY_FAILED ? FAILED : UNKNOWN];
+	enum vm_exit_kind kind = decoder->kind;
 
 	/* Undefined where no instruction caused the exit; nobody looks at it then. */
-	exit->length = vmread32(VMCS_EXIT_INSTRUCTION_LENGTH);
-	if (__builtin_expect(reason & REASON_ENTRY_FAILED, 0))
-		decode_entry_failure(v, exit, reason);
-	else
-		exit->kind = decode_reason(v, exit, reason & 0xffff);
+	v->exit.length = vmread32(VMCS_EXIT_INSTRUCTION_LENGTH);
+	if (kind == EXIT_UNKNOWN)
+		kind = decoder->decode ? decoder->decode(v, &v->exit) : decode_unknown(v, &v->exit);
+	v->exit.kind = kind;
 	return vcpu_exit(v);
 }

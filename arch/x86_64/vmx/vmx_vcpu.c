@@ -369,11 +369,6 @@ static bool hw_delivery(void)
 	return vmx_controls.apic_virtualization;
 }
 
-void vmcs_write_failed(uint64_t encoding, uint64_t value)
-{
-	panic("VMWRITE of %lx to VMCS field %lx failed", value, encoding);
-}
-
 const struct engine engine_vmx = {
 	.name = "VT-x",
 	.mmu_name = "EPT",
