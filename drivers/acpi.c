@@ -68,7 +68,7 @@ static const uint8_t *map_table(acpi_map_fn *map, uint64_t address, const char *
 	copy_text(table->signature, header.signature, sizeof(header.signature));
 	table->address = address;
 	table->length = header.length;
-	if (expect && memcmp(header.signature, expect, sizeof(header.signature))) {
+	if (expect && memcmp(header.signature, expect, sizeof(header.signature)) != 0) {
 		log_line("ACPI: %s at 0x%lx has the signature %s, ignored", expect, (unsigned long)address, table->signature);
 		return NULL;
 	}

@@ -93,6 +93,8 @@ bool console_put_guest(uint8_t byte)
 	bool room;
 
 	spin_lock(&console.lock);
+	if (queued() >= QUEUE_SIZE - LOG_RESERVE)
+		pump();
 	room = queued() < QUEUE_SIZE - LOG_RESERVE;
 	if (room) {
 		console.line_open = byte != '\n';
@@ -143,12 +145,17 @@ void console_interrupt(void (*input)(uint8_t byte))
 	spin_unlock(&console.lock);
 }
 
-void console_flush(bool broken)
+void console_flush(void)
 {
-	if (!broken)
-		spin_lock(&console.lock);
+	spin_lock(&console.lock);
 	if (console.serial.port)
 		drain();
-	if (!broken)
-		spin_unlock(&console.lock);
+	spin_unlock(&console.lock);
+}
+
+void console_seize(void)
+{
+	__atomic_store_n(&console.lock.held, 0, __ATOMIC_RELEASE);
+	console.by_interrupt = false;
+	console.sending = false;
 }

@@ -19,7 +19,9 @@ bool console_put_guest(uint8_t byte);
 void console_put_log(const char *text);
 /* The serial port interrupts: send what is queued, hand each received byte to `input`. */
 void console_interrupt(void (*input)(uint8_t byte));
-/* Send everything that is queued, however long it takes (polling). `broken` ignores the lock: a core may have died holding it. */
-void console_flush(bool broken);
+/* Send everything that is queued, however long it takes (polling). */
+void console_flush(void);
+/* This core has the last word: the others are halted, one of them (or this one) perhaps while it held the console. */
+void console_seize(void);
 
 #endif

@@ -5,7 +5,7 @@
 #include "lib/types.h"
 
 #define VGA_TEXT_PHYS 0xb8000
-#define VGA_TEXT_SIZE (80 * 25 * 2)
+#define VGA_TEXT_SIZE (80UL * 25 * 2)
 
 struct vga_text {
 	volatile uint64_t *cells; /* NULL: no text screen */

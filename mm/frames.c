@@ -98,9 +98,7 @@ static void cut_extent(struct frames *frames, unsigned at, uint64_t base, uint64
 		remove_extents(frames, at, 1);
 	} else if (!head) {
 		*extent = (struct frame_extent){ end, tail };
-	} else if (!tail) {
-		extent->size = head;
-	} else if (!insert_extent(frames, at + 1, end, end + tail)) {
+	} else if (!tail || !insert_extent(frames, at + 1, end, end + tail)) {
 		extent->size = head;
 	} else if (head >= tail) {
 		log_line("frames: table full, %lu bytes at 0x%lx given up", (unsigned long)tail, (unsigned long)end);

@@ -109,6 +109,7 @@ int page_table_init(struct page_table *pt, const struct page_table_policy *polic
 	return alloc(ctx, &pt->root) ? 0 : ERR_NOMEM;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table has levels */
 static void destroy_table(struct page_table *pt, uint64_t phys, unsigned level)
 {
 	uint64_t *table = table_at(pt, phys);
@@ -166,6 +167,7 @@ static bool attrs_ok(const struct page_table *pt, uint32_t attrs)
 
 /* Map [va, last] below `table`. It runs twice: first to see that nothing is in the way and to allocate every table that will be needed,
  * with `table` NULL inside tables that do not exist yet; then, with `commit`, in earnest, when nothing can fail any more. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table has levels */
 static int map_range(struct page_table *pt, uint64_t *table, unsigned level, uint64_t va, uint64_t last, uint64_t pa, uint32_t attrs,
 		     bool commit)
 {
@@ -251,6 +253,7 @@ struct edit {
 static int edit_range(struct page_table *pt, const struct edit *edit, uint64_t *table, unsigned level, uint64_t va, uint64_t last);
 
 /* The part [va, last] of a leaf that lies below `entry`; NULL stands for a leaf in a table that a split will make. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table has levels */
 static int edit_leaf(struct page_table *pt, const struct edit *edit, uint64_t *entry, unsigned level, uint64_t va, uint64_t last)
 {
 	const struct page_table_policy *policy = pt->policy;
@@ -273,6 +276,7 @@ static int edit_leaf(struct page_table *pt, const struct edit *edit, uint64_t *e
 }
 
 /* Edit [va, last] below `table`; like map_range it runs twice, and NULL is a table full of leaves that a split will make. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table has levels */
 static int edit_range(struct page_table *pt, const struct edit *edit, uint64_t *table, unsigned level, uint64_t va, uint64_t last)
 {
 	const struct page_table_policy *policy = pt->policy;
@@ -365,6 +369,7 @@ int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, ui
 	return ERR_NOENT;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table has levels */
 static void walk_table(const struct page_table *pt, const uint64_t *table, unsigned level, uint64_t va,
 		       void (*each)(void *ctx, const struct page_table_leaf *leaf), void *ctx)
 {

@@ -16,7 +16,7 @@ packages=(
 	bochs bochsbios vgabios qemu-system-x86 ovmf
 	# tests and checks
 	libcmocka-dev libzydis-dev python3-pytest python3-pexpect
-	cppcheck clang-tidy clang-format shellcheck
+	cppcheck clang-tidy clang-format shellcheck pyflakes3
 )
 
 fail()

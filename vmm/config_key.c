@@ -51,7 +51,7 @@ const char *config_shown_part(char out[CONFIG_SHOWN_SIZE], const char *s, size_t
 	size_t n;
 
 	for (n = 0; n < len && n < CONFIG_SHOWN_SIZE - 4; n++)
-		out[n] = s[n] >= ' ' && s[n] <= '~' ? s[n] : '?';
+		out[n] = (char)(s[n] >= ' ' && s[n] <= '~' ? s[n] : '?');
 	snprintf(out + n, CONFIG_SHOWN_SIZE - n, "%s", n < len ? "..." : "");
 	return out;
 }
@@ -111,7 +111,7 @@ static int set_disk(struct config_reporter *p, const struct config_key *key, str
 	const char *end = value + strlen(value);
 	char text[CONFIG_SHOWN_SIZE];
 
-	if (strncmp(value, scheme, sizeof(scheme) - 1)) {
+	if (strncmp(value, scheme, sizeof(scheme) - 1) != 0) {
 		config_report(p, "%s is \"%s\": expected \"module:NAME\" or \"module:NAME,ro\" with a boot module's name "
 			      "(this build has no other disks)", key->name, config_shown(text, value));
 		return ERR_INVALID;

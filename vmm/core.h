@@ -17,6 +17,8 @@ unsigned core_count(void);
 void core_kick(unsigned core);
 /* Interrupt this core at an absolute machine time, or never. */
 void core_timer_set(uint64_t deadline);
+/* Handle the interrupts that are pending now. */
+void core_take_interrupts(void);
 /* Halt until an interrupt comes, and handle it. */
 void core_idle(void);
 /* An interrupt that a VM exit acknowledged: handle it. Returns whether it was this core's timer. */

@@ -80,8 +80,9 @@ struct engine {
 	int (*vm_create)(struct vm *vm);
 	/* Make the vCPU's control structures, from its VM's arena. Returns 0, or an error after a log line that says which. */
 	int (*vcpu_create)(struct vcpu *v);
-	/* Bring them to the state after RESET or INIT (SDM vol. 3, "Processor State After Reset"), except for the GPRs. */
-	void (*vcpu_reset)(struct vcpu *v);
+	/* Bring them to the state after RESET, or after INIT, which leaves the FPU and most MSRs alone (SDM vol. 3, "Processor State After
+	 * Reset"), except for the GPRs. */
+	void (*vcpu_reset)(struct vcpu *v, bool init);
 	/* Make this vCPU current on this core, and no longer. */
 	void (*load)(struct vcpu *v);
 	void (*unload)(struct vcpu *v);

@@ -40,6 +40,15 @@ static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *ex
 	return VERDICT_RESUME;
 }
 
+static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	core_take_interrupts();
+	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
+	look_again(v, PENDING_INPUT | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
+	return VERDICT_RESUME;
+}
+
 static enum verdict handle_nmi(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
@@ -99,7 +108,9 @@ static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
 static enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
-	v->state = VCPU_HALTED;
+	/* A single-step trap ends HLT at once. */
+	if (!(vcpu_read(v, VCPU_RFLAGS) & BIT(8)))
+		v->state = VCPU_HALTED;
 	look_again(v, PENDING_EVALUATE);
 	return VERDICT_ADVANCE;
 }
@@ -141,7 +152,12 @@ static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
+	struct vcpu_context context;
 	int refused;
+
+	v->engine->read_context(v, &context);
+	if (!vcpu_in_64bit_code(&context))
+		value = (uint32_t)value;
 
 	switch (exit->cr.cr) {
 	case 0:
@@ -277,6 +293,7 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 	[EXIT_EOI] = handle_eoi,
 	[EXIT_WBINVD] = handle_nothing,
 	[EXIT_PAUSE] = handle_nothing,
+	[EXIT_TIME_SLICE] = handle_time_slice,
 	[EXIT_EXCEPTION] = handle_exception,
 	[EXIT_REFUSED] = handle_refused,
 	[EXIT_TRIPLE_FAULT] = handle_triple_fault,

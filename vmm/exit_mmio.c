@@ -8,7 +8,6 @@
 #include "vmm/vm.h"
 
 #define CR0_PE BIT(0)
-#define EFER_LMA BIT(10)
 #define RFLAGS_AC BIT(18)
 
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
@@ -73,7 +72,7 @@ void exit_mmio_init(struct vcpu *v)
 
 static enum decode_mode mode_of(const struct vcpu_context *c)
 {
-	if (c->efer & EFER_LMA && c->cs_access & ACCESS_L)
+	if (vcpu_in_64bit_code(c))
 		return DECODE_64;
 	if (c->rflags & RFLAGS_VM || !(c->cr0 & CR0_PE))
 		return DECODE_16;
@@ -98,7 +97,7 @@ static void prepare(struct vcpu *v)
 	/* SS's DPL is the CPL whenever the guest is in protected mode (SDM vol. 3, "Guest Register State"). */
 	e->paging.cpl = c->cr0 & CR0_PE ? c->ss_access >> 5 & 3 : 0;
 	e->mode = mode_of(c);
-	if (__builtin_expect(!(c->efer & EFER_LMA) && c->cr4 & GUEST_CR4_PAE && c->cr0 & GUEST_CR0_PG, 0))
+	if (__builtin_expect(!(c->efer & VCPU_EFER_LMA) && c->cr4 & GUEST_CR4_PAE && c->cr0 & GUEST_CR0_PG, 0))
 		(void)vcpu_read_pdptes(v, c->cr3, e->paging.pdpte);
 }
 
@@ -159,10 +158,11 @@ enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
 		vm_request(v->vm, VM_REQUEST_STOP, "code outside memory");
 		return VERDICT_STOP;
 	}
-	if (__builtin_expect(!exit->fault.translated, 0)) {
-		log_line("vm %s: vcpu %u: page tables at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
-			 exit->fault.gpa);
-		vm_request(v->vm, VM_REQUEST_STOP, "page tables outside memory");
+	/* Not the operand of an instruction, so there is nothing to emulate. */
+	if (__builtin_expect(!exit->fault.translated || exit->fault.vectoring, 0)) {
+		log_line("vm %s: vcpu %u: %s at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
+			 exit->fault.vectoring ? "the stack or table for an interrupt or exception is" : "page tables are", exit->fault.gpa);
+		vm_request(v->vm, VM_REQUEST_STOP, "a table or stack outside memory");
 		return VERDICT_STOP;
 	}
 	return emulate_at(v, exit, exit->fault.gpa, exit->fault.access);

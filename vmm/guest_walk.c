@@ -39,7 +39,7 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 	uint32_t *p, pde, pte;
 
 	path->entry_size = 4;
-	p = guest_ptr(mem, (paging->cr3 & 0xfffff000) + (linear >> 22) * 4, 4);
+	p = guest_ptr(mem, (paging->cr3 & 0xfffff000) + (linear >> 22) * 4ULL, 4);
 	if (!p)
 		return ERR_RANGE;
 	pde = __atomic_load_n(p, __ATOMIC_RELAXED);
@@ -51,7 +51,7 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 		return FAULT;
 	if ((pde & PTE_PS) && (paging->cr4 & GUEST_CR4_PSE)) {
 		/* PSE-36: bits 20:13 are the address's bits 39:32 as far as the CPU has them, bit 21 is reserved. */
-		unsigned width = MIN(paging->maxphyaddr, 40U);
+		unsigned width = MAX(MIN(paging->maxphyaddr, 40U), 32U);
 		uint32_t reserved = BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1));
 
 		if (pde & reserved)
@@ -60,7 +60,7 @@ static int walk_32bit(const struct guest_memory *mem, const struct guest_paging 
 		leaf->mask = MIB(4) - 1;
 		return 0;
 	}
-	p = guest_ptr(mem, (pde & 0xfffff000) + ((linear >> 12) & 0x3ff) * 4, 4);
+	p = guest_ptr(mem, (pde & 0xfffff000) + ((linear >> 12) & 0x3ff) * 4ULL, 4);
 	if (!p)
 		return ERR_RANGE;
 	pte = __atomic_load_n(p, __ATOMIC_RELAXED);

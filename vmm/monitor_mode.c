@@ -112,7 +112,7 @@ static void log_modes(const struct monitor_caps *caps, const char *what, unsigne
 /* The modes that this CPU can give this guest, whatever the build has. */
 static unsigned cpu_modes(const struct monitor_caps *caps, enum guest_class class)
 {
-	bool hv = caps->vtx || caps->svm;
+	bool hv = caps->vtx || caps->amdv;
 	unsigned modes = 0;
 
 	if (class == CLASS_64 && !caps->long_mode)
@@ -163,7 +163,7 @@ static void why_not(const struct monitor_caps *caps, unsigned wanted, enum guest
 		used += (size_t)snprintf(why, size, "this CPU is not a 64-bit one, and the guest is");
 	else if (wanted == MODE_BT && !possible)
 		used += (size_t)snprintf(why, size, "BT32 cannot run a 64-bit guest without VT-x or AMD-V");
-	else if ((wanted & (MODE_HV | MODE_HWMMU)) && !caps->vtx && !caps->svm)
+	else if ((wanted & (MODE_HV | MODE_HWMMU)) && !caps->vtx && !caps->amdv)
 		used += (size_t)snprintf(why, size, "this CPU has no VT-x or AMD-V, or the firmware has locked it off");
 	else if ((wanted & MODE_HWMMU) && !caps->nested_paging)
 		used += (size_t)snprintf(why, size, "this CPU has %s without %s", caps->vtx ? "VT-x" : "AMD-V", caps->vtx ? "EPT" : "RVI");

@@ -53,7 +53,7 @@ enum guest_os {
 /* What the CPU offers and what this build has. */
 struct monitor_caps {
 	bool vtx;                 /* VT-x, usable (present and not locked off) */
-	bool svm;                 /* AMD-V, usable */
+	bool amdv;                /* AMD-V, usable */
 	bool nested_paging;       /* EPT or RVI */
 	bool apic_virtualization; /* APIC-access page or more, with TPR shadow ("Penryn" and later) */
 	bool tpr_shadow;          /* at least the TPR shadow */

@@ -97,6 +97,7 @@ static int read_mtrr(struct vcpu *v, uint32_t msr, uint64_t *value)
 	struct msr_state *state = &v->vm->msr;
 	uint64_t *fixed = fixed_mtrr(state, msr);
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it holds that fixed being NULL could mean that state is */
 	*value = fixed ? *fixed : msr == MSR_MTRR_DEF_TYPE ? state->mtrr_def_type : state->mtrr_variable[msr - MSR_MTRR_FIRST];
 	return 0;
 }
@@ -190,7 +191,9 @@ static int write_apic_base(struct vcpu *v, uint64_t value)
 {
 	if (lapic_set_base(&v->lapic, value))
 		return ERR_INVALID;
-	v->engine->apic_mode(v, !v->lapic.enabled ? APIC_MODE_DISABLED : v->lapic.x2apic ? APIC_MODE_X2APIC : APIC_MODE_XAPIC);
+	vcpu_apply_apic_mode(v);
+	/* A disabled one lets the 8259s through. */
+	__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 	return 0;
 }
 

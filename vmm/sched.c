@@ -26,6 +26,7 @@ static struct sched_slot slots[SCHED_SLOTS_MAX];
 static unsigned slot_count;
 static struct vm_handle vms[8];
 static unsigned vm_count;
+static unsigned running_vms; /* atomic */
 static struct vm_handle *focus; /* who gets console input */
 
 struct vm_handle *sched_add_vm(const char *name, uint64_t root)
@@ -38,6 +39,7 @@ struct vm_handle *sched_add_vm(const char *name, uint64_t root)
 	memcpy(vm->name, name, strnlen(name, sizeof(vm->name) - 1));
 	vm->root = root;
 	vm->running = true;
+	running_vms++;
 	if (!focus)
 		focus = vm;
 	return vm;
@@ -65,9 +67,13 @@ struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsig
 
 void sched_wake(struct sched_slot *slot)
 {
+	struct core_queue *queue = &queues[slot->core];
+
 	__atomic_store_n(&slot->wake, 1, __ATOMIC_SEQ_CST);
 	if (slot->core != core_index())
 		core_kick(slot->core);
+	else if (queue->loaded && queue->loaded != slot && !slot->ready)
+		__atomic_or_fetch(&queue->loaded->vcpu->pending, PENDING_YIELD, __ATOMIC_RELAXED);
 }
 
 void sched_arm(struct vcpu *v)
@@ -81,7 +87,7 @@ void sched_arm(struct vcpu *v)
 
 static bool wants_core(const struct sched_slot *slot, uint64_t now)
 {
-	return slot->ready || __atomic_load_n(&slot->wake, __ATOMIC_RELAXED) || slot->deadline <= now;
+	return slot->vm->running && (slot->ready || __atomic_load_n(&slot->wake, __ATOMIC_RELAXED) || slot->deadline <= now);
 }
 
 bool sched_should_yield(const struct vcpu *v)
@@ -93,8 +99,9 @@ bool sched_should_yield(const struct vcpu *v)
 		return false;
 	now = time_now();
 	for (unsigned i = 0; i < queue->count; i++)
-		if (queue->slot[i] != v->slot && wants_core(queue->slot[i], now))
-			return now >= queue->slice_end || !queue->slot[i]->ready;
+		if (queue->slot[i] != v->slot && wants_core(queue->slot[i], now) &&
+		    (now >= queue->slice_end || !queue->slot[i]->ready))
+			return true;
 	return false;
 }
 
@@ -125,17 +132,11 @@ bool sched_input_take(struct vm_handle *vm, uint8_t *byte)
 
 unsigned sched_vm_ended(struct vm_handle *vm)
 {
-	unsigned running = 0;
-
 	vm->running = false;
-	for (unsigned i = 0; i < vm_count; i++) {
-		if (!vms[i].running)
-			continue;
-		running++;
-		if (focus == vm)
+	for (unsigned i = 0; i < vm_count; i++)
+		if (vms[i].running && focus == vm)
 			focus = &vms[i];
-	}
-	return running;
+	return __atomic_sub_fetch(&running_vms, 1, __ATOMIC_SEQ_CST);
 }
 
 static void switch_to(struct core_queue *queue, struct sched_slot *slot)
@@ -164,17 +165,21 @@ static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t
 		if (other == slot)
 			continue;
 		rivals |= wants_core(other, now);
-		queue->others = MIN(queue->others, other->deadline);
+		/* One that waits for its turn gets it when the slice ends, whatever its timers say. */
+		if (!other->ready && other->vm->running)
+			queue->others = MIN(queue->others, other->deadline);
 	}
 	queue->slice_end = rivals ? now + time_hz() / SLICE_HZ : TIME_NEVER;
 	__atomic_store_n(&slot->wake, 0, __ATOMIC_SEQ_CST);
 	switch_to(queue, slot);
-	vcpu_notify(v, PENDING_TIMER);
+	__atomic_or_fetch(&v->pending, PENDING_TIMER | PENDING_INPUT, __ATOMIC_SEQ_CST);
 	vcpu_run(v);
 	slot->ready = v->state == VCPU_RUNNING;
 	slot->deadline = v->state == VCPU_PARKED ? TIME_NEVER : timer_queue_next(&v->timers);
-	if (v->state == VCPU_PARKED)
-		vm_vcpu_parked(v->vm);
+	if (v->leaves) {
+		v->leaves = false;
+		vm_vcpu_parked(v->vm, v->index);
+	}
 }
 
 static struct sched_slot *choose(struct core_queue *queue, uint64_t now, uint64_t *deadline)
@@ -184,11 +189,12 @@ static struct sched_slot *choose(struct core_queue *queue, uint64_t now, uint64_
 		unsigned n = (queue->next + i) % queue->count;
 		struct sched_slot *slot = queue->slot[n];
 
-		if (slot->vm->running && wants_core(slot, now)) {
+		if (wants_core(slot, now)) {
 			queue->next = n + 1;
 			return slot;
 		}
-		*deadline = MIN(*deadline, slot->deadline);
+		if (slot->vm->running)
+			*deadline = MIN(*deadline, slot->deadline);
 	}
 	return NULL;
 }

@@ -60,10 +60,10 @@ void vtimer_set(struct vtimer *t, uint64_t deadline)
 	spin_unlock(&queue->lock);
 	if (after == before)
 		return;
-	if (queue->vcpu->slot->core != core_index())
-		vcpu_notify(queue->vcpu, PENDING_TIMER);
-	else if (queue->vcpu->running)
+	if (queue->vcpu->running && queue->vcpu->slot->core == core_index())
 		sched_arm(queue->vcpu);
+	else
+		vcpu_notify(queue->vcpu, PENDING_TIMER);
 }
 
 void timer_queue_run(struct timer_queue *queue)

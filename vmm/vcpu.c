@@ -29,7 +29,7 @@ void vcpu_notify(struct vcpu *v, uint32_t bits)
 	uint32_t before = __atomic_fetch_or(&v->pending, bits, __ATOMIC_SEQ_CST);
 
 	/* On its own core a running vCPU looks at `pending` before it enters the guest again. */
-	if ((before & bits) == bits || (v->running && v->slot->core == core_index()))
+	if ((before & bits) == bits || !v->slot || (v->running && v->slot->core == core_index()))
 		return;
 	sched_wake(v->slot);
 }
@@ -44,6 +44,7 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	v->vm = vm;
 	v->index = index;
 	v->engine = vm->engine;
+	v->state = VCPU_PARKED; /* until the VM starts */
 	v->hw_delivery = vm->engine->hw_delivery();
 	timer_queue_init(&v->timers, v);
 	lapic_init(&v->lapic, vm, index, index, page, v->hw_delivery);
@@ -78,24 +79,26 @@ static void load_start_state(struct vcpu *v, const struct guest_start *start)
 }
 
 /* The state after INIT or power-up (SDM vol. 3, "Processor State After Reset"); RDX is the CPU's signature. */
-static void reset_registers(struct vcpu *v)
+static void reset_registers(struct vcpu *v, bool init)
 {
 	memset(v->gpr, 0, sizeof(v->gpr));
 	v->gpr[GPR_RDX] = v->vm->cpuid.basic[1][CPUID_EAX];
-	v->xcr0 = 1;
-	v->misc_enable = BIT(0) | BIT(11) | BIT(12);
 	v->nmi_pending = false;
-	v->engine->vcpu_reset(v);
+	if (!init) {
+		v->xcr0 = 1;
+		v->misc_enable = BIT(0) | BIT(11) | BIT(12);
+	}
+	v->engine->vcpu_reset(v, init);
 }
 
-static void apply_apic_mode(struct vcpu *v)
+void vcpu_apply_apic_mode(struct vcpu *v)
 {
 	const struct lapic *l = &v->lapic;
 
 	v->engine->apic_mode(v, !l->enabled ? APIC_MODE_DISABLED : l->x2apic ? APIC_MODE_X2APIC : APIC_MODE_XAPIC);
 	if (v->hw_delivery) {
 		v->engine->eoi_exits(v, l->eoi_exit);
-		v->engine->virtual_interrupts(v, 0, 0);
+		v->engine->virtual_interrupts(v, (uint8_t)MAX(lapic_highest_irr(l), 0), (uint8_t)MAX(lapic_highest_isr(l), 0));
 	}
 }
 
@@ -106,8 +109,8 @@ void vcpu_reset(struct vcpu *v)
 	v->tsc_adjust = 0;
 	lapic_reset(&v->lapic, bsp);
 	lapic_set_tsc_offset(&v->lapic, v->vm->tsc_offset);
-	reset_registers(v);
-	apply_apic_mode(v);
+	reset_registers(v, false);
+	vcpu_apply_apic_mode(v);
 	v->state = bsp ? VCPU_RUNNING : VCPU_WAIT_FOR_SIPI;
 	if (bsp) {
 		lapic_virtual_wire(&v->lapic);
@@ -123,8 +126,8 @@ static void take_init(struct vcpu *v)
 		return;
 	}
 	lapic_init_reset(&v->lapic);
-	reset_registers(v);
-	apply_apic_mode(v);
+	reset_registers(v, true);
+	vcpu_apply_apic_mode(v);
 	v->state = VCPU_WAIT_FOR_SIPI;
 }
 
@@ -213,10 +216,10 @@ static void deliver_lapic(struct vcpu *v)
 {
 	int vector = lapic_pending(&v->lapic);
 
-	if (vector < 0) {
-		v->engine->tpr_threshold(v, lapic_tpr_threshold(&v->lapic));
+	/* Set at each look: VM entry refuses a threshold that is above the TPR. */
+	v->engine->tpr_threshold(v, vector < 0 ? lapic_tpr_threshold(&v->lapic) : 0);
+	if (vector < 0)
 		return;
-	}
 	if (!v->engine->can_inject(v, EVENT_INTERRUPT)) {
 		v->engine->interrupt_window(v, true);
 		return;
@@ -258,12 +261,15 @@ bool vcpu_prepare(struct vcpu *v)
 	bool arrived = false;
 
 	while ((pending = __atomic_exchange_n(&v->pending, 0, __ATOMIC_SEQ_CST))) {
-		if (pending & PENDING_LEAVE) {
-			v->state = VCPU_PARKED;
-			return false;
-		}
 		if (pending & PENDING_RESET)
 			vcpu_reset(v);
+		else if (v->state == VCPU_PARKED && !(pending & PENDING_LEAVE))
+			continue;
+		if (pending & PENDING_LEAVE) {
+			v->state = VCPU_PARKED;
+			v->leaves = true;
+			return false;
+		}
 		if (pending & PENDING_TIMER) {
 			timer_queue_run(&v->timers);
 			sched_arm(v);
@@ -276,7 +282,7 @@ bool vcpu_prepare(struct vcpu *v)
 			take_sipi(v);
 		if (pending & PENDING_NMI)
 			v->nmi_pending = true;
-		if (v->state == VCPU_WAIT_FOR_SIPI || v->state == VCPU_PARKED)
+		if (v->state == VCPU_WAIT_FOR_SIPI)
 			continue;
 		arrived |= lapic_sync(&v->lapic);
 		if (v->state == VCPU_HALTED && can_wake(v))

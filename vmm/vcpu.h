@@ -39,6 +39,7 @@ struct vcpu {
 	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
 	bool nmi_pending;
 	bool running;            /* in vcpu_run on its core */
+	bool leaves;             /* parked for a request of the VM, and not yet counted */
 	uint8_t sipi_vector;
 	enum vcpu_state state;
 	const struct engine *engine;
@@ -70,6 +71,13 @@ static inline void vcpu_write(struct vcpu *v, enum vcpu_register reg, uint64_t v
 	v->engine->write(v, reg, value);
 }
 
+#define VCPU_EFER_LMA BIT(10)
+
+static inline bool vcpu_in_64bit_code(const struct vcpu_context *c)
+{
+	return c->efer & VCPU_EFER_LMA && c->cs_access & ACCESS_L;
+}
+
 /* A general-purpose register by its encoding, RSP included. */
 uint64_t vcpu_read_gpr(struct vcpu *v, unsigned gpr);
 void vcpu_write_gpr(struct vcpu *v, unsigned gpr, uint64_t value);
@@ -87,6 +95,9 @@ int vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4]);
 
 /* Queue an exception; `error` counts only where the vector has an error code. */
 void vcpu_inject_exception(struct vcpu *v, uint8_t vector, uint32_t error);
+
+/* Tell the engine of the local APIC's mode and of the interrupts in its page. */
+void vcpu_apply_apic_mode(struct vcpu *v);
 
 /* Everything that `pending` asks for, before the guest is entered. Returns whether it may be entered. */
 bool vcpu_prepare(struct vcpu *v);

@@ -9,11 +9,19 @@
 
 void vm_request(struct vm *vm, enum vm_request what, const char *why)
 {
+	bool counts;
+
+	spin_lock(&vm->request_lock);
 	/* The first request counts, unless a later one says that the guest cannot go on. */
-	if (__atomic_exchange_n(&vm->requested, true, __ATOMIC_SEQ_CST) && what != VM_REQUEST_STOP)
+	counts = !vm->requested || (what == VM_REQUEST_STOP && vm->request != VM_REQUEST_STOP);
+	if (counts) {
+		vm->requested = true;
+		vm->request = what;
+		vm->request_why = why;
+	}
+	spin_unlock(&vm->request_lock);
+	if (!counts)
 		return;
-	vm->request = what;
-	vm->request_why = why;
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		vcpu_notify(vm->vcpu[i], PENDING_LEAVE);
 }
@@ -34,8 +42,15 @@ int vm_start_guest(struct vm *vm)
 	}
 	msr_reset(&vm->msr, vm->cpuid.extended[8][CPUID_EAX] & 0xff);
 	vm->tsc_offset = -(int64_t)time_now();
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		vcpu_notify(vm->vcpu[i], PENDING_RESET);
+	/* Everybody is parked: what was left for the old life is dropped. The boot processor comes last, so that its IPIs find the
+	 * others' local APICs enabled. */
+	for (unsigned i = vm->vcpu_count; i-- > 0;) {
+		struct vcpu *v = vm->vcpu[i];
+
+		lapic_reset(&v->lapic, i == 0);
+		__atomic_store_n(&v->pending, PENDING_RESET, __ATOMIC_SEQ_CST);
+		sched_wake(v->slot);
+	}
 	return 0;
 }
 
@@ -84,14 +99,19 @@ static void reset(struct vm *vm)
 	vm->resets++;
 	reset_devices(vm);
 	vm->parked = 0;
-	__atomic_store_n(&vm->requested, false, __ATOMIC_SEQ_CST);
+	spin_lock(&vm->request_lock);
+	vm->requested = false;
+	spin_unlock(&vm->request_lock);
 	if (vm_start_guest(vm))
 		vm_request(vm, VM_REQUEST_STOP, "it could not be loaded again");
 }
 
-void vm_vcpu_parked(struct vm *vm)
+void vm_vcpu_parked(struct vm *vm, unsigned index)
 {
-	if (__atomic_add_fetch(&vm->parked, 1, __ATOMIC_SEQ_CST) < vm->vcpu_count)
+	uint64_t all = UINT64_MAX >> (64 - vm->vcpu_count);
+	uint64_t before = __atomic_fetch_or(&vm->parked, BIT(index), __ATOMIC_SEQ_CST);
+
+	if (before & BIT(index) || (before | BIT(index)) != all)
 		return;
 	switch (vm->request) {
 	case VM_REQUEST_RESET:

@@ -71,10 +71,11 @@ struct vm {
 	struct loader_input files;
 	struct guest_start start;
 	bool started;                 /* the guest has run */
-	bool requested;               /* atomic; then the next two are set */
+	struct spinlock request_lock; /* of the next three; nothing nests in it */
+	bool requested;
 	enum vm_request request;
 	const char *request_why;
-	unsigned parked;              /* atomic: vCPUs that have stopped for the request */
+	uint64_t parked;              /* atomic: a bit for each vCPU that has stopped for the request */
 	unsigned resets;
 };
 
@@ -98,7 +99,7 @@ void *vm_alloc_pages(struct vm *vm, unsigned pages);
 uint64_t vm_phys(const struct vm *vm, const void *p);
 
 /* A vCPU has stopped for a request; the last one to do so carries the request out. */
-void vm_vcpu_parked(struct vm *vm);
+void vm_vcpu_parked(struct vm *vm, unsigned index);
 /* Hand waiting console input to the guest's UART. */
 void vm_console_input(struct vm *vm);
 /* Whether the 8259s' INTR is high. */

@@ -26,6 +26,7 @@
 	X(EOI, "EOI of a level interrupt") \
 	X(WBINVD, "WBINVD or INVD") \
 	X(PAUSE, "PAUSE") \
+	X(TIME_SLICE, "time slice") \
 	X(EXCEPTION, "exception") \
 	X(REFUSED, "refused instruction") \
 	X(TRIPLE_FAULT, "triple fault") \
@@ -73,11 +74,12 @@ struct vm_exit {
 			uint64_t gpa;
 			uint8_t access;  /* enum vm_exit_access */
 			bool translated; /* gpa is that of an operand or fetch, not of a page-table walk */
+			bool vectoring;  /* during the delivery of an event */
 		} fault;
 		struct {
 			uint32_t offset;
 			uint8_t access;
-			bool linear; /* caused by a data access through a linear address, not by a walk or an event's delivery */
+			bool linear; /* caused by an instruction's data access, not by a walk or an event's delivery */
 		} apic;
 		struct {
 			uint16_t selector;

@@ -126,5 +126,5 @@ uint64_t clock_wall_seconds(void)
 		year--;
 	month = (month + 9) % 12;
 	return ((year * 365ULL + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719468) * 24 + hour) * 3600 +
-	       minute * 60 + second;
+	       minute * 60ULL + second;
 }

@@ -30,6 +30,11 @@ void core_timer_set(uint64_t deadline)
 		host_apic_timer_set(deadline);
 }
 
+void core_take_interrupts(void)
+{
+	sti_nop_cli();
+}
+
 void core_idle(void)
 {
 	sti_hlt_cli();

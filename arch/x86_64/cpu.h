@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 #define CPUS_MAX 64
-#define CPU_STACK_SIZE (16 * 1024)
-#define CPU_IST_SIZE (4 * 1024)
+#define CPU_STACK_SIZE KIB(16)
+#define CPU_IST_SIZE KIB(4)
 #define CPU_ISTS 3 /* double fault, NMI, machine check */
 
 struct vcpu;
@@ -43,7 +43,7 @@ struct cpu {
 	void *hw_page;           /* VMXON region */
 	const void *hw_vcpu;     /* whose control structure is current on this core */
 	volatile bool kicked;    /* somebody wants this core to look at its vCPU */
-	bool nmi_seen;
+	bool nmi_seen, nmi_reported;
 };
 
 extern struct cpu *cpus[CPUS_MAX];

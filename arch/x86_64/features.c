@@ -57,7 +57,7 @@ static void detect_names(struct cpu_features *f, uint32_t max_extended)
 		return;
 	for (uint32_t i = 0; i < 3; i++) {
 		cpuid_count(0x80000002 + i, 0, r);
-		memcpy(f->brand + 16 * i, r, 16);
+		memcpy(f->brand + 16UL * i, r, 16);
 	}
 }
 
@@ -139,7 +139,7 @@ void features_report(bool vt_d)
 	report("unrestricted guest", f->unrestricted_guest, "(real mode and unpaged guests run directly)");
 	report("APIC virtualization", apic, "(interrupt delivery and EOI without exits)");
 	report("posted interrupts", f->posted_interrupts, "(not used)");
-	report("preemption timer", f->preemption_timer, "(not used: timers are the local APIC's)");
+	report("preemption timer", f->preemption_timer, "(bounds the time without an exit)");
 	report("PML", f->pml, "(not used)");
 	report("VT-d", vt_d, vt_d ? "(a DMAR table is there; not used)" : "(no DMAR table)");
 	report("AVX2", f->avx2, "(offered to guests where XSAVE is)");

@@ -93,6 +93,8 @@ void host_apic_eoi(void)
 static void send(uint32_t apic_id, uint32_t command)
 {
 	if (x2apic) {
+		/* This WRMSR orders nothing (SDM vol. 3, "MSR Access in x2APIC Mode"): what the other core is to see must be out. */
+		__asm__ volatile("mfence; lfence" : : : "memory");
 		wrmsr(MSR_X2APIC_BASE + REG_ICR / 16, (uint64_t)apic_id << 32 | command);
 		return;
 	}

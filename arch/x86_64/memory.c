@@ -3,6 +3,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
+#include "arch/x86_64/mtrr.h"
 #include "boot/main.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -19,12 +20,22 @@ static uint64_t next_stack = STACKS_BASE;
 static uint64_t next_device = DEVICES_BASE;
 static uint64_t next_firmware = FIRMWARE_BASE;
 
+static void reserve_uncached(uint64_t base, uint64_t size)
+{
+	uint64_t before = frames_free_bytes(&frames);
+
+	frames_reserve(&frames, base, size);
+	if (frames_free_bytes(&frames) != before)
+		log_line("memory: %lu KiB from %lx on are not write-back by the MTRRs: not used", (before - frames_free_bytes(&frames)) >> 10, base);
+}
+
 static void frames_from(const struct boot_info *info)
 {
 	frames_init(&frames);
 	for (unsigned i = 0; i < info->memory_count; i++)
 		if (info->memory[i].type == BOOT_MEMORY_USABLE)
 			frames_add(&frames, info->memory[i].base, info->memory[i].length);
+	mtrr_not_write_back(boot_info_usable_end(info), reserve_uncached);
 	/* The first page holds the real-mode vectors and the BIOS data area. */
 	frames_reserve(&frames, 0, PAGE_SIZE);
 	frames_reserve(&frames, (uintptr_t)image_phys_start, (uint64_t)image_end - KERNEL_BASE - (uintptr_t)image_phys_start);

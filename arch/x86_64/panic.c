@@ -17,12 +17,14 @@ void panic(const char *fmt, ...)
 	if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))
 		for (;;) /* another core's panic, or one in this function: the first one is printed */
 			hlt();
+	smp_halt_others();
+	console_seize();
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	log_line("PANIC: %s", text);
 	backtrace((uint64_t)__builtin_return_address(0), (uint64_t)__builtin_frame_address(0));
-	console_flush(true);
+	console_flush();
 	power_halt();
 }
 
@@ -35,7 +37,7 @@ void boot_fatal(const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	log_line("fatal: %s", text);
-	console_flush(true);
+	console_flush();
 	power_halt();
 }
 

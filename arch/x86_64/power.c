@@ -41,7 +41,7 @@ static void sleep(const struct acpi_register *control, uint8_t type)
 void core_power_off(void)
 {
 	log_line("machine: power off%s", can_power_off ? "" : ": the ACPI tables do not say how; switch it off by hand");
-	console_flush(false);
+	console_flush();
 	if (can_power_off) {
 		sleep(&control_a, type_a);
 		sleep(&control_b, type_b);

@@ -81,7 +81,7 @@ void smp_start(const struct acpi_info *acpi, unsigned limit)
 		start_core(cpu, page, (uint8_t)(phys >> 12));
 		if (!cpu->online) {
 			log_line("smp: core with APIC ID %u did not start within %u ms", entry->apic_id, START_TIMEOUT_MS);
-			continue; /* its memory stays lost: it may wake late */
+			break; /* it may wake late and run on what this page says then: nobody else starts */
 		}
 		cpus[cpu_count++] = cpu;
 	}

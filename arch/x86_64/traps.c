@@ -82,6 +82,8 @@ static void dump(const struct trap_frame *f)
 	backtrace(f->rip, f->rbp);
 }
 
+static void report_nmi(void);
+
 void irq_handle(uint8_t vector)
 {
 	switch (vector) {
@@ -100,21 +102,31 @@ void irq_handle(uint8_t vector)
 		break; /* VECTOR_KICK only had to end what the core was doing */
 	}
 	host_apic_eoi();
+	report_nmi();
 }
 
+/* Nothing of Lamina's sends NMIs: a button, a watchdog or failing hardware. It may have come in the middle of anything, also of a
+ * line for the console, so it is only noted here and reported with the next interrupt. */
 void nmi_handle(void)
 {
-	/* Nothing of Lamina's sends NMIs: a button, a watchdog or failing hardware. Say so and go on. */
-	if (!this_cpu()->nmi_seen)
-		log_line("core %u: NMI from the hardware (port 0x61 says %02x); further ones on this core are not reported", this_cpu()->index,
-			 inb(0x61));
 	this_cpu()->nmi_seen = true;
+}
+
+static void report_nmi(void)
+{
+	struct cpu *cpu = this_cpu();
+
+	if (!cpu->nmi_seen || cpu->nmi_reported)
+		return;
+	cpu->nmi_reported = true;
+	log_line("core %u: NMI from the hardware (port 0x61 says %02x); further ones on this core are not reported", cpu->index, inb(0x61));
 }
 
 void machine_check(void)
 {
 	unsigned banks = (unsigned)(rdmsr(MSR_MCG_CAP) & 0xff);
 
+	console_seize();
 	log_line("core %u: machine check: MCG_STATUS %lx", this_cpu()->index, rdmsr(MSR_MCG_STATUS));
 	for (unsigned i = 0; i < banks && i < 32; i++) {
 		uint64_t status = rdmsr(0x401 + 4 * i); /* IA32_MCi_STATUS */

@@ -199,7 +199,7 @@ static void all_combinations(void **state)
 	(void)state;
 	for (unsigned bits = 0; bits < 1U << 7; bits++) {
 		for (unsigned rest = 0; rest < 8 * 9 * GUEST_OS_COUNT; rest++) {
-			struct monitor_caps caps = { .vtx = bits & 1, .svm = bits & 2, .nested_paging = bits & 4, .apic_virtualization = bits & 8,
+			struct monitor_caps caps = { .vtx = bits & 1, .amdv = bits & 2, .nested_paging = bits & 4, .apic_virtualization = bits & 8,
 						     .tpr_shadow = bits & 16, .long_mode = bits & 32, .bt_64bit = bits & 64, .build = rest & 7 };
 			struct monitor_settings settings = { (enum monitor_setting)(rest / 8 % 3), (enum monitor_setting)(rest / 24 % 3) };
 			struct monitor_choice choice, automatic;

@@ -97,7 +97,7 @@ class Bochs:
             f"log: {self.log}",
             "panic: action=fatal",
             "error: action=report",
-            "info: action=report",
+            "info: action=ignore",
         ]
         if options.native:
             places = ("ata0-master", "ata0-slave", "ata1-slave")

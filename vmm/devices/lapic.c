@@ -86,7 +86,7 @@ static void reset_registers(struct lapic *l)
 	lapic_timer_stop(l);
 	__atomic_store_n(&l->software_enabled, false, __ATOMIC_RELAXED);
 	for (unsigned reg = 0; reg < 256; reg++)
-		memset(l->page + reg * 16, 0, 16);
+		memset(l->page + reg * 16UL, 0, 16);
 	put_identity(l);
 	lapic_put(l, LAPIC_VERSION, VERSION | (l->eoi_suppression_allowed ? VERSION_EOI_SUPPRESSION : 0));
 	lapic_put(l, LAPIC_SVR, 0xff);

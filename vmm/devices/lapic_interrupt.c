@@ -84,6 +84,7 @@ void lapic_accept_local(struct lapic *l, uint8_t vector)
 	__atomic_store_n(&l->posted_any, 1, __ATOMIC_RELAXED);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): once, see lapic_local_error */
 void lapic_accept(struct lapic *l, uint8_t vector, bool level)
 {
 	uint64_t bit = BIT(vector % 64);
@@ -199,6 +200,7 @@ void lapic_clear_interrupts(struct lapic *l)
 	__atomic_store_n(&l->posted_any, 1, __ATOMIC_RELAXED);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): the comment below */
 void lapic_local_error(struct lapic *l, uint32_t bit)
 {
 	uint32_t lvt;

@@ -60,7 +60,7 @@ enum apic_delivery {
 
 static inline uint32_t *lapic_word(const struct lapic *l, unsigned reg)
 {
-	return (uint32_t *)(void *)(l->page + reg * 16);
+	return (uint32_t *)(void *)(l->page + reg * 16UL);
 }
 
 /* For registers of an APIC whose core may be another. */

@@ -416,7 +416,7 @@ int uart_init(struct uart *uart, struct vm *vm, struct io_space *pio, uint16_t b
 	uart->vm = vm;
 	uart->gsi = gsi;
 	/* A character has 10 bits, a bit 16 * divisor clocks. */
-	uart->timeout_per_divisor = time_hz() * (4 * 10 * 16ULL) / CRYSTAL_HZ;
+	uart->timeout_per_divisor = time_hz() * (4ULL * 10 * 16) / CRYSTAL_HZ;
 	uart->retry_delay = time_hz() / 1000;
 	vtimer_init(&uart->rx_timer, vm, 0, rx_timeout, uart);
 	vtimer_init(&uart->tx_timer, vm, 0, tx_retry, uart);

@@ -209,7 +209,7 @@ static void advance(struct virtio_blk_slot *slot, int err)
 /* A slot of this queue to go on with, or else a free one, or NULL. */
 static struct virtio_blk_slot *pick_slot(struct virtio_blk *blk, unsigned queue)
 {
-	struct virtio_blk_slot *slot = &blk->slot[queue * blk->slots_per_queue];
+	struct virtio_blk_slot *slot = &blk->slot[(size_t)queue * blk->slots_per_queue];
 	struct virtio_blk_slot *empty = NULL;
 
 	for (unsigned i = 0; i < blk->slots_per_queue; i++, slot++) {

@@ -145,7 +145,7 @@ int virtio_ring_pop(struct virtio_ring *ring, struct virtio_chain *chain)
 		return 0;
 	if (available > ring->size)
 		return ERR_INVALID;
-	chain->head = load16(ring->avail + RING_ELEMENTS + 2U * (ring->last_avail & (ring->size - 1U)));
+	chain->head = load16(ring->avail + RING_ELEMENTS + 2UL * (ring->last_avail & (ring->size - 1U)));
 	chain->readable = chain->writable = 0;
 	chain->readable_bytes = chain->writable_bytes = 0;
 	err = walk(ring, chain);
@@ -159,7 +159,7 @@ void virtio_ring_push(struct virtio_ring *ring, uint16_t head, uint32_t written)
 {
 	struct virtq_used_elem elem = { .id = head, .len = written };
 
-	memcpy(ring->used + RING_ELEMENTS + 8U * (ring->used_idx & (ring->size - 1U)), &elem, sizeof(elem));
+	memcpy(ring->used + RING_ELEMENTS + 8UL * (ring->used_idx & (ring->size - 1U)), &elem, sizeof(elem));
 	ring->used_idx++;
 	/* Release: the element and the buffers are there before the index says so. */
 	__atomic_store_n((uint16_t *)(ring->used + RING_IDX), ring->used_idx, __ATOMIC_RELEASE);
@@ -177,7 +177,7 @@ bool virtio_ring_should_signal(struct virtio_ring *ring)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!ring->event_idx)
 		return !(load16(ring->avail + RING_FLAGS) & VIRTQ_AVAIL_F_NO_INTERRUPT);
-	event = load16(ring->avail + RING_ELEMENTS + 2U * ring->size);
+	event = load16(ring->avail + RING_ELEMENTS + 2UL * ring->size);
 	return (uint16_t)(ring->used_idx - event - 1) < (uint16_t)(ring->used_idx - old);
 }
 
@@ -190,7 +190,7 @@ void virtio_ring_quiet(struct virtio_ring *ring)
 bool virtio_ring_listen(struct virtio_ring *ring)
 {
 	if (ring->event_idx)
-		store16(ring->used + RING_ELEMENTS + 8U * ring->size, ring->last_avail);
+		store16(ring->used + RING_ELEMENTS + 8UL * ring->size, ring->last_avail);
 	else
 		store16(ring->used + RING_FLAGS, 0);
 	/* The wish must be out before the index is read: the driver writes the index, then reads the wish. */

@@ -98,6 +98,6 @@ struct string_io {
 
 /* Execute an INS or OUTS whose port the guest may access. Moves up to EMULATE_IO_MAX elements and updates rcx, rsi or rdi.
  * Returns an enum emulate_verdict; EMULATE_RETRY: more elements are left, the guest's instruction will exit again. */
-int emulate_string_io(struct emulator *e, const struct string_io *io, struct emulate_result *r);
+int emulate_string_io(struct emulator *e, const struct string_io *given, struct emulate_result *r);
 
 #endif

@@ -235,15 +235,15 @@ static int write_page_tables(struct loader *l)
 {
 	uint64_t *table;
 
-	if (placement_take(&l->space, LAYOUT_LINUX_PAGE_TABLES, 6 * PAGE_SIZE))
+	if (placement_take(&l->space, LAYOUT_LINUX_PAGE_TABLES, 6UL * PAGE_SIZE))
 		return ERR_RANGE;
-	table = guest_ptr(l->in->mem, LAYOUT_LINUX_PAGE_TABLES, 6 * PAGE_SIZE);
-	memset(table, 0, 2 * PAGE_SIZE);
+	table = guest_ptr(l->in->mem, LAYOUT_LINUX_PAGE_TABLES, 6UL * PAGE_SIZE);
+	memset(table, 0, 2UL * PAGE_SIZE);
 	table[0] = (LAYOUT_LINUX_PAGE_TABLES + PAGE_SIZE) | PTE_PRESENT | PTE_WRITE;
 	for (uint64_t i = 0; i < 4; i++)
 		table[512 + i] = (LAYOUT_LINUX_PAGE_TABLES + (2 + i) * PAGE_SIZE) | PTE_PRESENT | PTE_WRITE;
 	for (uint64_t i = 0; i < 4 * 512UL; i++)
-		table[2 * 512 + i] = MIB(2) * i | PTE_PRESENT | PTE_WRITE | PDE_LARGE;
+		table[1024 + i] = MIB(2) * i | PTE_PRESENT | PTE_WRITE | PDE_LARGE;
 	return 0;
 }
 
@@ -276,7 +276,7 @@ static int take_boot_area(struct loader *l)
 
 int linux_load(struct loader *l)
 {
-	struct image image;
+	struct image image = { .is_64bit = false };
 	struct boot_params *params;
 
 	if (l->in->modules)

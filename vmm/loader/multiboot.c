@@ -154,7 +154,7 @@ bool multiboot_recognise(const struct loader_file *kernel)
 
 int multiboot_load(struct loader *l)
 {
-	uint64_t module_start[LOADER_MODULES_MAX];
+	uint64_t module_start[LOADER_MODULES_MAX] = { 0 };
 	struct multiboot_image image;
 
 	if (l->in->initrd.data)

@@ -121,7 +121,7 @@ static int check_elf(struct loader *l, struct elf32_header *elf)
 {
 	const struct loader_file *f = &l->in->kernel;
 
-	if (f->len < sizeof(*elf) || memcmp(f->data, "\x7f" "ELF", 4))
+	if (f->len < sizeof(*elf) || memcmp(f->data, "\x7f" "ELF", 4) != 0)
 		return loader_refuse(l, f->name, "a Multiboot header without address fields, but the file is no ELF file");
 	memcpy(elf, f->data, sizeof(*elf));
 	if (elf->ident[4] != ELF_CLASS_32 || elf->ident[5] != ELF_DATA_LITTLE ||
@@ -141,7 +141,7 @@ static int check_elf(struct loader *l, struct elf32_header *elf)
 static int load_elf(struct loader *l, struct multiboot_image *image)
 {
 	const struct loader_file *f = &l->in->kernel;
-	struct elf32_header elf;
+	struct elf32_header elf = { .phnum = 0 };
 	bool entry_found = false;
 
 	if (check_elf(l, &elf))

@@ -108,6 +108,7 @@ struct vmcs_field_natural {
 	X(32, GUEST_INTERRUPTIBILITY, 0x4824) \
 	X(32, GUEST_ACTIVITY, 0x4826) \
 	X(32, GUEST_SYSENTER_CS, 0x482a) \
+	X(32, PREEMPTION_TIMER, 0x482e) \
 	X(32, HOST_SYSENTER_CS, 0x4c00) \
 	X(_natural, CR0_MASK, 0x6000) \
 	X(_natural, CR4_MASK, 0x6002) \

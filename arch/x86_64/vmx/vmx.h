@@ -9,6 +9,7 @@
 #define PIN_EXTERNAL_INTERRUPT BIT(0)
 #define PIN_NMI BIT(3)
 #define PIN_VIRTUAL_NMIS BIT(5)
+#define PIN_PREEMPTION_TIMER BIT(6)
 /* Primary processor-based controls. */
 #define PROC_INTERRUPT_WINDOW BIT(2)
 #define PROC_TSC_OFFSETTING BIT(3)
@@ -58,6 +59,7 @@
 #define INTR_TYPE_NMI 2
 #define INTR_TYPE_EXCEPTION 3
 #define INTR_TYPE_SOFT_INTERRUPT 4
+#define INTR_TYPE_PRIVILEGED 5 /* INT1 */
 #define INTR_TYPE_SOFT_EXCEPTION 6
 
 /* Interruptibility state. */
@@ -72,6 +74,7 @@ struct vmx_controls {
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	uint64_t eptp_flags;       /* memory type, walk length, A/D */
 	uint32_t ept_vpid_capability_high, ept_vpid_capability_low;
+	unsigned preemption_shift; /* the preemption timer counts the TSC's ticks shifted right by this */
 	bool apic_virtualization;  /* APIC-access page (or x2APIC mode) with register virtualization and interrupt delivery */
 };
 
@@ -111,8 +114,6 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 
 /* Negotiate every control against the capability MSRs. Returns NULL, or a sentence that names what is missing. */
 const char *vmx_controls_negotiate(void);
-/* Enter VMX root mode on this core (SDM vol. 3, "Enabling and Entering VMX Operation"). Returns NULL, or a sentence. */
-const char *vmx_cpu_enable(void);
 
 int vmx_vm_create(struct vm *vm);
 /* Registers (vmx_registers.c). */
@@ -138,7 +139,7 @@ void vmx_eoi_exits(struct vcpu *v, const uint64_t bitmap[4]);
 void vmx_apic_mode(struct vcpu *v, enum vcpu_apic_mode mode);
 /* Invalidation (vmx_tlb.c; SDM vol. 3, "Invalidating Cached Translation Information"). */
 void vmx_flush(struct vcpu *v);
-void vmx_flush_ept(uint64_t eptp);
+void vmx_flush_all(void);
 /* The dump and the named checks of guest state (vmx_dump.c). */
 void vmx_dump(struct vcpu *v);
 void vmx_explain_entry_failure(struct vcpu *v);

@@ -90,6 +90,8 @@ static const char *negotiate_ept(struct vmx_controls *c)
 		return "this CPU's EPT lacks 4-level page walks (bit 6 of MSR 0x48c)";
 	if (!(capability & BIT(14)))
 		return "this CPU's EPT lacks the write-back memory type (bit 14 of MSR 0x48c)";
+	if (!(capability & BIT(32)) || !(capability & (BIT(41) | BIT(42))))
+		return "this CPU lacks INVVPID (bits 32, 41 and 42 of MSR 0x48c)";
 	if (!(capability & BIT(20)) || !(capability & (BIT(25) | BIT(26))))
 		return "this CPU lacks INVEPT (bits 20, 25 and 26 of MSR 0x48c)";
 	c->eptp_flags = 6 | 3 << 3 | (capability & BIT(21) ? BIT(6) : 0); /* WB, 4 levels, A/D */
@@ -106,6 +108,7 @@ const char *vmx_controls_negotiate(void)
 	const uint32_t apic = PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY;
 	const char *error;
 
+	c->preemption_shift = rdmsr(MSR_VMX_MISC) & 0x1f;
 	c->revision = (uint32_t)basic & 0x7fffffff;
 	c->cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0);
 	c->cr0_fixed1 = rdmsr(MSR_VMX_CR0_FIXED1);
@@ -113,7 +116,7 @@ const char *vmx_controls_negotiate(void)
 	c->cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1);
 
 	error = NEGOTIATE("pin-based", true_controls ? MSR_VMX_TRUE_PINBASED_CTLS : MSR_VMX_PINBASED_CTLS,
-			  PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS, 0, pin_names, &c->pin);
+			  PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS, PIN_PREEMPTION_TIMER, pin_names, &c->pin);
 	if (error)
 		return error;
 	error = NEGOTIATE("primary processor-based", true_controls ? MSR_VMX_TRUE_PROCBASED_CTLS : MSR_VMX_PROCBASED_CTLS,
@@ -172,6 +175,8 @@ const char *vmx_cpu_enable(void)
 	*region = vmx_controls.revision;
 	__asm__ goto("vmxon %0\n\tjbe %l1" : : "m"(phys) : "cc", "memory" : failed);
 	this_cpu()->in_virtualization = true;
+	/* Whoever used VMX before may have left translations. */
+	vmx_flush_all();
 	return NULL;
 failed:
 	return "VMXON failed";

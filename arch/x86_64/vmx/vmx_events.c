@@ -47,7 +47,9 @@ void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 				error = 0;
 			}
 		}
-		/* A fault's saved RFLAGS has RF set (SDM vol. 3, "Fault Reporting"); injection does not do that by itself for #DB. */
+		/* A fault's saved RFLAGS has RF set (SDM vol. 3, "Exceptions and RF"); #DB may be a trap and was reflected with the right value. */
+		if (event->vector != 1)
+			vmwrite(VMCS_GUEST_RFLAGS, vmread(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 	}
 	vmwrite32(VMCS_ENTRY_INTERRUPTION, info);
 	if (info & INTR_HAS_ERROR)
@@ -91,7 +93,11 @@ void vmx_interrupt_window(struct vcpu *v, bool on)
 
 void vmx_nmi_window(struct vcpu *v, bool on)
 {
-	set_proc(v, PROC_NMI_WINDOW, on);
+	/* A CPU need not hold the NMI window back for STI's shadow; the interrupt window opens after it, since IF is 1 then. */
+	if (on && vmread32(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING_STI)
+		set_proc(v, PROC_INTERRUPT_WINDOW, true);
+	else
+		set_proc(v, PROC_NMI_WINDOW, on);
 }
 
 void vmx_tpr_threshold(struct vcpu *v, unsigned threshold)

@@ -32,6 +32,7 @@ enum {
 	REASON_TPR_BELOW_THRESHOLD = 43,
 	REASON_APIC_ACCESS = 44,
 	REASON_VIRTUALIZED_EOI = 45,
+	REASON_PREEMPTION_TIMER = 52,
 	REASON_EPT_VIOLATION = 48,
 	REASON_EPT_MISCONFIGURATION = 49,
 	REASON_INVEPT = 50,
@@ -47,10 +48,13 @@ enum {
 #define VECTOR_GP 13
 
 /* Most exits happen outside the delivery of an event. */
-static inline void requeue_vectoring(void)
+static inline bool requeue_vectoring(void)
 {
-	if (__builtin_expect(vmread32(VMCS_IDT_VECTORING) & INTR_VALID, 0))
+	bool vectoring = vmread32(VMCS_IDT_VECTORING) & INTR_VALID;
+
+	if (__builtin_expect(vectoring, 0))
 		vmx_requeue_vectoring();
+	return vectoring;
 }
 
 static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
@@ -73,8 +77,12 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 		__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
 		dr6 = (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f);
 		__asm__ volatile("mov %0, %%dr6" : : "r"(dr6));
-		if (dr6 & BIT(13))
-			vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
+		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
+		if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_PRIVILEGED) /* INT1 is a trap: RIP goes behind it */
+			vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + exit->length);
+		/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
+			  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
 	}
 	requeue_vectoring();
 	return EXIT_EXCEPTION;
@@ -139,7 +147,7 @@ static enum vm_exit_kind decode_ept_violation(struct vcpu *v, struct vm_exit *ex
 	if (__builtin_expect(q & BIT(12) && !(vmread32(VMCS_IDT_VECTORING) & INTR_VALID), 0))
 		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
 	(void)v;
-	requeue_vectoring();
+	exit->fault.vectoring = requeue_vectoring();
 	return EXIT_NESTED_FAULT;
 }
 
@@ -150,9 +158,8 @@ static enum vm_exit_kind decode_apic_access(struct vcpu *v, struct vm_exit *exit
 
 	exit->apic.offset = q & 0xfff;
 	exit->apic.access = type == 1 ? ACCESS_WRITE : type == 2 ? ACCESS_FETCH : ACCESS_READ;
-	exit->apic.linear = type <= 1;
 	(void)v;
-	requeue_vectoring();
+	exit->apic.linear = !requeue_vectoring() && type <= 1;
 	return EXIT_APIC_ACCESS;
 }
 
@@ -252,6 +259,7 @@ static const struct decoder decoders[REASONS + 2] = {
 	[REASON_VIRTUALIZED_EOI] = { .decode = decode_eoi },
 	[REASON_EPT_VIOLATION] = { .decode = decode_ept_violation },
 	[REASON_INVEPT] = { .decode = decode_undefined },
+	[REASON_PREEMPTION_TIMER] = { .kind = EXIT_TIME_SLICE },
 	[REASON_INVVPID] = { .decode = decode_undefined },
 	[REASON_WBINVD] = { .kind = EXIT_WBINVD },
 	[REASON_XSETBV] = { .kind = EXIT_XSETBV },

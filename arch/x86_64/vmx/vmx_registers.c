@@ -191,7 +191,28 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 	}
 }
 
-static void load_pdptes(struct vcpu *v);
+#define TYPE_BUSY_TSS_32 11
+#define PDPTE_PRESENT BIT(0)
+#define PDPTE_RESERVED_LOW 0x1e6UL /* bits 2:1 and 8:5 */
+
+/* With PAE paging the CPU takes the four PDPTEs from the VMCS at an entry, and a MOV to CR0 or CR4 loads them from memory (SDM vol. 3,
+ * "Loading the PDPTEs"). Where CR3 points outside RAM they are not present. Returns ERR_INVALID (#GP) for reserved bits. */
+static int load_pdptes(struct vcpu *v)
+{
+	uint64_t reserved = PDPTE_RESERVED_LOW | ~(BIT(cpu_features.phys_bits) - 1);
+	uint64_t pdpte[4] = { 0 };
+
+	if (vcpu_read_pdptes(v, vmread(VMCS_GUEST_CR3), pdpte))
+		pdpte[0] = pdpte[1] = pdpte[2] = pdpte[3] = 0;
+	for (unsigned i = 0; i < 4; i++)
+		if (pdpte[i] & PDPTE_PRESENT && pdpte[i] & reserved)
+			return ERR_INVALID;
+	vmwrite64(VMCS_GUEST_PDPTE0, pdpte[0]);
+	vmwrite64(VMCS_GUEST_PDPTE1, pdpte[1]);
+	vmwrite64(VMCS_GUEST_PDPTE2, pdpte[2]);
+	vmwrite64(VMCS_GUEST_PDPTE3, pdpte[3]);
+	return 0;
+}
 
 /* SDM vol. 3, "Control Registers" and vol. 2, MOV to CR: what raises #GP. */
 int vmx_set_cr0(struct vcpu *v, uint64_t value)
@@ -206,8 +227,11 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 	value = (value & defined) | CR0_ET;
 	if ((value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)))
 		return ERR_INVALID;
+	if (value & CR0_PG && !(efer & (EFER_LME | EFER_LMA)) && cr4 & CR4_PAE && load_pdptes(v))
+		return ERR_INVALID;
 	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
-		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L)
+		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS (SDM vol. 3, "Initializing IA-32e Mode"). */
+		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L || (vmread32(VMCS_GUEST_TR_ACCESS) & 15) != TYPE_BUSY_TSS_32)
 			return ERR_INVALID;
 		write_efer_state(efer | EFER_LMA);
 	}
@@ -219,7 +243,6 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 	write_cr0_state(v, value);
 	if ((value ^ old) & (CR0_PG | CR0_PE))
 		vmx_flush(v);
-	load_pdptes(v);
 	return 0;
 }
 
@@ -233,10 +256,11 @@ int vmx_set_cr4(struct vcpu *v, uint64_t value)
 		return ERR_INVALID;
 	if (value & CR4_PCIDE && !(old & CR4_PCIDE) && (!(efer & EFER_LMA) || vmread(VMCS_GUEST_CR3) & 0xfff))
 		return ERR_INVALID;
+	if (value & CR4_PAE && !(efer & EFER_LMA) && vmx_read(v, VCPU_CR0) & CR0_PG && load_pdptes(v))
+		return ERR_INVALID;
 	write_cr4_state(v, value);
 	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
 		vmx_flush(v);
-	load_pdptes(v);
 	return 0;
 }
 
@@ -255,35 +279,24 @@ int vmx_set_efer(struct vcpu *v, uint64_t value)
 	return 0;
 }
 
-/* With PAE paging the CPU takes the four PDPTEs from the VMCS at an entry (SDM vol. 3, "Loading Page-Directory-Pointer-Table Entries"). */
-static void load_pdptes(struct vcpu *v)
-{
-	uint64_t pdpte[4];
-	uint64_t cr3 = vmread(VMCS_GUEST_CR3);
-
-	if (vmread64(VMCS_GUEST_EFER) & EFER_LMA || !(vmx_read(v, VCPU_CR4) & CR4_PAE) || !(vmx_read(v, VCPU_CR0) & CR0_PG))
-		return;
-	if (vcpu_read_pdptes(v, cr3, pdpte))
-		return; /* outside RAM: the guest faults on its first access */
-	vmwrite64(VMCS_GUEST_PDPTE0, pdpte[0]);
-	vmwrite64(VMCS_GUEST_PDPTE1, pdpte[1]);
-	vmwrite64(VMCS_GUEST_PDPTE2, pdpte[2]);
-	vmwrite64(VMCS_GUEST_PDPTE3, pdpte[3]);
-}
-
 void vmx_advance(struct vcpu *v, unsigned length)
 {
-	uint64_t rip = vmread(VMCS_GUEST_RIP) + length;
+	uint64_t rip = vmread(VMCS_GUEST_RIP) + length, flags = vmread(VMCS_GUEST_RFLAGS);
 	uint32_t blocking = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 
 	(void)v;
 	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
-	if (__builtin_expect(rip >> 32 != 0, 0) && !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L))
+	if (__builtin_expect(rip >> 32 != 0, 0) &&
+	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && vmread64(VMCS_GUEST_EFER) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);
-	if (__builtin_expect(blocking & (BLOCKING_STI | BLOCKING_MOV_SS), 0))
+	if (__builtin_expect((blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != 0, 0))
 		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
-	/* The trap after a single-stepped instruction (SDM vol. 3, "Guest Non-Register State", pending debug exceptions, BS). */
-	if (__builtin_expect(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF, 0))
-		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+	if (__builtin_expect((flags & (RFLAGS_TF | RFLAGS_RF)) != 0, 0)) {
+		/* RF lasts for one instruction; after a single-stepped one comes the trap (SDM vol. 3, "Guest Non-Register State",
+		 * pending debug exceptions, BS). */
+		vmwrite(VMCS_GUEST_RFLAGS, flags & ~RFLAGS_RF);
+		if (flags & RFLAGS_TF)
+			vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+	}
 }

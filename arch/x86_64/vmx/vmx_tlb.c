@@ -2,7 +2,6 @@
 
 #define INVVPID_SINGLE 1
 #define INVVPID_ALL 2
-#define INVEPT_SINGLE 1
 #define INVEPT_ALL 2
 
 struct invalidation {
@@ -18,10 +17,14 @@ void vmx_flush(struct vcpu *v)
 	__asm__ volatile("invvpid %0, %1" : : "m"(d), "r"(type) : "cc", "memory");
 }
 
-void vmx_flush_ept(uint64_t eptp)
+void vmx_flush_all(void)
 {
-	struct invalidation d = { eptp, 0 };
-	uint64_t type = vmx_controls.ept_vpid_capability_low & BIT(25) ? INVEPT_SINGLE : INVEPT_ALL;
+	struct invalidation d = { 0, 0 };
+	uint64_t all_vpids = vmx_controls.ept_vpid_capability_high & BIT(10) ? INVVPID_ALL : 0;
+	uint64_t all_eptps = vmx_controls.ept_vpid_capability_low & BIT(26) ? INVEPT_ALL : 0;
 
-	__asm__ volatile("invept %0, %1" : : "m"(d), "r"(type) : "cc", "memory");
+	if (all_vpids)
+		__asm__ volatile("invvpid %0, %1" : : "m"(d), "r"(all_vpids) : "cc", "memory");
+	if (all_eptps)
+		__asm__ volatile("invept %0, %1" : : "m"(d), "r"(all_eptps) : "cc", "memory");
 }

@@ -12,6 +12,10 @@
 #include "vmm/cpuid.h"
 #include "vmm/vm.h"
 
+/* A guest that causes no exits gets one so often. Host interrupts exit by themselves; but an emulator may hold them back as long as the guest
+ * keeps RFLAGS.IF clear (Bochs 2.7 decides that only when IF changes), and no guest shall have a core for itself. */
+#define SLICE_HZ 100
+
 #define ACTIVITY_ACTIVE 0
 #define SEGMENT_CODE_16 0x9b  /* present, code, readable, accessed */
 #define SEGMENT_DATA_16 0x93
@@ -62,7 +66,7 @@ static void fill_msr_bitmap(uint8_t *bitmap)
  * (SDM vol. 3, "Virtualizing MSR-Based APIC Accesses"). */
 static void fill_x2apic_bitmap(uint8_t *bitmap)
 {
-	static const uint8_t readable[] = { 0x02, 0x03, 0x08, 0x0a, 0x0d, 0x0f, 0x28, 0x2f, 0x30, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x3e };
+	static const uint8_t readable[] = { 0x02, 0x03, 0x08, 0x0a, 0x0d, 0x0f, 0x28, 0x30, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x3e };
 
 	fill_msr_bitmap(bitmap);
 	for (unsigned i = 0; i < ARRAY_SIZE(readable); i++)
@@ -83,7 +87,7 @@ int vmx_vm_create(struct vm *vm)
 
 	if (!x || !io || !msr)
 		return ERR_NOMEM;
-	memset(io, 0xff, 2 * PAGE_SIZE); /* no port goes to the machine */
+	memset(io, 0xff, 2UL * PAGE_SIZE); /* no port goes to the machine */
 	fill_msr_bitmap(msr);
 	fill_x2apic_bitmap(msr + PAGE_SIZE);
 	x->io_bitmap_a = vm_phys(vm, io);
@@ -169,6 +173,8 @@ static void write_controls(struct vcpu *v)
 	vmwrite32(VMCS_PIN_BASED_CONTROLS, vmx_controls.pin);
 	vmwrite32(VMCS_PROCESSOR_CONTROLS, x->proc);
 	vmwrite32(VMCS_SECONDARY_CONTROLS, x->proc2);
+	if (vmx_controls.pin & PIN_PREEMPTION_TIMER)
+		vmwrite32(VMCS_PREEMPTION_TIMER, (uint32_t)MIN(time_hz() / SLICE_HZ >> vmx_controls.preemption_shift, (uint64_t)UINT32_MAX));
 	vmwrite32(VMCS_EXIT_CONTROLS, vmx_controls.exit);
 	vmwrite32(VMCS_ENTRY_CONTROLS, vmx_controls.entry);
 	/* #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of the guest's. */
@@ -251,7 +257,7 @@ static void reset_segments(struct vcpu *v)
 
 static void load(struct vcpu *v);
 
-static void reset(struct vcpu *v)
+static void reset(struct vcpu *v, bool init)
 {
 	struct vmx_vcpu *x = vmx_of(v);
 
@@ -269,7 +275,10 @@ static void reset(struct vcpu *v)
 	vmx_write(v, VCPU_RSP, 0);
 	vmx_write(v, VCPU_RFLAGS, RFLAGS_FIXED);
 	vmx_write(v, VCPU_DR7, DR7_RESET);
-	vmx_write(v, VCPU_PAT, PAT_RESET);
+	vmwrite64(VMCS_GUEST_PDPTE0, 0);
+	vmwrite64(VMCS_GUEST_PDPTE1, 0);
+	vmwrite64(VMCS_GUEST_PDPTE2, 0);
+	vmwrite64(VMCS_GUEST_PDPTE3, 0);
 	vmx_write(v, VCPU_SYSENTER_CS, 0);
 	vmx_write(v, VCPU_SYSENTER_ESP, 0);
 	vmx_write(v, VCPU_SYSENTER_EIP, 0);
@@ -277,14 +286,17 @@ static void reset(struct vcpu *v)
 	vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
 	vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmwrite32(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);
+	write_cr2(0);
+	__asm__ volatile("mov %0, %%dr0; mov %0, %%dr1; mov %0, %%dr2; mov %0, %%dr3; mov %1, %%dr6" : : "r"(0UL), "r"((uint64_t)DR6_RESET));
+	vmx_flush(v);
+	if (init)
+		return;
+	vmx_write(v, VCPU_PAT, PAT_RESET);
 	for (unsigned i = 0; i < VMX_SWITCHED_MSRS; i++)
 		if (switched_msrs[i] != MSR_TSC_AUX || cpu_features.rdtscp)
 			wrmsr(switched_msrs[i], 0);
-	write_cr2(0);
-	__asm__ volatile("mov %0, %%dr0; mov %0, %%dr1; mov %0, %%dr2; mov %0, %%dr3; mov %1, %%dr6" : : "r"(0UL), "r"((uint64_t)DR6_RESET));
 	fpu_area_init(x->fpu);
 	fpu_restore(x->fpu, 1);
-	vmx_flush(v);
 }
 
 /* Registers that hardware switches neither at an entry nor at an exit. */

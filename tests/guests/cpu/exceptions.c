@@ -211,6 +211,7 @@ TEST(exc_smap, "#PF: SMEP and SMAP protect user pages from the kernel")
 	volatile uint8_t *at = window_map(3, page, PTE_P | PTE_W | PTE_U);
 	uint64_t cr4 = read_cr4(), low = pml4[0];
 	bool smep = cpuid(7, 0).ebx & BIT(7), smap = cpuid(7, 0).ebx & BIT(20);
+	struct fault execute, read;
 
 	if (!smep || !smap)
 		SKIP("no SMEP or no SMAP");
@@ -219,14 +220,18 @@ TEST(exc_smap, "#PF: SMEP and SMAP protect user pages from the kernel")
 	write_cr3(read_cr3());
 	write_cr4(cr4 | CR4_SMEP | CR4_SMAP);
 	TRY("call *%0", : "r"(at) : "memory");
-	pml4[0] = low;
-	CHECK_PF("the kernel executes a user page under SMEP", PF_I | PF_P, at);
+	execute = fault;
 	TRY("movb (%0), %%al", : "r"(at) : "rax");
-	CHECK_PF("the kernel reads a user page under SMAP", PF_P, at);
+	read = fault;
 	TRY("stac\n\tmovb (%0), %%al\n\tclac", : "r"(at) : "rax");
-	CHECK_NO_FAULT("the kernel reads a user page after STAC");
 	write_cr4(cr4);
+	pml4[0] = low;
 	write_cr3(read_cr3());
+	CHECK_NO_FAULT("the kernel reads a user page after STAC");
+	fault = execute;
+	CHECK_PF("the kernel executes a user page under SMEP", PF_I | PF_P, at);
+	fault = read;
+	CHECK_PF("the kernel reads a user page under SMAP", PF_P, at);
 	TRY("call *%0", : "r"(at) : "memory");
 	CHECK_NO_FAULT("the kernel executes a user page without SMEP");
 	window_map(3, page, 0);

@@ -46,6 +46,12 @@ static void resume_at(struct trap_frame *frame, uint64_t rip, uint64_t rsp, uint
 	frame->rflags = rflags;
 }
 
+/* TRY() and guarded_call() are the boot processor's alone (IA32_APIC_BASE's BSP flag). */
+static bool on_boot_cpu(void)
+{
+	return rdmsr(MSR_APIC_BASE) & BIT(8);
+}
+
 void trap(struct trap_frame *frame)
 {
 	unsigned vector = (unsigned)frame->vector;
@@ -54,7 +60,7 @@ void trap(struct trap_frame *frame)
 		handlers[vector](frame);
 		return;
 	}
-	if (fault_resume) {
+	if (fault_resume && on_boot_cpu()) {
 		fault.vector = (int)vector;
 		fault.error = frame->error;
 		fault.cr2 = read_cr2();
@@ -70,7 +76,7 @@ void trap(struct trap_frame *frame)
 	}
 	test_fail("unexpected %s, error code %llx, at %llx, CR2 %llx", names[vector], (unsigned long long)frame->error,
 		  (unsigned long long)frame->rip, (unsigned long long)read_cr2());
-	if (guard_rsp) {
+	if (guard_rsp && on_boot_cpu()) {
 		resume_at(frame, (uint64_t)guarded_abort, guard_rsp, 2);
 		return;
 	}

@@ -1,0 +1,51 @@
+"""The guests of our own in the machines that tests/run.py's plain runs (one CPU, 1024 MiB) leave out: more memory than 4 GiB, two CPUs
+on one core, a disk with several queues, the bare machine itself. A failed line is quoted."""
+import os
+import re
+import subprocess
+
+import pytest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+LOGS = os.path.join(TOP, "build", "test-logs")
+DISK = os.path.join(TOP, "build", "guests", "disk.img")
+
+
+def run(kernel, name, *options):
+    """One run to its end: lamina-run's exit status and the guest's own lines."""
+    os.makedirs(LOGS, exist_ok=True)
+    log = os.path.join(LOGS, f"guests_{name}.log")
+    command = [os.path.join(TOP, "tools", "lamina-run"), "--machine", "bochs", "--batch", "--log", log, "--timeout", "300",
+               "--bochs-log", os.path.join(LOGS, f"guests_{name}.bochs.log"),
+               "--kernel", os.path.join(TOP, "build", "tests", "guests", f"{kernel}.elf"), *options]
+    status = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, timeout=360, check=False).returncode
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return status, re.findall(r"guest: [^\r\n]*", file.read())
+
+
+def check(status, lines):
+    failed = [line for line in lines if line.startswith("guest: FAIL")]
+    assert not failed, "\n".join(failed)
+    done = [line for line in lines if re.match(r"guest: done \d+ ok, 0 failed", line)]
+    assert done, f"the guest did not come to its end; its last line: {lines[-1] if lines else 'none'}"
+    assert status == 0, f"lamina-run ended with status {status}"
+
+
+def test_memory_above_4_gib():
+    check(*run("memory", "memory_high", "--host-memory", "6144", "--memory", "4096"))
+
+
+def test_two_cpus_share_a_core():
+    check(*run("smp", "smp_shared", "--cpus", "2", "--host-cpus", "1", "--host-memory", "512", "--memory", "64"))
+
+
+def test_disk_with_queues_for_two_cpus():
+    if not os.path.exists(DISK):
+        pytest.skip("build/guests/disk.img is not built")
+    check(*run("disk", "disk_two_cpus", "--cpus", "2", "--host-cpus", "2", "--host-memory", "512", "--memory", "64", "--disk", DISK))
+
+
+@pytest.mark.parametrize("kernel", ["cpu", "irq", "memory"])
+def test_bare_machine(kernel):
+    """What the guests expect of Lamina, the emulated machine itself does too (where it does not, the guest's source says so)."""
+    check(*run(kernel, f"bare_{kernel}", "--native", "--host-memory", "64"))
