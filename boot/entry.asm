@@ -164,8 +164,10 @@ boot_gdt_pointer:
 	dw $ - boot_gdt - 1
 	dq boot_gdt
 
-section .bss nobits alloc noexec write align=4096
+section .scratch nobits alloc noexec write align=4096
 boot_page_tables: resb 7 * 4096
+
+section .bss nobits alloc noexec write align=16
 boot_stack: resb 8 * 1024
 boot_stack_top:
 boot_start_tsc: resq 1

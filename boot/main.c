@@ -30,10 +30,14 @@
 
 NORETURN void boot_main(uint32_t multiboot2_info);
 
-static struct boot_info boot_info;
-static struct acpi_info acpi_info;
-static struct cpuid_host cpuid_host;
-static struct lamina_config config;
+
+/* What only the boot needs, in pool pages: it is not part of the image. */
+static struct boot_info *info;
+static struct boot_data {
+	struct acpi_info acpi;
+	struct cpuid_host cpuid;
+	struct lamina_config config;
+} *boot;
 
 /* The rest of the boot needs a bigger stack than the entry's, with a guard page: it runs on core 0's own. */
 NORETURN static void main_on_own_stack(void);
@@ -58,26 +62,26 @@ static void read_acpi(void)
 	const uint8_t *area;
 	int64_t offset;
 
-	if (!boot_info.rsdp_size) {
+	if (!info->rsdp_size) {
 		/* A loader that does not hand the RSDP over: look where a BIOS puts it. */
 		area = map_firmware(0xe0000, 0x20000);
 		offset = area ? acpi_find_rsdp(area, 0x20000) : -1;
 		if (offset >= 0) {
-			boot_info.rsdp_size = 0x20000 - offset >= 36 ? 36 : 20;
-			memcpy(boot_info.rsdp, area + offset, boot_info.rsdp_size);
+			info->rsdp_size = 0x20000 - offset >= 36 ? 36 : 20;
+			memcpy(info->rsdp, area + offset, info->rsdp_size);
 		}
 	}
-	if (acpi_read(&acpi_info, boot_info.rsdp, boot_info.rsdp_size, map_firmware))
+	if (acpi_read(&boot->acpi, info->rsdp, info->rsdp_size, map_firmware))
 		log_line("acpi: no usable tables: one core, no power-off");
 }
 
 static void route_serial_interrupt(void)
 {
 	uint16_t flags;
-	uint32_t gsi = acpi_irq_to_gsi(&acpi_info, COM1_IRQ, &flags);
+	uint32_t gsi = acpi_irq_to_gsi(&boot->acpi, COM1_IRQ, &flags);
 
-	for (unsigned i = 0; i < acpi_info.io_apic_count; i++) {
-		const struct acpi_io_apic *io = &acpi_info.io_apic[i];
+	for (unsigned i = 0; i < boot->acpi.io_apic_count; i++) {
+		const struct acpi_io_apic *io = &boot->acpi.io_apic[i];
 		volatile void *registers = map_device(io->address, PAGE_SIZE);
 		unsigned pins;
 
@@ -112,7 +116,7 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 static void apply_command_line(void)
 {
 	static char word[BOOT_CMDLINE_SIZE];
-	const char *p = boot_info.cmdline;
+	const char *p = info->cmdline;
 
 	while (*p) {
 		bool quoted = false;
@@ -132,7 +136,7 @@ static void apply_command_line(void)
 		if (!equals)
 			continue;
 		*equals = 0;
-		config_set(&config, word, equals + 1, config_error_line, NULL);
+		config_set(&boot->config, word, equals + 1, config_error_line, NULL);
 	}
 }
 
@@ -141,24 +145,24 @@ static void read_config(void)
 	const struct boot_module *module = NULL;
 	const char *text;
 
-	for (unsigned i = 0; i < boot_info.module_count; i++)
-		if (!strcmp(boot_info.module[i].cmdline, CONFIG_MODULE))
-			module = &boot_info.module[i];
+	for (unsigned i = 0; i < info->module_count; i++)
+		if (!strcmp(info->module[i].cmdline, CONFIG_MODULE))
+			module = &info->module[i];
 	if (!module)
 		boot_fatal("no boot module named " CONFIG_MODULE ": add \"module2 /boot/" CONFIG_MODULE " " CONFIG_MODULE "\" to GRUB's entry");
 	text = map_firmware(module->start, MAX(module->end - module->start, 1UL));
 	if (!text)
 		boot_fatal("the boot module " CONFIG_MODULE " cannot be mapped");
-	config_parse(&config, text, module->end - module->start, config_error_line, NULL);
+	config_parse(&boot->config, text, module->end - module->start, config_error_line, NULL);
 	apply_command_line();
-	config_check(&config, config_error_line, NULL);
+	config_check(&boot->config, config_error_line, NULL);
 }
 
 static void start_vms(void)
 {
 	struct vm_resources resources = {
-		.boot = &boot_info,
-		.cpuid = &cpuid_host,
+		.boot = info,
+		.cpuid = &boot->cpuid,
 		.engine = &engine_vmx,
 		.monitor = {
 			.vtx = true,
@@ -169,11 +173,12 @@ static void start_vms(void)
 			.build = BIT(MONITOR_HWMMU),
 		},
 		.unix_seconds = clock_wall_seconds(),
+		.boot_ticks = boot_start_tsc,
 	};
 	unsigned started = 0;
 
-	for (unsigned i = 0; i < config.count; i++) {
-		struct vm_config *vm = &config.vm[i];
+	for (unsigned i = 0; i < boot->config.count; i++) {
+		struct vm_config *vm = &boot->config.vm[i];
 
 		if (vm->broken) {
 			log_line("vm %s: not started: its configuration is wrong (" CONFIG_MODULE ":%u)", vm->name, vm->line);
@@ -184,7 +189,7 @@ static void start_vms(void)
 		/* The next one is built in an address space without this one. */
 		address_space_load(kernel_table.root);
 	}
-	if (!config.count)
+	if (!boot->config.count)
 		boot_fatal(CONFIG_MODULE " has no [vm NAME] section: there is nothing to run");
 	if (!started)
 		boot_fatal("no virtual machine could be started");
@@ -194,7 +199,7 @@ static void report_memory(void)
 {
 	uint64_t image = (uint64_t)(image_end - image_start);
 
-	log_line("memory: image %lu KiB, pool %u KiB of %lu KiB, %lu MiB free for guests", image >> 10, pool_used_pages(&pool) * 4,
+	log_line("memory: image %lu KiB, pool %u KiB of %lu KiB, %lu MiB free for guests", image >> 10, pool_used_pages(&lamina_pool) * 4,
 		 POOL_SIZE >> 10, frames_free_bytes(&frames) >> 20);
 	log_line("memory: %u pages of Lamina are writable and executable", memory_count_wx(&kernel_table));
 }
@@ -204,24 +209,25 @@ static void main_on_own_stack(void)
 	const char *error;
 
 	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
-	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", boot_info.loader_name);
+	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
 	read_acpi();
-	power_init(&acpi_info);
-	features_report(acpi_info.dmar_present);
-	cpuid_capture(&cpuid_host, cpuid_count);
+	power_init(&boot->acpi);
+	features_report(boot->acpi.dmar_present);
+	cpuid_capture(&boot->cpuid, cpuid_count);
 	error = vmx_probe();
 	if (error)
 		boot_fatal("%s", error);
 	silence_8259s();
-	host_apic_init(acpi_info.local_apic_address);
+	host_apic_init(boot->acpi.local_apic_address);
 	host_apic_enable();
 	this_cpu()->apic_id = host_apic_id();
-	clock_calibrate(&acpi_info);
+	clock_calibrate(&boot->acpi);
 	enter_virtualization();
 	route_serial_interrupt();
 	read_config();
-	smp_start(&acpi_info, CPUS_MAX);
-	log_line("smp: %u of %u cores run", cpu_count, MAX(acpi_info.cpu_count, 1U));
+	smp_start(&boot->acpi, CPUS_MAX);
+	memory_free_scratch();
+	log_line("smp: %u of %u cores run", cpu_count, MAX(boot->acpi.cpu_count, 1U));
 	start_vms();
 	report_memory();
 	sched_run();
@@ -235,17 +241,19 @@ NORETURN static void switch_stack(uint64_t top, void (*next)(void))
 
 void boot_main(uint32_t multiboot2_info)
 {
+	static struct boot_info early __attribute__((section(".scratch")));
 	const char *error;
 
 	console_init(COM1);
 	features_detect();
-	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &boot_info, &error))
+	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error))
 		boot_fatal("the boot information is unusable: %s", error);
 	traps_init();
-	memory_init(&boot_info);
-	cpus[0] = cpu_alloc(0, 0);
+	info = memory_init(&early);
+	boot = pool_alloc(&lamina_pool, (sizeof(*boot) + PAGE_SIZE - 1) / PAGE_SIZE);
+	cpus[0] = boot ? cpu_alloc(0, 0) : NULL;
 	if (!cpus[0])
-		panic("no memory for the boot processor's stacks");
+		panic("no memory for the boot processor");
 	cpu_count = 1;
 	cpus[0]->online = true;
 	cpu_load(cpus[0]);

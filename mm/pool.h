@@ -17,6 +17,9 @@ struct pool {
 	uint64_t bitmap[POOL_PAGES_MAX / 64]; /* set: in use */
 };
 
+/* Lamina's own, mapped in every address space. */
+extern struct pool lamina_pool;
+
 /* Manage `pages` pages (1..POOL_PAGES_MAX) at `virt`, which lie at physical `phys`; both page-aligned. All become free.
  * Returns 0 or ERR_INVALID. */
 int pool_init(struct pool *pool, void *virt, uint64_t phys, unsigned pages);

@@ -101,9 +101,9 @@ def guest_jobs():
     jobs = []
     for name, (options, status, wanted) in GUEST_RUNS.items():
         serial = os.path.join(LOGS, f"guest_{name}.log")
-        command = ["tools/lamina-run", "--machine", "bochs", "--batch", "--log", serial, "--timeout", "300",
+        command = ["tools/lamina-run", "--machine", "bochs", "--batch", "--log", serial, "--timeout", "180",
                    "--bochs-log", os.path.join(LOGS, f"guest_{name}.bochs.log"), "--kernel", f"{GUESTS}/{name}.elf", *options]
-        job = Job(f"guest/{name}", command, 360, 40, judge_guest)
+        job = Job(f"guest/{name}", command, 240, 40, judge_guest)
         job.serial, job.status, job.wanted = serial, status, wanted
         jobs.append(job)
     return jobs

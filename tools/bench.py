@@ -135,7 +135,7 @@ def print_memory(console, image):
     match = re.search(r"^lamina: vm guest: .*control structures (\d+) KiB", console, re.MULTILINE)
     if match:
         line("memory for the VM beyond its own, KiB", match.group(1), VM_LIMIT, int(match.group(1)) > VM_LIMIT)
-    match = re.search(r"^lamina: boot: (\d+) ticks from hand-over to the first guest instruction", console, re.MULTILINE)
+    match = re.search(r"^lamina: boot: (\d+) ticks from hand-over to the first instruction", console, re.MULTILINE)
     line("from GRUB's hand-over to the guest's first instruction", match.group(1) if match else "not reported")
 
 

@@ -3,6 +3,7 @@
 #include "lib/log.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"
+#include "mm/pool.h"
 #include "vmm/core.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -11,7 +12,7 @@
 #define SLOTS_PER_CORE 32
 #define SLICE_HZ 200 /* a vCPU's turn is a 200th of a second */
 
-struct core_queue {
+struct core_queue { /* fits a page */
 	unsigned count;
 	unsigned next;        /* round robin */
 	uint64_t root;        /* address space that is loaded; 0: Lamina's own */
@@ -21,13 +22,19 @@ struct core_queue {
 	struct sched_slot *slot[SLOTS_PER_CORE];
 };
 
-static struct core_queue queues[CORES_MAX];
+static struct core_queue *queues[CORES_MAX];
 static struct sched_slot slots[SCHED_SLOTS_MAX];
 static unsigned slot_count;
 static struct vm_handle vms[8];
 static unsigned vm_count;
 static unsigned running_vms; /* atomic */
 static struct vm_handle *focus; /* who gets console input */
+
+int sched_add_core(unsigned core)
+{
+	queues[core] = pool_alloc(&lamina_pool, 1);
+	return queues[core] ? 0 : ERR_NOMEM;
+}
 
 struct vm_handle *sched_add_vm(const char *name, uint64_t root)
 {
@@ -47,7 +54,7 @@ struct vm_handle *sched_add_vm(const char *name, uint64_t root)
 
 struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsigned core)
 {
-	struct core_queue *queue = &queues[core];
+	struct core_queue *queue = queues[core];
 	struct sched_slot *slot;
 
 	if (slot_count == SCHED_SLOTS_MAX || queue->count == SLOTS_PER_CORE)
@@ -67,7 +74,7 @@ struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsig
 
 void sched_wake(struct sched_slot *slot)
 {
-	struct core_queue *queue = &queues[slot->core];
+	struct core_queue *queue = queues[slot->core];
 
 	__atomic_store_n(&slot->wake, 1, __ATOMIC_SEQ_CST);
 	if (slot->core != core_index())
@@ -78,7 +85,7 @@ void sched_wake(struct sched_slot *slot)
 
 void sched_arm(struct vcpu *v)
 {
-	struct core_queue *queue = &queues[v->slot->core];
+	struct core_queue *queue = queues[v->slot->core];
 	uint64_t deadline = timer_queue_next(&v->timers);
 
 	deadline = MIN(deadline, queue->others);
@@ -92,7 +99,7 @@ static bool wants_core(const struct sched_slot *slot, uint64_t now)
 
 bool sched_should_yield(const struct vcpu *v)
 {
-	struct core_queue *queue = &queues[v->slot->core];
+	struct core_queue *queue = queues[v->slot->core];
 	uint64_t now;
 
 	if (queue->count == 1)
@@ -201,7 +208,7 @@ static struct sched_slot *choose(struct core_queue *queue, uint64_t now, uint64_
 
 void sched_run(void)
 {
-	struct core_queue *queue = &queues[core_index()];
+	struct core_queue *queue = queues[core_index()];
 
 	for (;;) {
 		uint64_t now = time_now(), deadline;

@@ -31,6 +31,8 @@ struct sched_slot {
 	uint64_t deadline;    /* its first timer, while another one runs or the core is idle */
 };
 
+/* A core takes part. Returns 0 or ERR_NOMEM. */
+int sched_add_core(unsigned core);
 /* A VM's handle, and its vCPU on a core. Return NULL where the tables are full. Before sched_run. */
 struct vm_handle *sched_add_vm(const char *name, uint64_t root);
 struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsigned core);

@@ -299,8 +299,14 @@ bool vcpu_prepare(struct vcpu *v)
 void vcpu_run(struct vcpu *v)
 {
 	v->running = true;
-	if (vcpu_prepare(v))
+	if (vcpu_prepare(v)) {
+		if (__builtin_expect(v->vm->boot_ticks && v->index == 0, 0)) {
+			log_line("boot: %lu ticks from hand-over to the first instruction of vm %s", time_now() - v->vm->boot_ticks,
+				 v->vm->config.name);
+			v->vm->boot_ticks = 0;
+		}
 		v->engine->run(v);
+	}
 	v->running = false;
 }
 

@@ -70,7 +70,7 @@ struct vm {
 
 	struct loader_input files;
 	struct guest_start start;
-	bool started;                 /* the guest has run */
+	uint64_t boot_ticks;          /* of vm_resources, until the guest has first run; then 0 */
 	struct spinlock request_lock; /* of the next three; nothing nests in it */
 	bool requested;
 	enum vm_request request;
@@ -86,6 +86,7 @@ struct vm_resources {
 	const struct engine *engine;
 	struct monitor_caps monitor;
 	uint64_t unix_seconds;
+	uint64_t boot_ticks;          /* time_now() when the loader handed over */
 };
 
 /* Build a VM from its configuration and put its vCPUs on the cores. Returns 0; or an error, after log lines that say what is wrong:

@@ -331,6 +331,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	if (!vm)
 		return ERR_NOMEM;
 	vm->engine = resources->engine;
+	vm->boot_ticks = resources->boot_ticks;
 	vm->first_vpid = next_vpid;
 	next_vpid = (uint16_t)(next_vpid + config->numvcpus);
 	err = make_memory(vm);

@@ -5,6 +5,7 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/msr.h"
 #include "arch/x86_64/traps.h"
+#include "vmm/sched.h"
 
 struct cpu *cpus[CPUS_MAX];
 unsigned cpu_count;
@@ -15,7 +16,7 @@ unsigned cpu_count;
 
 struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
 {
-	struct cpu *cpu = pool_alloc(&pool, (sizeof(struct cpu) + PAGE_SIZE - 1) / PAGE_SIZE);
+	struct cpu *cpu = pool_alloc(&lamina_pool, (sizeof(struct cpu) + PAGE_SIZE - 1) / PAGE_SIZE);
 	uint64_t tss;
 
 	if (!cpu)
@@ -26,7 +27,7 @@ struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
 	cpu->timer_deadline = UINT64_MAX;
 	cpu->address_space = kernel_table.root;
 	cpu->stack_top = map_stack(CPU_STACK_SIZE);
-	cpu->hw_page = pool_alloc(&pool, 1);
+	cpu->hw_page = pool_alloc(&lamina_pool, 1);
 	if (!cpu->stack_top || !cpu->hw_page)
 		return NULL;
 	for (unsigned i = 0; i < CPU_ISTS; i++) {
@@ -34,6 +35,8 @@ struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
 		if (!cpu->tss.ist[i])
 			return NULL;
 	}
+	if (sched_add_core(index))
+		return NULL;
 	cpu->tss.io_map_base = sizeof(struct tss);
 
 	tss = (uint64_t)&cpu->tss;

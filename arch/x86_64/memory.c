@@ -13,7 +13,7 @@
 #define LEAST_MEMORY MIB(16)
 
 struct frames frames;
-struct pool pool;
+struct pool lamina_pool;
 struct page_table kernel_table;
 
 static uint64_t next_stack = STACKS_BASE;
@@ -38,7 +38,7 @@ static void frames_from(const struct boot_info *info)
 	mtrr_not_write_back(boot_info_usable_end(info), reserve_uncached);
 	/* The first page holds the real-mode vectors and the BIOS data area. */
 	frames_reserve(&frames, 0, PAGE_SIZE);
-	frames_reserve(&frames, (uintptr_t)image_phys_start, (uint64_t)image_end - KERNEL_BASE - (uintptr_t)image_phys_start);
+	frames_reserve(&frames, (uintptr_t)image_phys_start, (uint64_t)scratch_end - KERNEL_BASE - (uintptr_t)image_phys_start);
 	for (unsigned i = 0; i < info->module_count; i++)
 		frames_reserve(&frames, info->module[i].start, info->module[i].end - info->module[i].start);
 }
@@ -49,8 +49,9 @@ static void map_image(const char *start, const char *end, uint32_t attrs)
 		panic("the image cannot be mapped");
 }
 
-void memory_init(struct boot_info *info)
+struct boot_info *memory_init(const struct boot_info *info)
 {
+	struct boot_info *copy;
 	unsigned largest = cpu_features.page_1g ? PT_LEVEL_1G : PT_LEVEL_2M;
 	uint64_t phys;
 
@@ -63,8 +64,8 @@ void memory_init(struct boot_info *info)
 	if (!phys)
 		boot_fatal("too little memory: no free aligned 2 MiB below 4 GiB for Lamina itself");
 	/* The first 4 GiB are still mapped one to one, and page tables are written through that until the new ones are loaded. */
-	if (pool_init(&pool, (void *)phys, phys, POOL_SIZE / PAGE_SIZE) ||
-	    page_table_init(&kernel_table, &policy_host, largest, &pool, pool_table_alloc, pool_table_free, pool_table_virt))
+	if (pool_init(&lamina_pool, (void *)phys, phys, POOL_SIZE / PAGE_SIZE) ||
+	    page_table_init(&kernel_table, &policy_host, largest, &lamina_pool, pool_table_alloc, pool_table_free, pool_table_virt))
 		panic("the page pool cannot be set up");
 	kernel_table.pa_limit = BIT(cpu_features.phys_bits);
 	if (page_table_reserve_top(&kernel_table, SHARED_FIRST_SLOT, SHARED_LAST_SLOT) ||
@@ -74,9 +75,19 @@ void memory_init(struct boot_info *info)
 	map_image(text_end, rodata_end, PT_READ);
 	map_image(rodata_end, image_end, PT_READ | PT_WRITE);
 
+	copy = pool_alloc(&lamina_pool, (sizeof(*info) + PAGE_SIZE - 1) / PAGE_SIZE);
+	if (!copy)
+		panic("the boot information does not fit in the pool");
+	*copy = *info;
 	write_cr4(read_cr4() | CR4_PGE);
 	address_space_load(kernel_table.root);
-	pool.base = (uint8_t *)POOL_BASE;
+	lamina_pool.base = (uint8_t *)POOL_BASE;
+	return (struct boot_info *)(POOL_BASE + ((uint64_t)copy - phys));
+}
+
+void memory_free_scratch(void)
+{
+	frames_add(&frames, (uint64_t)image_end - KERNEL_BASE, (uint64_t)(scratch_end - image_end));
 }
 
 static void *map_at(uint64_t *next, uint64_t phys, uint64_t size, uint32_t attrs)
@@ -103,10 +114,10 @@ const void *map_firmware(uint64_t phys, uint64_t size)
 
 uint64_t map_stack(uint64_t size)
 {
-	void *pages = pool_alloc(&pool, (unsigned)(size / PAGE_SIZE));
+	void *pages = pool_alloc(&lamina_pool, (unsigned)(size / PAGE_SIZE));
 	uint64_t va = next_stack + PAGE_SIZE;
 
-	if (!pages || page_table_map(&kernel_table, va, pool_phys(&pool, pages), size, PT_READ | PT_WRITE | PT_GLOBAL))
+	if (!pages || page_table_map(&kernel_table, va, pool_phys(&lamina_pool, pages), size, PT_READ | PT_WRITE | PT_GLOBAL))
 		return 0;
 	next_stack = va + size;
 	return va + size;
@@ -114,7 +125,7 @@ uint64_t map_stack(uint64_t size)
 
 int address_space_init(struct page_table *table)
 {
-	int err = page_table_init(table, &policy_host, kernel_table.max_leaf_level, &pool, pool_table_alloc, pool_table_free,
+	int err = page_table_init(table, &policy_host, kernel_table.max_leaf_level, &lamina_pool, pool_table_alloc, pool_table_free,
 				  pool_table_virt);
 
 	if (err)

@@ -28,12 +28,14 @@
 
 /* One lock over `frames`. */
 extern struct frames frames;
-extern struct pool pool;
 extern struct page_table kernel_table;
-extern const char image_start[], text_start[], text_end[], rodata_end[], image_end[], image_phys_start[];
+extern const char image_start[], text_start[], text_end[], rodata_end[], image_end[], image_phys_start[], scratch_end[];
 
-/* Take the memory map, set up frames and pool, build the kernel's page tables and run on them. Ends in boot_fatal() where memory is short. */
-void memory_init(struct boot_info *info);
+/* Take the memory map, set up frames and pool, build the kernel's page tables and run on them. Returns a copy of *info, which lies in the
+ * scratch area that these tables do not map. Ends in boot_fatal() where memory is short. */
+struct boot_info *memory_init(const struct boot_info *info);
+/* Nobody needs the scratch area any more: make it free memory. */
+void memory_free_scratch(void);
 
 /* Map device registers uncached, for ever. Returns NULL where the tables cannot grow. */
 volatile void *map_device(uint64_t phys, uint64_t size);

@@ -1,5 +1,6 @@
 """tools/lamina-run without a machine: configuration made, files refused, console lines judged."""
 import os
+import re
 import subprocess
 import sys
 
@@ -111,6 +112,14 @@ def test_verdict(text, status):
         for start in range(0, len(text), step):
             verdict.feed(text[start:start + step])
         assert verdict.status == status
+
+
+def test_until_sees_a_line_that_is_not_ended():
+    verdict = Verdict(re.compile("Status: Testing"))
+    verdict.feed("Status: Te")
+    assert not verdict.reached
+    verdict.feed("sting")
+    assert verdict.reached and verdict.status is None
 
 
 def test_kvm_that_is_not_there():

@@ -74,7 +74,7 @@ def parser():
     run.add_argument("--batch", action="store_true", help="no terminal: run until the verdict and exit with it")
     run.add_argument("--log", metavar="FILE", help="write the serial console to this file too (batch: only there)")
     run.add_argument("--timeout", type=positive, metavar="S", help="seconds of wall time (batch: 600, else none)")
-    run.add_argument("--until", metavar="REGEX", help="end with status 0 when a line of the console matches")
+    run.add_argument("--until", metavar="REGEX", help="end with status 0 when a line of the console, whole or not, matches")
     run.add_argument("--input-after", metavar="TEXT", help="hold standard input back until the console has printed TEXT")
     run.add_argument("--keep-iso", metavar="FILE", help="keep the boot image as FILE")
     run.add_argument("--no-run", action="store_true", help="with --keep-iso: make the image, start nothing")

@@ -27,6 +27,9 @@ class Verdict:
         """Takes console text as it comes; returns whether a line gave a new final result."""
         lines = (self.partial + text).split("\n")
         self.partial = lines.pop()[-4096:]
+        # A full-screen program sends no line ends: `until` is looked for in what there is of a line as well.
+        if self.until and self.until.search(self.partial):
+            self.reached = True
         changed = False
         for line in lines:
             changed = self.line(line.rstrip("\r")) or changed

@@ -164,7 +164,7 @@ const char *vmx_cpu_enable(void)
 {
 	uint64_t control = rdmsr(MSR_FEATURE_CONTROL);
 	uint32_t *region = this_cpu()->hw_page;
-	uint64_t phys = pool_phys(&pool, region);
+	uint64_t phys = pool_phys(&lamina_pool, region);
 
 	if (!(control & FEATURE_CONTROL_LOCKED))
 		wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE_SMX);
