@@ -4,7 +4,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/mtrr.h"
-#include "boot/main.h"
+#include "arch/x86_64/panic.h"
 #include "lib/log.h"
 #include "lib/string.h"
 
