@@ -181,6 +181,10 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
 {
+	if (exit->cr.cr == 0) {
+		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
+		return VERDICT_ADVANCE;
+	}
 	if (exit->cr.cr != 8) {
 		vm_request(v->vm, VM_REQUEST_STOP, "read of a control register that should not exit");
 		return VERDICT_STOP;

@@ -175,9 +175,9 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 		break;
 	case 0x01:
 		if ((insn->modrm >> 3 & 7) == 4) { /* SMSW */
-			if (!(insn->flags & INSN_MEM))
+			if (insn->operand_size != 2 && !(insn->flags & INSN_MEM))
 				return EXIT_CR_READ;
-			/* It stores 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
+			/* 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
 			b->intercept_cr &= ~(uint32_t)INTERCEPT_CR_READ(0);
 			svm_changed(b, CLEAN_CONTROLS);
 			return EXIT_ENGINE;

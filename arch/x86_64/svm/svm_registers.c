@@ -6,7 +6,8 @@
 #define ATTRIBUTE_PRESENT BIT(7)
 #define ACCESS_DPL_SHIFT 5
 #define ACCESS_DPL 0x60U
-#define TYPE_BUSY_TSS_32 11
+#define TYPE_BUSY 2U
+#define TYPE_TSS_32 9 /* or 64; not every CPU keeps the busy bit in the hidden part of TR */
 
 /* The VMCB's attributes are access rights without the gap of bits 11:8 (APM vol. 2, "VMCB State Save Area": segment attributes). */
 static uint32_t access_of(uint16_t attributes)
@@ -231,7 +232,7 @@ int svm_set_cr0(struct vcpu *v, uint64_t value)
 		return ERR_INVALID;
 	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
 		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS. */
-		if (!(b->cr4 & CR4_PAE) || code_64 || (b->tr.attributes & 15) != TYPE_BUSY_TSS_32)
+		if (!(b->cr4 & CR4_PAE) || code_64 || (b->tr.attributes & 15 & ~TYPE_BUSY) != TYPE_TSS_32)
 			return ERR_INVALID;
 		write_efer_state(b, efer | EFER_LMA);
 	}
