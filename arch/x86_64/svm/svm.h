@@ -32,6 +32,7 @@ struct svm_vcpu {
 	uint64_t vmcb_phys;
 	bool loaded_once;
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
+	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* one waits: look again at every exit */
 	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */

@@ -86,6 +86,19 @@ void svm_requeue(struct vcpu *v)
 	b->event_injection = info;
 }
 
+/* The guest's MOV to CR8 goes to V_TPR and exits only while a request waits: for a lower TPR, or for the window, whose request the new TPR
+ * may hold back. (QEMU 7.2 aborts where that MOV meets a pending virtual interrupt.) */
+static void intercept_cr8(struct svm_vcpu *x)
+{
+	struct vmcb *b = x->vmcb;
+	uint32_t bit = x->tpr_waits || b->v_irq & V_IRQ ? INTERCEPT_CR_WRITE(8) : 0;
+
+	if ((b->intercept_cr & INTERCEPT_CR_WRITE(8)) == bit)
+		return;
+	b->intercept_cr ^= (uint32_t)INTERCEPT_CR_WRITE(8);
+	svm_changed(b, CLEAN_CONTROLS);
+}
+
 /* A virtual interrupt that is intercepted: the exit comes as soon as the guest would take one. */
 void svm_interrupt_window(struct vcpu *v, bool on)
 {
@@ -101,6 +114,7 @@ void svm_interrupt_window(struct vcpu *v, bool on)
 		b->intercept_misc1 &= ~(uint32_t)INTERCEPT_VINTR;
 	}
 	svm_changed(b, CLEAN_CONTROLS | CLEAN_TPR);
+	intercept_cr8(svm_of(v));
 }
 
 /* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. */
@@ -147,8 +161,7 @@ void svm_iret(struct vcpu *v)
 	svm_changed(x->vmcb, CLEAN_CONTROLS);
 }
 
-/* The guest's MOV to CR8 goes to V_TPR; it exits only while a request waits for a lower TPR. Called at each look at the local APIC, so
- * this is also where V_TPR learns what the guest wrote there. */
+/* Called at each look at the local APIC, so this is also where V_TPR learns what the guest wrote there. */
 void svm_tpr_threshold(struct vcpu *v, unsigned threshold)
 {
 	struct svm_vcpu *x = svm_of(v);
@@ -160,8 +173,8 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold)
 		b->v_tpr = tpr;
 		svm_changed(b, CLEAN_TPR);
 	}
-	if (!!threshold != !!(b->intercept_cr & INTERCEPT_CR_WRITE(8))) {
-		b->intercept_cr ^= (uint32_t)INTERCEPT_CR_WRITE(8);
-		svm_changed(b, CLEAN_CONTROLS);
+	if (!!threshold != x->tpr_waits) {
+		x->tpr_waits = threshold;
+		intercept_cr8(x);
 	}
 }

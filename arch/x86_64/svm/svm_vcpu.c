@@ -135,7 +135,7 @@ static void write_controls(struct vcpu *v)
 	b->nested_cr3 = v->vm->nested.root;
 	x->tpr = 0;
 	x->nmi = NMI_OPEN;
-	x->nmi_wanted = x->stepping = false;
+	x->nmi_wanted = x->stepping = x->tpr_waits = false;
 	if (v->vm->first_tag + v->index >= svm_features.asids)
 		asids_are_shared = true;
 }
