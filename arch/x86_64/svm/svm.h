@@ -26,6 +26,16 @@ enum nmi_state {
 	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
 };
 
+/* Where an instruction lay that exited, and how long it was, for CPUs without NRIP save. */
+struct svm_place {
+	uint64_t rip, cr3;
+	const uint16_t *code; /* its first bytes in the guest's RAM */
+	uint16_t bytes;       /* what they were */
+	uint8_t length;
+};
+
+#define SVM_PLACES 16
+
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
 	struct vmcb *vmcb;
@@ -42,6 +52,7 @@ struct svm_vcpu {
 	uint64_t tsc_aux;
 	uint64_t dr[4];
 	void *fpu;                 /* XSAVE area */
+	struct svm_place place[SVM_PLACES];
 };
 
 /* The engine's part of a VM. */
@@ -80,6 +91,7 @@ int svm_set_efer(struct vcpu *v, uint64_t value);
 void svm_flush(struct vcpu *v);
 /* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
 void svm_advance(struct vcpu *v, unsigned length);
+void svm_forget_places(struct svm_vcpu *x);
 /* Events (svm_events.c). */
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type);
 void svm_inject(struct vcpu *v, const struct vcpu_event *event);
@@ -96,9 +108,9 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
 void svm_dump(struct vcpu *v);
 void svm_explain_entry_failure(struct vcpu *v);
 /* Decode the exit and hand it on; called by svm_entry.asm. */
-bool svm_handle_exit(struct vcpu *v);
+bool svm_handle_exit(struct vcpu *v, struct vmcb *vmcb);
 
 /* svm_entry.asm */
-void svm_enter(struct vcpu *v, uint64_t vmcb, uint64_t host_vmcb);
+void svm_enter(struct vcpu *v, struct vmcb *vmcb, uint64_t vmcb_phys, uint64_t host_vmcb);
 
 #endif

@@ -244,81 +244,79 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 	return EXIT_ENTRY_FAILED;
 }
 
-/* For each code the kind, or the function that reads the rest of the exit information and says the kind; without both it is unknown. */
-struct decoder {
-	enum vm_exit_kind (*decode)(struct vcpu *v, struct vm_exit *exit);
-	enum vm_exit_kind kind;
+/* For each code the kind, or the function that reads the rest of the exit information and says the kind. */
+static enum vm_exit_kind (*const decoders[CODES])(struct vcpu *v, struct vm_exit *exit) = {
+	[CODE_CR_READ ... CODE_CR_WRITE + 15] = decode_cr,
+	[CODE_EXCEPTION ... CODE_EXCEPTION + 31] = decode_exception,
+	[CODE_INTR] = decode_interrupt,
+	[CODE_CR0_SELECTIVE_WRITE] = decode_cr,
+	[CODE_RDPMC] = decode_rdpmc,
+	[CODE_CPUID] = decode_cpuid,
+	[CODE_IRET] = decode_iret,
+	[CODE_INVLPGA] = decode_undefined,
+	[CODE_IOIO] = decode_io,
+	[CODE_MSR] = decode_msr,
+	[CODE_TASK_SWITCH] = decode_task_switch,
+	[CODE_SHUTDOWN] = decode_shutdown,
+	[CODE_VMRUN ... CODE_SKINIT] = decode_undefined,
+	[CODE_MONITOR ... CODE_MWAIT_ARMED] = decode_undefined,
+	[CODE_RDPRU] = decode_undefined,
+	[CODE_INVPCID] = decode_undefined,
+	[CODE_MCOMMIT] = decode_undefined,
 };
 
-#define NESTED CODES
-#define FAILED (CODES + 1)
-#define UNKNOWN (CODES + 2) /* a code of a CPU that is newer than this table */
-
-static const struct decoder decoders[CODES + 3] = {
-	[CODE_CR_READ ... CODE_CR_WRITE + 15] = { .decode = decode_cr },
-	[CODE_EXCEPTION ... CODE_EXCEPTION + 31] = { .decode = decode_exception },
-	[CODE_INTR] = { .decode = decode_interrupt },
-	[CODE_NMI] = { .kind = EXIT_NMI },
-	[CODE_VINTR] = { .kind = EXIT_INTERRUPT_WINDOW },
-	[CODE_CR0_SELECTIVE_WRITE] = { .decode = decode_cr },
-	[CODE_RDPMC] = { .decode = decode_rdpmc },
-	[CODE_CPUID] = { .decode = decode_cpuid },
-	[CODE_IRET] = { .decode = decode_iret },
-	[CODE_INVD] = { .kind = EXIT_WBINVD },
-	[CODE_HLT] = { .kind = EXIT_HLT },
-	[CODE_INVLPGA] = { .decode = decode_undefined },
-	[CODE_IOIO] = { .decode = decode_io },
-	[CODE_MSR] = { .decode = decode_msr },
-	[CODE_TASK_SWITCH] = { .decode = decode_task_switch },
-	[CODE_SHUTDOWN] = { .decode = decode_shutdown },
-	[CODE_VMRUN ... CODE_SKINIT] = { .decode = decode_undefined },
-	[CODE_WBINVD] = { .kind = EXIT_WBINVD },
-	[CODE_MONITOR ... CODE_MWAIT_ARMED] = { .decode = decode_undefined },
-	[CODE_XSETBV] = { .kind = EXIT_XSETBV },
-	[CODE_RDPRU] = { .decode = decode_undefined },
-	[CODE_INVPCID] = { .decode = decode_undefined },
-	[CODE_MCOMMIT] = { .decode = decode_undefined },
-	[NESTED] = { .decode = decode_nested_fault },
-	[FAILED] = { .decode = decode_entry_failure },
+static const uint8_t kinds[CODES] = {
+	[CODE_NMI] = EXIT_NMI,
+	[CODE_VINTR] = EXIT_INTERRUPT_WINDOW,
+	[CODE_INVD] = EXIT_WBINVD,
+	[CODE_HLT] = EXIT_HLT,
+	[CODE_WBINVD] = EXIT_WBINVD,
+	[CODE_XSETBV] = EXIT_XSETBV,
 };
 
-static unsigned rare_code(uint64_t code)
+static enum vm_exit_kind decode_exit(struct vcpu *v, uint64_t code)
 {
-	return code == CODE_NESTED_FAULT ? NESTED : (uint32_t)code == CODE_INVALID ? FAILED : UNKNOWN;
+	if (__builtin_expect(code >= CODES, 0)) {
+		if (__builtin_expect(code == CODE_NESTED_FAULT, 1))
+			return decode_nested_fault(v, &v->exit);
+		return (uint32_t)code == CODE_INVALID ? decode_entry_failure(v, &v->exit) : decode_unknown(v, &v->exit);
+	}
+	if (decoders[code])
+		return decoders[code](v, &v->exit);
+	return kinds[code] ? kinds[code] : decode_unknown(v, &v->exit);
 }
 
 /* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
-__attribute__((noinline)) static void take_tpr(struct vcpu *v, uint8_t tpr)
+static void take_tpr(struct vcpu *v, uint8_t tpr)
 {
 	svm_of(v)->tpr = tpr;
 	lapic_set_cr8(&v->lapic, tpr);
 }
 
-bool svm_handle_exit(struct vcpu *v)
+/* What is seldom to be done. */
+__attribute__((noinline)) static void look_closer(struct vcpu *v, struct vmcb *b)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
-	uint64_t code = b->exit_code;
-	const struct decoder *decoder = &decoders[code < CODES ? code : rare_code(code)];
-	enum vm_exit_kind kind = decoder->kind;
-	bool again;
 
-	v->gpr[GPR_RAX] = b->rax;
+	if (b->v_tpr != x->tpr)
+		take_tpr(v, b->v_tpr);
+	if (b->exit_interrupt_info & EVENT_VALID && (uint32_t)b->exit_code != CODE_INVALID)
+		svm_requeue(v);
+	if (x->nmi_wanted)
+		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+}
+
+bool svm_handle_exit(struct vcpu *v, struct vmcb *b)
+{
+	const struct svm_vcpu *x = svm_of(v);
+
 	b->tlb_control = 0;
 	b->clean = svm_features.clean;
 	b->event_injection = 0;
-	if (__builtin_expect(b->v_tpr != x->tpr, 0))
-		take_tpr(v, b->v_tpr);
-	if (__builtin_expect((b->exit_interrupt_info & EVENT_VALID) != 0, 0) && decoder != &decoders[FAILED])
-		svm_requeue(v);
-	if (__builtin_expect(x->nmi_wanted, 0))
-		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+	if (__builtin_expect(b->v_tpr != x->tpr || b->exit_interrupt_info & EVENT_VALID || x->nmi_wanted, 0))
+		look_closer(v, b);
 	/* Not for every exit a meaningful one; nobody looks at it then. */
 	v->exit.length = svm_features.next_rip && b->next_rip ? (uint32_t)(b->next_rip - b->rip) : 0;
-	if (kind == EXIT_UNKNOWN)
-		kind = decoder->decode ? decoder->decode(v, &v->exit) : decode_unknown(v, &v->exit);
-	v->exit.kind = kind;
-	again = vcpu_exit(v);
-	b->rax = v->gpr[GPR_RAX];
-	return again;
+	v->exit.kind = decode_exit(v, b->exit_code);
+	return vcpu_exit(v);
 }

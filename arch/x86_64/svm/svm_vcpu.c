@@ -71,6 +71,7 @@ static int create(struct vcpu *v)
 	if (!x->vmcb || !x->fpu)
 		return ERR_NOMEM;
 	x->vmcb_phys = vm_phys(v->vm, x->vmcb);
+	svm_forget_places(x);
 	v->hw = x;
 	return 0;
 }
@@ -240,8 +241,7 @@ static void run(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
 
-	x->vmcb->rax = v->gpr[GPR_RAX];
-	svm_enter(v, x->vmcb_phys, svm_host_vmcb());
+	svm_enter(v, x->vmcb, x->vmcb_phys, svm_host_vmcb());
 }
 
 void svm_flush(struct vcpu *v)
