@@ -34,7 +34,7 @@ struct svm_place {
 	uint8_t length;
 };
 
-#define SVM_PLACES 16
+#define SVM_PLACES 32
 
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {

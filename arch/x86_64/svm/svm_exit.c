@@ -315,8 +315,7 @@ bool svm_handle_exit(struct vcpu *v, struct vmcb *b)
 	b->event_injection = 0;
 	if (__builtin_expect(b->v_tpr != x->tpr || b->exit_interrupt_info & EVENT_VALID || x->nmi_wanted, 0))
 		look_closer(v, b);
-	/* Not for every exit a meaningful one; nobody looks at it then. */
-	v->exit.length = svm_features.next_rip && b->next_rip ? (uint32_t)(b->next_rip - b->rip) : 0;
+	v->exit.length = 0; /* svm_advance() finds out, if somebody wants to know */
 	v->exit.kind = decode_exit(v, b->exit_code);
 	return vcpu_exit(v);
 }

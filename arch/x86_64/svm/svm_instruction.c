@@ -33,7 +33,7 @@ void svm_forget_places(struct svm_vcpu *x)
 
 static struct svm_place *place_of(struct svm_vcpu *x, uint64_t rip)
 {
-	return &x->place[(rip ^ rip >> 4) % SVM_PLACES];
+	return &x->place[rip % SVM_PLACES];
 }
 
 static bool code_64(const struct vmcb *b)
@@ -80,7 +80,9 @@ void svm_advance(struct vcpu *v, unsigned length)
 	struct vmcb *b = vmcb_of(v);
 	uint64_t rip = b->rip;
 
-	if (!length) {
+	if (!length && svm_features.next_rip && b->next_rip) {
+		rip = b->next_rip;
+	} else if (!length) {
 		const struct svm_place *place = place_of(svm_of(v), rip);
 
 		/* The same bytes at the same address of the same address space: the translation is not looked up again. A guest that
