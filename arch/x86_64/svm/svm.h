@@ -34,7 +34,7 @@ struct svm_place {
 	uint8_t length;
 };
 
-#define SVM_PLACES 32
+#define SVM_PLACES 64
 
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
@@ -42,6 +42,7 @@ struct svm_vcpu {
 	uint64_t vmcb_phys;
 	bool loaded_once;
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
+	uint8_t seen_tpr;          /* the same, or SVM_LOOK_CLOSER: what an exit compares with V_TPR */
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* one waits: look again at every exit */
@@ -60,6 +61,8 @@ struct svm_vm {
 	uint64_t iopm, msrpm;
 };
 
+#define SVM_LOOK_CLOSER 0xff /* no TPR: the next exit has more to do than to be handled */
+
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {
 	return v->hw;
@@ -74,6 +77,13 @@ static inline struct vmcb *vmcb_of(struct vcpu *v)
 static inline void svm_changed(struct vmcb *vmcb, uint32_t groups)
 {
 	vmcb->clean &= ~groups;
+}
+
+static inline void svm_set_tpr(struct svm_vcpu *x, uint8_t tpr)
+{
+	x->tpr = tpr;
+	if (x->seen_tpr != SVM_LOOK_CLOSER)
+		x->seen_tpr = tpr;
 }
 
 /* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */

@@ -1,7 +1,6 @@
 /* From the VMCB's exit information to the neutral struct vm_exit (APM vol. 2, "#VMEXIT", "Instruction Intercepts", "Exception
  * Intercepts"). */
 #include "arch/x86_64/asm.h"
-#include "arch/x86_64/features.h"
 #include "arch/x86_64/msr.h"
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/traps.h"
@@ -51,7 +50,6 @@ enum {
 #define DR6_BS BIT(14)
 #define DR7_GD BIT(13)
 #define MCG_STATUS_MCIP BIT(2)
-#define CPUID_LEAF_XSAVE 0xd
 
 static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
 {
@@ -110,15 +108,6 @@ static enum vm_exit_kind decode_interrupt(struct vcpu *v, struct vm_exit *exit)
 	(void)v;
 	exit->vector = 0;
 	return EXIT_EXTERNAL_INTERRUPT;
-}
-
-/* QEMU 7.2 ignores the XSETBV intercept: what the guest has loaded is asked for where it shows. */
-static enum vm_exit_kind decode_cpuid(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)exit;
-	if (__builtin_expect((uint32_t)v->gpr[GPR_RAX] == CPUID_LEAF_XSAVE && cpu_features.xsave, 0))
-		v->xcr0 = xgetbv(0);
-	return EXIT_CPUID;
 }
 
 static enum vm_exit_kind decode_msr(struct vcpu *v, struct vm_exit *exit)
@@ -251,7 +240,6 @@ static enum vm_exit_kind (*const decoders[CODES])(struct vcpu *v, struct vm_exit
 	[CODE_INTR] = decode_interrupt,
 	[CODE_CR0_SELECTIVE_WRITE] = decode_cr,
 	[CODE_RDPMC] = decode_rdpmc,
-	[CODE_CPUID] = decode_cpuid,
 	[CODE_IRET] = decode_iret,
 	[CODE_INVLPGA] = decode_undefined,
 	[CODE_IOIO] = decode_io,
@@ -267,6 +255,7 @@ static enum vm_exit_kind (*const decoders[CODES])(struct vcpu *v, struct vm_exit
 
 static const uint8_t kinds[CODES] = {
 	[CODE_NMI] = EXIT_NMI,
+	[CODE_CPUID] = EXIT_CPUID,
 	[CODE_VINTR] = EXIT_INTERRUPT_WINDOW,
 	[CODE_INVD] = EXIT_WBINVD,
 	[CODE_HLT] = EXIT_HLT,
@@ -281,15 +270,15 @@ static enum vm_exit_kind decode_exit(struct vcpu *v, uint64_t code)
 			return decode_nested_fault(v, &v->exit);
 		return (uint32_t)code == CODE_INVALID ? decode_entry_failure(v, &v->exit) : decode_unknown(v, &v->exit);
 	}
-	if (decoders[code])
-		return decoders[code](v, &v->exit);
-	return kinds[code] ? kinds[code] : decode_unknown(v, &v->exit);
+	if (kinds[code])
+		return kinds[code];
+	return decoders[code] ? decoders[code](v, &v->exit) : decode_unknown(v, &v->exit);
 }
 
 /* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
 static void take_tpr(struct vcpu *v, uint8_t tpr)
 {
-	svm_of(v)->tpr = tpr;
+	svm_set_tpr(svm_of(v), tpr);
 	lapic_set_cr8(&v->lapic, tpr);
 }
 
@@ -298,6 +287,8 @@ __attribute__((noinline)) static void look_closer(struct vcpu *v, struct vmcb *b
 {
 	struct svm_vcpu *x = svm_of(v);
 
+	b->tlb_control = 0;
+	x->seen_tpr = x->nmi_wanted ? SVM_LOOK_CLOSER : x->tpr;
 	if (b->v_tpr != x->tpr)
 		take_tpr(v, b->v_tpr);
 	if (b->exit_interrupt_info & EVENT_VALID && (uint32_t)b->exit_code != CODE_INVALID)
@@ -308,12 +299,9 @@ __attribute__((noinline)) static void look_closer(struct vcpu *v, struct vmcb *b
 
 bool svm_handle_exit(struct vcpu *v, struct vmcb *b)
 {
-	const struct svm_vcpu *x = svm_of(v);
-
-	b->tlb_control = 0;
 	b->clean = svm_features.clean;
 	b->event_injection = 0;
-	if (__builtin_expect(b->v_tpr != x->tpr || b->exit_interrupt_info & EVENT_VALID || x->nmi_wanted, 0))
+	if (__builtin_expect(b->v_tpr != svm_of(v)->seen_tpr || b->exit_interrupt_info & EVENT_VALID, 0))
 		look_closer(v, b);
 	v->exit.length = 0; /* svm_advance() finds out, if somebody wants to know */
 	v->exit.kind = decode_exit(v, b->exit_code);

@@ -46,10 +46,13 @@ __attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmc
 {
 	struct guest_paging *paging = &v->emulator.paging;
 	struct svm_place *place = place_of(svm_of(v), b->rip);
-	const struct insn *insn = exit_instruction(v);
+	const struct insn *insn;
 	uint64_t index = b->exit_code - CODE_FIRST, gpa;
 	const void *code;
 
+	if (svm_features.next_rip && b->next_rip)
+		return (unsigned)(b->next_rip - b->rip);
+	insn = exit_instruction(v);
 	/* Where the code cannot be read any more, as another vCPU changes it, the usual encoding is the best guess. */
 	if (!insn)
 		return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
@@ -75,30 +78,45 @@ __attribute__((noinline)) static void end_step(struct vcpu *v, struct vmcb *b)
 	svm_inject(v, &step);
 }
 
-void svm_advance(struct vcpu *v, unsigned length)
+__attribute__((noinline)) static void advance_slowly(struct vcpu *v, unsigned length)
 {
 	struct vmcb *b = vmcb_of(v);
-	uint64_t rip = b->rip;
+	uint64_t rip = b->rip + (length ? length : find_length(v, b));
 
-	if (!length && svm_features.next_rip && b->next_rip) {
-		rip = b->next_rip;
-	} else if (!length) {
-		const struct svm_place *place = place_of(svm_of(v), rip);
-
-		/* The same bytes at the same address of the same address space: the translation is not looked up again. A guest that
-		 * maps other code there, which happens to exit likewise but with other prefixes, and keeps the old page as it was, misleads
-		 * only itself. */
-		if (__builtin_expect(place->rip == rip && place->cr3 == b->cr3 && *place->code == place->bytes && b->cs.attributes & ATTRIBUTE_L, 1))
-			length = place->length;
-		else
-			length = find_length(v, b);
-	}
-	rip += length;
 	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
-	if (__builtin_expect(rip >> 32 != 0, 0) && !code_64(b))
+	if (!code_64(b))
 		rip = (uint32_t)rip;
 	b->rip = rip;
 	b->interrupt_shadow = 0;
-	if (__builtin_expect((b->rflags & (RFLAGS_TF | RFLAGS_RF)) != 0, 0))
+	if (b->rflags & (RFLAGS_TF | RFLAGS_RF))
 		end_step(v, b);
+}
+
+void svm_advance(struct vcpu *v, unsigned length)
+{
+	struct vmcb *b = vmcb_of(v);
+	const struct svm_place *place;
+	uint64_t rip = b->rip;
+
+	if (__builtin_expect(!(b->cs.attributes & ATTRIBUTE_L) || b->rflags & (RFLAGS_TF | RFLAGS_RF), 0)) {
+		advance_slowly(v, length);
+		return;
+	}
+	if (length) {
+		rip += length;
+	} else if (svm_features.next_rip && b->next_rip) {
+		rip = b->next_rip;
+	} else {
+		/* The same bytes at the same address of the same address space: the translation is not looked up again. A guest that
+		 * maps other code there, which happens to exit likewise but with other prefixes, and keeps the old page as it was, misleads
+		 * only itself. */
+		place = place_of(svm_of(v), rip);
+		if (__builtin_expect(place->rip != rip || place->cr3 != b->cr3 || *place->code != place->bytes, 0)) {
+			advance_slowly(v, 0);
+			return;
+		}
+		rip += place->length;
+	}
+	b->rip = rip;
+	b->interrupt_shadow = 0;
 }
