@@ -15,6 +15,7 @@ struct svm_features {
 	bool next_rip;           /* the VMCB says where the instruction after an intercepted one begins */
 	bool decode_assists;
 	bool rdpru, mcommit;
+	bool vm_cr;              /* the MSR exists */
 	uint64_t cr4_possible;   /* bits that the CPU lets anyone set */
 };
 

@@ -153,7 +153,7 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	if (!insn || insn->map != MAP_0F)
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
 	exit->length = insn->length;
-	exit->cr.gpr = insn->rm & 15;
+	exit->cr.gpr = (insn->modrm & 7) | (insn->rex & 1) << 3; /* MOV CR ignores the mod field */
 	switch (insn->opcode) {
 	case 0x20:
 		return EXIT_CR_READ;
@@ -176,7 +176,7 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 			if (exit_operand(v, insn, 2, &operand))
 				return EXIT_ENGINE;
 		} else {
-			operand = vcpu_read_gpr(v, insn->rm & 15);
+			operand = vcpu_read_gpr(v, exit->cr.gpr);
 		}
 		cr0 = svm_read(v, VCPU_CR0);
 		cr0 = (cr0 & ~0xeUL) | (operand & 0xf) | (cr0 & CR0_PE);
