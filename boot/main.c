@@ -1,12 +1,11 @@
 /* From the loader's hand-over to the guests, in order. */
-#include "boot/main.h"
-
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
 #include "arch/x86_64/memory.h"
+#include "arch/x86_64/panic.h"
 #include "arch/x86_64/power.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
@@ -28,6 +27,9 @@
 #define BOOT_INFO_MAX MIB(1)
 #define CONFIG_MODULE "lamina.cfg"
 
+/* The TSC when the loader handed over (entry.asm). */
+extern uint64_t boot_start_tsc;
+
 NORETURN void boot_main(uint32_t multiboot2_info);
 
 
@@ -37,6 +39,7 @@ static struct boot_data {
 	struct acpi_info acpi;
 	struct cpuid_host cpuid;
 	struct lamina_config config;
+	struct vm_file files[BOOT_MODULES_MAX];
 } *boot;
 
 /* The rest of the boot needs a bigger stack than the entry's, with a guard page: it runs on core 0's own. */
@@ -161,7 +164,8 @@ static void read_config(void)
 static void start_vms(void)
 {
 	struct vm_resources resources = {
-		.boot = info,
+		.files = boot->files,
+		.file_count = info->module_count,
 		.cpuid = &boot->cpuid,
 		.engine = &engine_vmx,
 		.monitor = {
@@ -176,6 +180,10 @@ static void start_vms(void)
 		.boot_ticks = boot_start_tsc,
 	};
 	unsigned started = 0;
+
+	for (unsigned i = 0; i < info->module_count; i++)
+		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
+						   info->module[i].end - info->module[i].start };
 
 	for (unsigned i = 0; i < boot->config.count; i++) {
 		struct vm_config *vm = &boot->config.vm[i];

@@ -6,6 +6,7 @@
 
 #define QUEUE_SIZE 16384 /* a power of two */
 #define DRAIN_SPINS 100000000
+#define ROUNDS_MAX 64 /* of one interrupt: a UART gone mad must not hold the core */
 #define LOG_RESERVE 4096 /* of it, what guests may not fill */
 
 static struct {
@@ -134,10 +135,12 @@ void console_interrupt(void (*input)(uint8_t byte))
 	uint8_t byte;
 
 	spin_lock(&console.lock);
-	serial_acknowledge(&console.serial);
-	for (unsigned n = 0; n < SERIAL_FIFO && serial_receive(&console.serial, &byte); n++)
-		input(byte);
-	pump();
+	/* The line is edge-triggered: it comes again only after the UART has had nothing to say. */
+	for (unsigned round = 0; round < ROUNDS_MAX && serial_interrupt_pending(&console.serial); round++) {
+		for (unsigned n = 0; n < SERIAL_FIFO && serial_receive(&console.serial, &byte); n++)
+			input(byte);
+		pump();
+	}
 	if (console.sending && !queued()) {
 		console.sending = false;
 		serial_interrupts(&console.serial, false);

@@ -4,6 +4,7 @@
 
 enum { THR = 0, RBR = 0, DLL = 0, IER = 1, DLM = 1, FCR = 2, IIR = 2, LCR = 3, MCR = 4, LSR = 5, SCR = 7 };
 
+#define IIR_NONE 0x01
 #define LSR_DATA_READY 0x01
 #define LSR_THR_EMPTY 0x20
 #define LSR_TRANSMITTER_EMPTY 0x40
@@ -54,7 +55,7 @@ void serial_interrupts(const struct serial *serial, bool transmit)
 	port_write8(serial->port + IER, transmit ? 0x03 : 0x01);
 }
 
-void serial_acknowledge(const struct serial *serial)
+bool serial_interrupt_pending(const struct serial *serial)
 {
-	port_read8(serial->port + IIR);
+	return !(port_read8(serial->port + IIR) & IIR_NONE);
 }

@@ -21,7 +21,7 @@ void serial_send(const struct serial *serial, uint8_t byte);
 bool serial_receive(const struct serial *serial, uint8_t *byte);
 /* Interrupts on received data and, if `transmit`, on an empty transmit FIFO. */
 void serial_interrupts(const struct serial *serial, bool transmit);
-/* Acknowledge what the UART interrupts for. */
-void serial_acknowledge(const struct serial *serial);
+/* Whether the UART interrupts for anything; looking acknowledges an empty transmit FIFO. */
+bool serial_interrupt_pending(const struct serial *serial);
 
 #endif

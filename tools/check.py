@@ -195,11 +195,6 @@ LAYERS = {
 
 # What differs from that, and why: (file, what it includes).
 LAYER_EXCEPTIONS = {
-    ("lib/log.c", "drivers/console.h"): "the log's way out",
-    ("arch/x86_64/memory.c", "boot/main.h"): "boot_fatal, while memory is set up",
-    ("arch/x86_64/panic.c", "boot/main.h"): "boot_fatal, which is defined here",
-    ("vmm/vm.h", "boot/boot_info.h"): "a VM's files are boot modules",
-    ("vmm/vm_create.c", "arch/x86_64/memory.h"): "a VM's address space is a copy of the kernel's half",
 }
 
 # The engines' own headers, and who else may see them.

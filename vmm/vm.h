@@ -2,7 +2,6 @@
 #ifndef VMM_VM_H
 #define VMM_VM_H
 
-#include "boot/boot_info.h"
 #include "drivers/ram_disk.h"
 #include "lib/spinlock.h"
 #include "lib/types.h"
@@ -79,9 +78,16 @@ struct vm {
 	unsigned resets;
 };
 
+/* A file that the boot loader has put in memory, from a page boundary on. */
+struct vm_file {
+	const char *name;
+	uint64_t phys, size;
+};
+
 /* What all VMs are made from. */
 struct vm_resources {
-	const struct boot_info *boot;
+	const struct vm_file *files;  /* what a configuration can name */
+	unsigned file_count;
 	const struct cpuid_host *cpuid;
 	const struct engine *engine;
 	struct monitor_caps monitor;

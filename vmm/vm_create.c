@@ -1,9 +1,9 @@
 #include "vmm/vm_create.h"
 
-#include "arch/x86_64/memory.h"
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/string.h"
+#include "mm/address_space.h"
 #include "vmm/core.h"
 #include "vmm/layout.h"
 
@@ -139,43 +139,43 @@ static int make_memory(struct vm *vm)
 
 /* ---- Files ---- */
 
-static const struct boot_module *find_module(const struct boot_info *boot, const char *name, size_t len)
+static const struct vm_file *find_module(const struct vm_resources *resources, const char *name, size_t len)
 {
-	for (unsigned i = 0; i < boot->module_count; i++)
-		if (strlen(boot->module[i].cmdline) == len && !strncmp(boot->module[i].cmdline, name, len))
-			return &boot->module[i];
+	for (unsigned i = 0; i < resources->file_count; i++)
+		if (strlen(resources->files[i].name) == len && !strncmp(resources->files[i].name, name, len))
+			return &resources->files[i];
 	return NULL;
 }
 
-/* Make a boot module visible in the VM's address space. Modules begin on page boundaries. */
-static void *map_module(struct vm *vm, const struct boot_module *module, bool writable)
+/* Make a file visible in the VM's address space. */
+static void *map_module(struct vm *vm, const struct vm_file *file, bool writable)
 {
-	uint64_t size = ALIGN_UP(module->end - module->start, (uint64_t)PAGE_SIZE);
-	uint64_t va = MODULES_BASE + module->start, pa;
+	uint64_t size = ALIGN_UP(file->size, (uint64_t)PAGE_SIZE);
+	uint64_t va = MODULES_BASE + file->phys, pa;
 	uint32_t attrs;
 
 	if (!page_table_lookup(&vm->space, va, &pa, &attrs, NULL))
 		return !writable ? (void *)va : NULL; /* named twice */
-	if (!size || page_table_map(&vm->space, va, module->start, size, PT_READ | (writable ? PT_WRITE : 0)))
+	if (!size || page_table_map(&vm->space, va, file->phys, size, PT_READ | (writable ? PT_WRITE : 0)))
 		return NULL;
 	return (void *)va;
 }
 
-static int find_file(struct vm *vm, const struct boot_info *boot, const char *key, const char *text, struct loader_file *file)
+static int find_file(struct vm *vm, const struct vm_resources *resources, const char *key, const char *text, struct loader_file *file)
 {
 	size_t len = 0;
-	const struct boot_module *module;
+	const struct vm_file *module;
 
 	while (text[len] && text[len] != ' ')
 		len++;
-	module = find_module(boot, text, len);
+	module = find_module(resources, text, len);
 	if (!module) {
 		log_line("vm %s: %s = \"%s\": no boot module has this name", vm->config.name, key, text);
 		return ERR_NOENT;
 	}
-	file->name = module->cmdline;
+	file->name = module->name;
 	file->string = text;
-	file->len = module->end - module->start;
+	file->len = module->size;
 	file->data = map_module(vm, module, false);
 	if (!file->data) {
 		log_line("vm %s: %s = \"%s\": the module is empty, or a disk too", vm->config.name, key, text);
@@ -184,7 +184,7 @@ static int find_file(struct vm *vm, const struct boot_info *boot, const char *ke
 	return 0;
 }
 
-static int find_files(struct vm *vm, const struct boot_info *boot)
+static int find_files(struct vm *vm, const struct vm_resources *resources)
 {
 	struct loader_input *in = &vm->files;
 	char key[] = "module0";
@@ -192,14 +192,14 @@ static int find_files(struct vm *vm, const struct boot_info *boot)
 
 	in->mem = &vm->memory;
 	in->cmdline = vm->config.cmdline;
-	err = find_file(vm, boot, "kernel", vm->config.kernel, &in->kernel);
+	err = find_file(vm, resources, "kernel", vm->config.kernel, &in->kernel);
 	if (!err && vm->config.initrd[0])
-		err = find_file(vm, boot, "initrd", vm->config.initrd, &in->initrd);
+		err = find_file(vm, resources, "initrd", vm->config.initrd, &in->initrd);
 	for (unsigned i = 0; i < CONFIG_MODULES_MAX && !err; i++) {
 		if (!vm->config.module[i][0])
 			continue;
 		key[6] = (char)('0' + i);
-		err = find_file(vm, boot, key, vm->config.module[i], &in->module[in->modules]);
+		err = find_file(vm, resources, key, vm->config.module[i], &in->module[in->modules]);
 		in->modules++;
 	}
 	return err;
@@ -207,10 +207,10 @@ static int find_files(struct vm *vm, const struct boot_info *boot)
 
 /* ---- Devices ---- */
 
-static int make_disk(struct vm *vm, const struct boot_info *boot, unsigned index)
+static int make_disk(struct vm *vm, const struct vm_resources *resources, unsigned index)
 {
 	const struct disk_config *config = &vm->config.disk[index];
-	const struct boot_module *module = find_module(boot, config->module, strlen(config->module));
+	const struct vm_file *module = find_module(resources, config->module, strlen(config->module));
 	struct virtio_blk *blk;
 	void *data;
 
@@ -223,7 +223,7 @@ static int make_disk(struct vm *vm, const struct boot_info *boot, unsigned index
 		log_line("vm %s: disk%u = \"module:%s\": the module is empty, or in use already", vm->config.name, index, config->module);
 		return ERR_BUSY;
 	}
-	if (ram_disk_init(&vm->ram_disk[index], module->cmdline, data, module->end - module->start, config->read_only))
+	if (ram_disk_init(&vm->ram_disk[index], module->name, data, module->size, config->read_only))
 		return ERR_INVALID;
 	blk = vm_alloc(vm, sizeof(*blk));
 	if (!blk || virtio_blk_init(blk, vm, &vm->memory, &vm->pci, FIRST_DISK_SLOT + index, &vm->ram_disk[index].block,
@@ -256,7 +256,7 @@ static int make_devices(struct vm *vm, const struct vm_resources *resources)
 	vm->pci.cf9_ctx = &vm->reset_ports;
 	for (unsigned i = 0; i < CONFIG_DISKS_MAX && !err; i++)
 		if (vm->config.disk[i].module[0])
-			err = make_disk(vm, resources->boot, i);
+			err = make_disk(vm, resources, i);
 	if (!err)
 		pci_reset(&vm->pci);
 	return err;
@@ -337,7 +337,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	err = make_memory(vm);
 	err = err ? err : make_vcpus(vm, resources);
 	err = err ? err : make_devices(vm, resources);
-	err = err ? err : find_files(vm, resources->boot);
+	err = err ? err : find_files(vm, resources);
 	if (!err) {
 		vm->handle = sched_add_vm(config->name, vm->space.root);
 		err = vm->handle ? place_vcpus(vm) : ERR_NOMEM;

@@ -17,11 +17,8 @@ static void detect_vmx(struct cpu_features *f)
 	uint64_t basic = rdmsr(MSR_VMX_BASIC);
 	uint64_t pin = rdmsr(basic & BIT(55) ? MSR_VMX_TRUE_PINBASED_CTLS : MSR_VMX_PINBASED_CTLS);
 	uint64_t proc = rdmsr(basic & BIT(55) ? MSR_VMX_TRUE_PROCBASED_CTLS : MSR_VMX_PROCBASED_CTLS);
-	uint64_t control = rdmsr(MSR_FEATURE_CONTROL);
 	uint64_t proc2, ept;
 
-	f->feature_control_locked = control & FEATURE_CONTROL_LOCKED;
-	f->vmx_enabled = control & FEATURE_CONTROL_VMX_OUTSIDE_SMX;
 	f->preemption_timer = allowed(pin, 6);
 	f->posted_interrupts = allowed(pin, 7);
 	f->tpr_shadow = allowed(proc, 21);

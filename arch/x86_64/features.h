@@ -9,7 +9,6 @@ struct cpu_features {
 	char brand[49];
 	unsigned phys_bits;
 	bool vmx, svm;
-	bool feature_control_locked, vmx_enabled;
 	bool smep, smap, umip, fsgsbase, xsave, pcid, x2apic, tsc_deadline, invariant_tsc, page_1g, rdtscp, invpcid, xsaves, waitpkg;
 	bool aes, avx2, avx512f, rdrand;
 	/* VT-x, from the capability MSRs; all false without it */

@@ -11,14 +11,9 @@
 
 #include "boot/boot_info.h"
 #include "lib/types.h"
-#include "mm/frames.h"
-#include "mm/page_table.h"
-#include "mm/pool.h"
+#include "mm/address_space.h"
 
 #define KERNEL_BASE 0xffffffff80000000UL
-#define GUEST_WINDOW_BASE 0xffff800000000000UL
-#define VM_ARENA_BASE 0xffffc00000000000UL
-#define MODULES_BASE 0xffffc08000000000UL
 #define POOL_BASE 0xffffff0000000000UL
 #define STACKS_BASE 0xffffff1000000000UL
 #define DEVICES_BASE 0xffffff2000000000UL
@@ -26,8 +21,6 @@
 
 #define POOL_SIZE MIB(2)
 
-/* One lock over `frames`. */
-extern struct frames frames;
 extern struct page_table kernel_table;
 extern const char image_start[], text_start[], text_end[], rodata_end[], image_end[], image_phys_start[], scratch_end[];
 
@@ -44,8 +37,6 @@ const void *map_firmware(uint64_t phys, uint64_t size);
 /* Map `size` bytes of fresh zeroed pool pages as a stack with an unmapped page below. Returns its top, or 0. */
 uint64_t map_stack(uint64_t size);
 
-/* A VM's address space: the shared half and nothing else yet. Returns 0 or ERR_NOMEM. */
-int address_space_init(struct page_table *table);
 /* Run on it. */
 void address_space_load(uint64_t root);
 

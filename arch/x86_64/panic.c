@@ -1,8 +1,9 @@
+#include "arch/x86_64/panic.h"
+
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/power.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
-#include "boot/main.h"
 #include "drivers/console.h"
 #include "lib/log.h"
 #include "lib/printf.h"

@@ -5,6 +5,7 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/msr.h"
 #include "arch/x86_64/vmx/engine_vmx.h"
+#include "arch/x86_64/vmx/feature_control.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/printf.h"
 
@@ -150,14 +151,15 @@ const char *vmx_controls_negotiate(void)
 
 const char *vmx_probe(void)
 {
+	const char *problem;
+
 	if (!cpu_features.vmx) {
 		snprintf(reason, sizeof(reason), "this CPU (%s%s%s) has no VT-x, and Lamina needs it to run guests", cpu_features.vendor,
 			 cpu_features.brand[0] ? ", " : "", cpu_features.brand);
 		return reason;
 	}
-	if (cpu_features.feature_control_locked && !cpu_features.vmx_enabled)
-		return "VT-x is locked off by the firmware (IA32_FEATURE_CONTROL); enable \"Intel Virtualization Technology\" in the firmware set-up";
-	return vmx_controls_negotiate();
+	problem = feature_control_problem(rdmsr(MSR_FEATURE_CONTROL));
+	return problem ? problem : vmx_controls_negotiate();
 }
 
 const char *vmx_cpu_enable(void)
@@ -166,10 +168,10 @@ const char *vmx_cpu_enable(void)
 	uint32_t *region = this_cpu()->hw_page;
 	uint64_t phys = pool_phys(&lamina_pool, region);
 
-	if (!(control & FEATURE_CONTROL_LOCKED))
-		wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE_SMX);
-	else if (!(control & FEATURE_CONTROL_VMX_OUTSIDE_SMX))
-		return "VT-x is locked off by the firmware on this core only (IA32_FEATURE_CONTROL)";
+	if (feature_control_problem(control))
+		return feature_control_problem(control);
+	if (feature_control_enabled(control) != control)
+		wrmsr(MSR_FEATURE_CONTROL, feature_control_enabled(control));
 	write_cr0((read_cr0() | vmx_controls.cr0_fixed0) & vmx_controls.cr0_fixed1);
 	write_cr4((read_cr4() | CR4_VMXE | vmx_controls.cr4_fixed0) & vmx_controls.cr4_fixed1);
 	*region = vmx_controls.revision;
