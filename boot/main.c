@@ -2,6 +2,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/debug.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
 #include "arch/x86_64/memory.h"
@@ -115,7 +116,7 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 		log_line("boot command line: %s", message);
 }
 
-/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. */
+/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. `debug=WORD`: debug.h. */
 static void apply_command_line(void)
 {
 	static char word[BOOT_CMDLINE_SIZE];
@@ -139,7 +140,10 @@ static void apply_command_line(void)
 		if (!equals)
 			continue;
 		*equals = 0;
-		config_set(&boot->config, word, equals + 1, config_error_line, NULL);
+		if (!strcmp(word, "debug"))
+			debug_fault(equals + 1);
+		else
+			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
 	}
 }
 
@@ -253,6 +257,7 @@ void boot_main(uint32_t multiboot2_info)
 	const char *error;
 
 	console_init(COM1);
+	console_add_screen((volatile void *)VGA_TEXT_PHYS); /* mapped one to one so far */
 	features_detect();
 	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error))
 		boot_fatal("the boot information is unusable: %s", error);

@@ -114,8 +114,9 @@ __attribute__((noinline)) static void explain(struct vcpu *v, const struct emula
 }
 
 /* Take over what the emulator did. */
-static enum verdict conclude(struct vcpu *v, int result, const struct emulate_result *r, uint64_t address)
+static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
 {
+	const struct emulate_result *r = &v->emulated;
 	struct emulator *e = &v->emulator;
 	if (result == EMULATE_UNSUPPORTED) {
 		explain(v, r, address);
@@ -139,15 +140,14 @@ static enum verdict conclude(struct vcpu *v, int result, const struct emulate_re
 
 static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
 {
-	struct emulate_result r;
 	int result;
 
 	prepare(v);
 	v->emulator.fault_write = access & ACCESS_WRITE;
-	result = emulate_mmio(&v->emulator, gpa, &r);
+	result = emulate_mmio(&v->emulator, gpa, &v->emulated);
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
-	exit->length = r.length;
-	return conclude(v, result, &r, gpa);
+	exit->length = v->emulated.length;
+	return conclude(v, result, gpa);
 }
 
 enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
@@ -188,11 +188,10 @@ enum verdict exit_string_io(struct vcpu *v, struct vm_exit *exit)
 		.segment = exit->io.segment,
 		.length = (uint8_t)exit->length,
 	};
-	struct emulate_result r;
 	int result;
 
 	prepare(v);
-	result = emulate_string_io(&v->emulator, &io, &r);
-	exit->length = r.length;
-	return conclude(v, result, &r, exit->io.port);
+	result = emulate_string_io(&v->emulator, &io, &v->emulated);
+	exit->length = v->emulated.length;
+	return conclude(v, result, exit->io.port);
 }

@@ -11,6 +11,8 @@
 #define VECTOR_DF 8
 #define CODE_BYTES_SHOWN 16
 
+bool vcpu_debug_bad_entry;
+
 uint64_t vcpu_read_gpr(struct vcpu *v, unsigned gpr)
 {
 	return gpr == GPR_RSP ? vcpu_read(v, VCPU_RSP) : v->gpr[gpr];
@@ -58,7 +60,7 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 static void load_start_state(struct vcpu *v, const struct guest_start *start)
 {
 	bool long_mode = start->mode == GUEST_START_LONG;
-	const struct vcpu_segment_state code = { start->cs, 0xffffffff, long_mode ? 0xa09b : 0xc09b, 0 };
+	struct vcpu_segment_state code = { start->cs, 0xffffffff, long_mode ? 0xa09b : 0xc09b, 0 };
 	const struct vcpu_segment_state data = { start->ds, 0xffffffff, 0xc093, 0 };
 
 	v->gpr[GPR_RAX] = start->rax;
@@ -71,6 +73,8 @@ static void load_start_state(struct vcpu *v, const struct guest_start *start)
 	vcpu_write(v, VCPU_GDT_BASE, start->gdt_base);
 	vcpu_write(v, VCPU_GDT_LIMIT, start->gdt_limit);
 	vcpu_write(v, VCPU_IDT_LIMIT, 0);
+	if (vcpu_debug_bad_entry)
+		code.access &= ~(uint32_t)BIT(7); /* not present */
 	v->engine->write_segment(v, VSEG_CS, &code);
 	for (enum vcpu_segment s = VSEG_ES; s <= VSEG_GS; s++)
 		if (s != VSEG_CS)
