@@ -27,3 +27,19 @@ def test_too_little_memory_for_the_guest(batch):
 def test_no_configuration(batch):
     batch.run(*mach("--omit-config"), timeout=120)
     refused(batch, r"lamina\.cfg")
+
+
+def test_no_long_mode(batch):
+    batch.run(*mach("--cpu", "core_duo_t2400_yonah"), timeout=120)
+    refused(batch, "long mode")
+
+
+def test_no_unrestricted_guest(batch):
+    """EPT without unrestricted guest (Nehalem): the missing control is named."""
+    batch.run(*mach("--cpu", "corei5_lynnfield_750"), timeout=120)
+    refused(batch, r'"unrestricted guest" \(bit 7 of the secondary processor-based controls')
+
+
+def test_too_little_memory_for_lamina(batch):
+    batch.run("--kernel", guest_file("memtest86+x64.bin"), "--memory", "8", "--host-memory", "16", timeout=120)
+    refused(batch, "too little memory")
