@@ -16,10 +16,10 @@ KERNEL_CFLAGS := -std=gnu17 -O2 -I. -I$(OUT) -DLAMINA_VERSION='"$(VERSION)"' -Wa
 	-mstack-protector-guard=global -mno-red-zone -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-omit-frame-pointer -momit-leaf-frame-pointer \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffile-prefix-map=$(CURDIR)=.
 
-KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c mm/*.c vmm/*.c vmm/devices/*.c vmm/loader/*.c \
+KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c arch/x86_64/svm/*.c mm/*.c vmm/*.c vmm/devices/*.c vmm/loader/*.c \
 	vmm/emulate/*.c drivers/*.c lib/*.c))
 KERNEL_C := $(filter-out arch/x86_64/asm_offsets.c,$(KERNEL_C))
-KERNEL_ASM := $(sort $(wildcard boot/*.asm arch/x86_64/*.asm arch/x86_64/vmx/*.asm))
+KERNEL_ASM := $(sort $(wildcard boot/*.asm arch/x86_64/*.asm arch/x86_64/vmx/*.asm arch/x86_64/svm/*.asm))
 KERNEL_OBJS := $(KERNEL_C:%.c=$(OUT)/kernel/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel/%.asm.o) $(OUT)/kernel/dsdt.o
 
 .PHONY: all lamina clean
@@ -42,7 +42,7 @@ $(OUT)/kernel/dsdt.o: $(OUT)/vmm/devices/dsdt.c
 # What runs once, at boot or when something ends, is built small; the exit path and the devices are built fast.
 SMALL_C := boot/% drivers/acpi% drivers/serial% drivers/vga% drivers/ram_disk% mm/% vmm/loader/% vmm/config% vmm/monitor_mode% vmm/vm_create% vmm/e820% \
 	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
-	arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
+	arch/x86_64/svm/svm_dump% arch/x86_64/svm/svm_cpu% arch/x86_64/engines% arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
 	arch/x86_64/traps% arch/x86_64/mtrr% lib/printf% drivers/log%
 $(patsubst %.c,$(OUT)/kernel/%.o,$(filter $(SMALL_C),$(KERNEL_C))): KERNEL_CFLAGS += -Os
 

@@ -3,6 +3,7 @@
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/debug.h"
+#include "arch/x86_64/engines.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
 #include "arch/x86_64/memory.h"
@@ -10,7 +11,6 @@
 #include "arch/x86_64/power.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
-#include "arch/x86_64/vmx/engine_vmx.h"
 #include "boot/boot_info.h"
 #include "boot/multiboot2.h"
 #include "drivers/acpi.h"
@@ -46,13 +46,15 @@ static struct boot_data {
 /* The rest of the boot needs a bigger stack than the entry's, with a guard page: it runs on core 0's own. */
 NORETURN static void main_on_own_stack(void);
 
+static const struct engine *engine;
+
 static void enter_virtualization(void)
 {
-	const char *error = vmx_cpu_enable();
+	const char *error = engines_cpu_enable();
 
 	if (error)
 		boot_fatal("core %u: %s", this_cpu()->index, error);
-	log_line("core %u: APIC ID %u, VMX root mode", this_cpu()->index, this_cpu()->apic_id);
+	log_line("core %u: APIC ID %u, %s", this_cpu()->index, this_cpu()->apic_id, engine->cpu_mode);
 }
 
 void core_main(void)
@@ -171,12 +173,8 @@ static void start_vms(void)
 		.files = boot->files,
 		.file_count = info->module_count,
 		.cpuid = &boot->cpuid,
-		.engine = &engine_vmx,
+		.engine = engine,
 		.monitor = {
-			.vtx = true,
-			.nested_paging = cpu_features.ept,
-			.apic_virtualization = cpu_features.virtualize_apic_accesses,
-			.tpr_shadow = cpu_features.tpr_shadow,
 			.long_mode = true,
 			.build = BIT(MONITOR_HWMMU),
 		},
@@ -185,6 +183,7 @@ static void start_vms(void)
 	};
 	unsigned started = 0;
 
+	engine->monitor_caps(&resources.monitor);
 	for (unsigned i = 0; i < info->module_count; i++)
 		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
 						   info->module[i].end - info->module[i].start };
@@ -224,10 +223,10 @@ static void main_on_own_stack(void)
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
 	read_acpi();
 	power_init(&boot->acpi);
-	features_report(boot->acpi.dmar_present);
+	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
 	cpuid_capture(&boot->cpuid, cpuid_count);
-	error = vmx_probe();
-	if (error)
+	engine = engines_choose(&error);
+	if (!engine)
 		boot_fatal("%s", error);
 	silence_8259s();
 	host_apic_init(boot->acpi.local_apic_address);

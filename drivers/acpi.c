@@ -186,6 +186,8 @@ static void read_table(struct acpi_info *info, const struct acpi_table *table, c
 		read_mcfg(info, bytes, table->length);
 	} else if (!strcmp(table->signature, "SPCR")) {
 		read_spcr(info, bytes, table->length);
+	} else if (!strcmp(table->signature, "IVRS")) {
+		info->ivrs_present = true;
 	} else if (!strcmp(table->signature, "DMAR") && !info->dmar_present) {
 		info->dmar_present = true;
 		info->dmar_address = table->address;

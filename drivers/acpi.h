@@ -129,6 +129,7 @@ struct acpi_info {
 	bool dmar_present;
 	uint64_t dmar_address;
 	uint32_t dmar_length;
+	bool ivrs_present; /* I/O virtualization reporting structure: AMD's IOMMUs */
 	bool spcr_present;
 	uint8_t spcr_type;                  /* 0 or 1: 16550, 0x12: 16550 with a register description; see DBG2 */
 	struct acpi_register spcr;

@@ -42,6 +42,8 @@ struct page_table_policy {
 extern const struct page_table_policy policy_host;
 /* EPT (SDM vol. 3, "The Extended Page Table Mechanism"). */
 extern const struct page_table_policy policy_ept;
+/* NPT (APM vol. 2, "Nested Paging"): long-mode tables with the user bit in every entry; PAT as for policy_host. */
+extern const struct page_table_policy policy_npt;
 
 struct page_table {
 	const struct page_table_policy *policy;

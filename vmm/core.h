@@ -17,8 +17,8 @@ unsigned core_count(void);
 void core_kick(unsigned core);
 /* Interrupt this core at an absolute machine time, or never. */
 void core_timer_set(uint64_t deadline);
-/* Handle the interrupts that are pending now. */
-void core_take_interrupts(void);
+/* Handle the interrupts that are pending now. Returns whether this core's timer was among them. */
+bool core_take_interrupts(void);
 /* Halt until an interrupt comes, and handle it. */
 void core_idle(void);
 /* An interrupt that a VM exit acknowledged: handle it. Returns whether it was this core's timer. */
@@ -32,9 +32,6 @@ void core_pause(void);
 void core_address_space(uint64_t root);
 /* Load XCR0 for the guest. */
 void core_set_xcr0(uint64_t value);
-/* Load CR2 for the guest. */
-void core_set_cr2(uint64_t value);
-uint64_t core_cr2(void);
 /* The last VM ended: power the machine off. */
 NORETURN void core_power_off(void);
 

@@ -6,6 +6,7 @@
 
 #include "lib/types.h"
 
+struct monitor_caps;
 struct page_table_policy;
 struct vcpu;
 struct vm;
@@ -30,6 +31,7 @@ enum vcpu_register {
 	VCPU_RSP,
 	VCPU_RFLAGS,
 	VCPU_CR0,
+	VCPU_CR2,
 	VCPU_CR3,
 	VCPU_CR4,
 	VCPU_EFER,
@@ -68,8 +70,11 @@ struct engine {
 	const char *name;     /* "VT-x" */
 	const char *mmu_name; /* "EPT" */
 	const char *tag_name; /* of its translations: "VPID" */
+	const char *cpu_mode; /* what a core is in, once it can run guests: "VMX root mode" */
 	const struct page_table_policy *nested_policy;
 
+	/* What the CPU offers to choose a monitor mode from. */
+	void (*monitor_caps)(struct monitor_caps *caps);
 	/* The largest leaf that nested paging takes (PT_LEVEL_*), and what the granted controls let guests have (CPUID_GRANT_*). */
 	unsigned (*nested_max_level)(void);
 	uint32_t (*granted)(void);
@@ -99,7 +104,8 @@ struct engine {
 	int (*set_cr4)(struct vcpu *v, uint64_t value);
 	int (*set_efer)(struct vcpu *v, uint64_t value);
 
-	/* Move RIP over an instruction of `length` bytes, and end the shadow of STI or MOV SS. */
+	/* Move RIP over an instruction of `length` bytes, and end the shadow of STI or MOV SS. 0: the engine finds out how long the
+	 * instruction at RIP is, which is that of this exit. */
 	void (*advance)(struct vcpu *v, unsigned length);
 	/* Whether an event of this type could be delivered at the next entry: nothing else is queued and nothing blocks it. */
 	bool (*can_inject)(struct vcpu *v, enum vcpu_event_type type);
@@ -109,7 +115,7 @@ struct engine {
 	void (*nmi_window)(struct vcpu *v, bool on);
 	/* Exit when the guest lowers its TPR class below `threshold` (0..15; 0: never). */
 	void (*tpr_threshold)(struct vcpu *v, unsigned threshold);
-	/* With virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
+	/* The next three only with hw_delivery. The highest requested and in-service vectors (0: none). */
 	void (*virtual_interrupts)(struct vcpu *v, uint8_t highest_irr, uint8_t highest_isr);
 	void (*eoi_exits)(struct vcpu *v, const uint64_t bitmap[4]);
 	void (*apic_mode)(struct vcpu *v, enum vcpu_apic_mode mode);

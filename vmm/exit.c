@@ -31,7 +31,7 @@ static enum verdict general_protection(struct vcpu *v)
 
 static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *exit)
 {
-	if (core_interrupt(exit->vector))
+	if (exit->vector ? core_interrupt(exit->vector) : core_take_interrupts())
 		look_again(v, PENDING_TIMER);
 	if (__atomic_exchange_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST))
 		look_again(v, PENDING_INPUT | PENDING_TIMER);
@@ -43,7 +43,7 @@ static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *ex
 static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
-	core_take_interrupts();
+	(void)core_take_interrupts();
 	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
 	look_again(v, PENDING_INPUT | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
 	return VERDICT_RESUME;
@@ -181,6 +181,10 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
 {
+	if (exit->cr.cr == 0) {
+		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
+		return VERDICT_ADVANCE;
+	}
 	if (exit->cr.cr != 8) {
 		vm_request(v->vm, VM_REQUEST_STOP, "read of a control register that should not exit");
 		return VERDICT_STOP;
@@ -211,6 +215,14 @@ static enum verdict handle_apic_write(struct vcpu *v, struct vm_exit *exit)
 static enum verdict handle_eoi(struct vcpu *v, struct vm_exit *exit)
 {
 	lapic_eoi_vector(&v->lapic, exit->vector);
+	return VERDICT_RESUME;
+}
+
+/* The engine has done what there was to do. */
+static enum verdict handle_engine(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
 	return VERDICT_RESUME;
 }
 
@@ -299,6 +311,7 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 	[EXIT_TRIPLE_FAULT] = handle_triple_fault,
 	[EXIT_TASK_SWITCH] = handle_task_switch,
 	[EXIT_MACHINE_CHECK] = handle_machine_check,
+	[EXIT_ENGINE] = handle_engine,
 	[EXIT_ENTRY_FAILED] = handle_entry_failed,
 	[EXIT_UNKNOWN] = handle_unknown,
 };

@@ -113,6 +113,13 @@ __attribute__((noinline)) static void explain(struct vcpu *v, const struct emula
 		 v->emulator.rip, address, text);
 }
 
+static void inject(struct vcpu *v, const struct emulate_result *r)
+{
+	if (r->vector == VECTOR_PF)
+		vcpu_write(v, VCPU_CR2, r->cr2);
+	vcpu_inject_exception(v, r->vector, r->error_code);
+}
+
 /* Take over what the emulator did. */
 static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
 {
@@ -128,9 +135,7 @@ static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
 	if (e->rflags != v->context.rflags)
 		vcpu_write(v, VCPU_RFLAGS, e->rflags);
 	if (result == EMULATE_EXCEPTION) {
-		if (r->vector == VECTOR_PF)
-			core_set_cr2(r->cr2);
-		vcpu_inject_exception(v, r->vector, r->error_code);
+		inject(v, r);
 		return VERDICT_INJECT;
 	}
 	if (result == EMULATE_RETRY)
@@ -148,6 +153,27 @@ static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gp
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
 	exit->length = v->emulated.length;
 	return conclude(v, result, gpa);
+}
+
+const struct insn *exit_instruction(struct vcpu *v)
+{
+	const struct emulate_memo *memo;
+	struct emulate_result r = { 0 };
+
+	prepare(v);
+	return fetch_insn(&v->emulator, &memo, &r) == EMULATE_CONTINUE ? &memo->insn : NULL;
+}
+
+int exit_operand(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t *value)
+{
+	struct emulate_result r = { 0 };
+	int verdict = emulate_operand(&v->emulator, insn, size, value, &r);
+
+	if (verdict == EMULATE_DONE)
+		return 0;
+	if (verdict == EMULATE_EXCEPTION)
+		inject(v, &r);
+	return ERR_BUSY;
 }
 
 enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)

@@ -99,8 +99,8 @@ void vcpu_apply_apic_mode(struct vcpu *v)
 {
 	const struct lapic *l = &v->lapic;
 
-	v->engine->apic_mode(v, !l->enabled ? APIC_MODE_DISABLED : l->x2apic ? APIC_MODE_X2APIC : APIC_MODE_XAPIC);
 	if (v->hw_delivery) {
+		v->engine->apic_mode(v, !l->enabled ? APIC_MODE_DISABLED : l->x2apic ? APIC_MODE_X2APIC : APIC_MODE_XAPIC);
 		v->engine->eoi_exits(v, l->eoi_exit);
 		v->engine->virtual_interrupts(v, (uint8_t)MAX(lapic_highest_irr(l), 0), (uint8_t)MAX(lapic_highest_isr(l), 0));
 	}

@@ -65,7 +65,7 @@ struct vm {
 	struct lapic_bus lapics;
 	unsigned vcpu_count;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	uint16_t first_vpid;
+	uint16_t first_tag;           /* of the vCPUs' translations */
 
 	struct loader_input files;
 	struct guest_start start;

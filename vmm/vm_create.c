@@ -13,7 +13,7 @@
 #define FIRST_DISK_SLOT 2
 
 static unsigned next_core;
-static uint16_t next_vpid = 1;
+static uint16_t next_tag = 1;
 
 void *vm_alloc_pages(struct vm *vm, unsigned pages)
 {
@@ -315,7 +315,7 @@ static void log_mode(struct vm *vm)
 	const char *largest = vm->nested.leaf_count[PT_LEVEL_1G] ? "1 GiB" : vm->nested.leaf_count[PT_LEVEL_2M] ? "2 MiB" : "4 KiB";
 	const struct monitor_engine_text text = { vm->engine->name, vm->engine->mmu_name, details };
 
-	snprintf(details, sizeof(details), "%s pages, %s %u", largest, vm->engine->tag_name, vm->first_vpid);
+	snprintf(details, sizeof(details), "%s pages, %s %u", largest, vm->engine->tag_name, vm->first_tag);
 	monitor_mode_log_chosen(MONITOR_HWMMU, &text, log_text, NULL);
 }
 
@@ -332,8 +332,8 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 		return ERR_NOMEM;
 	vm->engine = resources->engine;
 	vm->boot_ticks = resources->boot_ticks;
-	vm->first_vpid = next_vpid;
-	next_vpid = (uint16_t)(next_vpid + config->numvcpus);
+	vm->first_tag = next_tag;
+	next_tag = (uint16_t)(next_tag + config->numvcpus);
 	err = make_memory(vm);
 	err = err ? err : make_vcpus(vm, resources);
 	err = err ? err : make_devices(vm, resources);

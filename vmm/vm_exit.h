@@ -32,6 +32,7 @@
 	X(TRIPLE_FAULT, "triple fault") \
 	X(TASK_SWITCH, "task switch") \
 	X(MACHINE_CHECK, "machine check") \
+	X(ENGINE, "engine's own") \
 	X(ENTRY_FAILED, "failed VM entry")
 
 enum vm_exit_kind {
@@ -49,9 +50,9 @@ enum vm_exit_access {
 
 struct vm_exit {
 	enum vm_exit_kind kind;
-	uint32_t length; /* of the instruction, in bytes; only for kinds that an instruction causes */
+	uint32_t length; /* of the instruction, in bytes; only for kinds that an instruction causes. 0: the CPU did not say */
 	union {
-		uint8_t vector; /* EXTERNAL_INTERRUPT: acknowledged already. EOI: whose. REFUSED: the exception that the guest gets */
+		uint8_t vector; /* EXTERNAL_INTERRUPT: acknowledged already; 0: still pending in the CPU. EOI: whose. REFUSED: the exception that the guest gets */
 		struct {
 			uint8_t vector;
 			bool has_error;

@@ -31,6 +31,8 @@
 #define CR4_SMEP BIT(20)
 #define CR4_SMAP BIT(21)
 #define CR4_PKE BIT(22)
+#define CR4_CET BIT(23)
+#define CR4_PKS BIT(24)
 
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
@@ -93,6 +95,14 @@ static inline void cpuid_count(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 static inline void xsetbv(uint32_t xcr, uint64_t value)
 {
 	__asm__ volatile("xsetbv" : : "c"(xcr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+static inline uint64_t xgetbv(uint32_t xcr)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(xcr));
+	return (uint64_t)high << 32 | low;
 }
 
 static inline void outb(uint16_t port, uint8_t value)

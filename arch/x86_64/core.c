@@ -30,9 +30,12 @@ void core_timer_set(uint64_t deadline)
 		host_apic_timer_set(deadline);
 }
 
-void core_take_interrupts(void)
+bool core_take_interrupts(void)
 {
+	bool armed = this_cpu()->timer_deadline != UINT64_MAX;
+
 	sti_nop_cli();
+	return armed && this_cpu()->timer_deadline == UINT64_MAX;
 }
 
 void core_idle(void)
@@ -70,14 +73,4 @@ void core_address_space(uint64_t root)
 void core_set_xcr0(uint64_t value)
 {
 	xsetbv(0, value);
-}
-
-void core_set_cr2(uint64_t value)
-{
-	write_cr2(value);
-}
-
-uint64_t core_cr2(void)
-{
-	return read_cr2();
 }

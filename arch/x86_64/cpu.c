@@ -27,7 +27,7 @@ struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
 	cpu->timer_deadline = UINT64_MAX;
 	cpu->address_space = kernel_table.root;
 	cpu->stack_top = map_stack(CPU_STACK_SIZE);
-	cpu->hw_page = pool_alloc(&lamina_pool, 1);
+	cpu->hw_page = pool_alloc(&lamina_pool, cpu_features.svm ? 2 : 1);
 	if (!cpu->stack_top || !cpu->hw_page)
 		return NULL;
 	for (unsigned i = 0; i < CPU_ISTS; i++) {

@@ -40,7 +40,7 @@ struct cpu {
 	volatile bool in_virtualization; /* VMX root mode (or SVM host mode) entered */
 	uint64_t gdt[GDT_ENTRIES];
 	struct tss tss;
-	void *hw_page;           /* VMXON region */
+	void *hw_page;           /* VMXON region; or host save area, then the VMCB for VMLOAD of the host's state */
 	const void *hw_vcpu;     /* whose control structure is current on this core */
 	volatile bool kicked;    /* somebody wants this core to look at its vCPU */
 	bool nmi_seen, nmi_reported;

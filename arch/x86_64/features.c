@@ -42,6 +42,23 @@ static void detect_vmx(struct cpu_features *f)
 	f->ept_ad = ept & BIT(21);
 }
 
+/* APM vol. 3, appendix E, leaf 8000_000Ah. */
+static void detect_svm(struct cpu_features *f)
+{
+	uint32_t r[4];
+
+	cpuid_count(0x8000000a, 0, r);
+	f->asids = r[1];
+	f->npt = r[3] & BIT(0);
+	f->nrip_save = r[3] & BIT(3);
+	f->vmcb_clean = r[3] & BIT(5);
+	f->flush_by_asid = r[3] & BIT(6);
+	f->decode_assists = r[3] & BIT(7);
+	f->pause_filter = r[3] & BIT(10);
+	f->avic = r[3] & BIT(13);
+	f->vgif = r[3] & BIT(16);
+}
+
 static void detect_names(struct cpu_features *f, uint32_t max_extended)
 {
 	uint32_t r[4];
@@ -115,6 +132,8 @@ void features_detect(void)
 	}
 	if (f->vmx)
 		detect_vmx(f);
+	if (f->svm && max_extended >= 0x8000000a)
+		detect_svm(f);
 }
 
 static void report(const char *name, bool present, const char *use)
@@ -122,12 +141,10 @@ static void report(const char *name, bool present, const char *use)
 	log_line("cpu: %-26s: %-3s %s", name, present ? "yes" : "no", use);
 }
 
-void features_report(bool vt_d)
+static void report_vmx(const struct cpu_features *f, bool dmar)
 {
-	const struct cpu_features *f = &cpu_features;
 	bool apic = f->tpr_shadow && f->virtualize_apic_accesses && f->apic_register_virtualization && f->virtual_interrupt_delivery;
 
-	log_line("cpu: %s, %s, %u physical address bits", f->vendor, f->brand[0] ? f->brand : "no brand string", f->phys_bits);
 	report("VT-x", f->vmx, "(runs the guests' instructions)");
 	report("EPT", f->ept, "(nested paging: maps the guests' memory)");
 	report("EPT 1 GiB pages", f->ept_1g, "(fewest levels to walk for guest memory)");
@@ -138,7 +155,34 @@ void features_report(bool vt_d)
 	report("posted interrupts", f->posted_interrupts, "(not used)");
 	report("preemption timer", f->preemption_timer, "(bounds the time without an exit)");
 	report("PML", f->pml, "(not used)");
-	report("VT-d", vt_d, vt_d ? "(a DMAR table is there; not used)" : "(no DMAR table)");
+	report("VT-d", dmar, dmar ? "(a DMAR table is there; not used)" : "(no DMAR table)");
+}
+
+static void report_svm(const struct cpu_features *f, bool ivrs)
+{
+	report("AMD-V", f->svm, "(runs the guests' instructions)");
+	report("RVI", f->npt, "(nested paging: maps the guests' memory)");
+	report("RVI 1 GiB pages", f->npt && f->page_1g, "(fewest levels to walk for guest memory)");
+	log_line("cpu: %-26s: %-3u %s", "ASIDs", f->asids, "(translations survive exits)");
+	report("NRIP save", f->nrip_save, f->nrip_save ? "(ends of instructions without decoding)" : "(instructions are decoded)");
+	report("decode assists", f->decode_assists, "(operands of MOV CR without decoding)");
+	report("flush by ASID", f->flush_by_asid, "(a guest's flush leaves the others' translations)");
+	report("VMCB clean bits", f->vmcb_clean, "(entries reload only what changed)");
+	report("pause filter", f->pause_filter, "(not used)");
+	report("AVIC", f->avic, "(not used)");
+	report("virtual GIF", f->vgif, "(not used)");
+	report("IOMMU", ivrs, ivrs ? "(an IVRS table is there; not used)" : "(no IVRS table)");
+}
+
+void features_report(bool dmar, bool ivrs)
+{
+	const struct cpu_features *f = &cpu_features;
+
+	log_line("cpu: %s, %s, %u physical address bits", f->vendor, f->brand[0] ? f->brand : "no brand string", f->phys_bits);
+	if (f->svm)
+		report_svm(f, ivrs);
+	else
+		report_vmx(f, dmar);
 	report("AVX2", f->avx2, "(offered to guests where XSAVE is)");
 	report("AVX-512", f->avx512f, "(offered to guests where XSAVE is)");
 	report("AES-NI", f->aes, "(offered to guests)");

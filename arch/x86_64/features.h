@@ -14,6 +14,9 @@ struct cpu_features {
 	/* VT-x, from the capability MSRs; all false without it */
 	bool ept, ept_1g, ept_2m, ept_ad, ept_execute_only, vpid, unrestricted_guest, tpr_shadow, virtualize_apic_accesses;
 	bool apic_register_virtualization, virtual_interrupt_delivery, virtualize_x2apic, posted_interrupts, preemption_timer, pml;
+	/* AMD-V, from CPUID; all false without it */
+	bool npt, nrip_save, vmcb_clean, flush_by_asid, decode_assists, pause_filter, avic, vgif;
+	uint32_t asids;
 	uint64_t xcr0; /* components of XCR0 that the CPU supports */
 	uint32_t xsave_size;
 };
@@ -22,7 +25,8 @@ extern struct cpu_features cpu_features;
 
 /* Fill cpu_features. */
 void features_detect(void);
-/* The CPU report: one line a feature, whether it is there and what it is used for. `vt_d` says whether a DMAR table was found. */
-void features_report(bool vt_d);
+/* The CPU report: one line a feature, whether it is there and what it is used for. `dmar` and `ivrs` say whether these tables, which
+ * describe IOMMUs, were found. */
+void features_report(bool dmar, bool ivrs);
 
 #endif

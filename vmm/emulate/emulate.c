@@ -444,6 +444,23 @@ static __attribute__((noinline)) int execute(struct emulator *e, const struct in
 	}
 }
 
+int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r)
+{
+	uint64_t offset = effective_address(e, insn), linear;
+	struct place place;
+	int verdict;
+
+	if (insn->address_size != 8)
+		offset &= size_mask(insn->address_size);
+	verdict = linear_address(e, insn->segment, offset, size, WALK_READ, &linear, r);
+	if (verdict == EMULATE_CONTINUE)
+		verdict = translate(e, insn->segment, linear, size, WALK_READ, &place, r);
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	*value = place_read(e, &place, size);
+	return EMULATE_DONE;
+}
+
 int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r)
 {
 	const struct emulate_memo *memo;

@@ -85,6 +85,10 @@ struct emulate_result {
  * After EMULATE_DONE the caller deals with what follows an instruction: interrupt shadow, RFLAGS.TF. RFLAGS.RF is cleared here. */
 int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r);
 
+/* Read the memory operand, of `size` bytes, of the instruction at CS:RIP, which is `insn`. Returns EMULATE_DONE with *value, or another
+ * verdict; nothing in `e` but what it remembers has changed. */
+int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r);
+
 /* An INS or OUTS, as the exit tells it (VMX: exit qualification and VM-exit instruction information). */
 struct string_io {
 	uint16_t port;

@@ -6,6 +6,8 @@
 
 extern const struct engine engine_vmx;
 
+/* Whether this CPU has VT-x at all. */
+bool vmx_present(void);
 /* Whether this machine can run guests with VT-x, asked once on the boot processor. Returns NULL, or a sentence that says what is missing. */
 const char *vmx_probe(void);
 /* Enter VMX root mode on this core. Returns NULL or a sentence. */

@@ -149,16 +149,15 @@ const char *vmx_controls_negotiate(void)
 	return negotiate_ept(c);
 }
 
+bool vmx_present(void)
+{
+	return cpu_features.vmx;
+}
+
 const char *vmx_probe(void)
 {
-	const char *problem;
+	const char *problem = feature_control_problem(rdmsr(MSR_FEATURE_CONTROL));
 
-	if (!cpu_features.vmx) {
-		snprintf(reason, sizeof(reason), "this CPU (%s%s%s) has no VT-x, and Lamina needs it to run guests", cpu_features.vendor,
-			 cpu_features.brand[0] ? ", " : "", cpu_features.brand);
-		return reason;
-	}
-	problem = feature_control_problem(rdmsr(MSR_FEATURE_CONTROL));
 	return problem ? problem : vmx_controls_negotiate();
 }
 

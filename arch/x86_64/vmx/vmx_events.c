@@ -127,8 +127,6 @@ void vmx_apic_mode(struct vcpu *v, enum vcpu_apic_mode mode)
 	const struct vmx_vm *vm = v->vm->hw;
 	uint32_t proc2 = x->proc2 & ~(uint32_t)(PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
 
-	if (!v->hw_delivery)
-		return;
 	if (mode != APIC_MODE_DISABLED)
 		proc2 |= PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY | (mode == APIC_MODE_X2APIC ? PROC2_X2APIC_MODE : PROC2_APIC_ACCESSES);
 	vmwrite64(VMCS_MSR_BITMAP, mode == APIC_MODE_X2APIC ? vm->msr_bitmap_x2apic : vm->msr_bitmap);

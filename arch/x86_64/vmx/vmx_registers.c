@@ -59,6 +59,8 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 		return vmread(VMCS_GUEST_RFLAGS);
 	case VCPU_CR0:
 		return read_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(v)->cr0_owned);
+	case VCPU_CR2:
+		return read_cr2();
 	case VCPU_CR3:
 		return vmread(VMCS_GUEST_CR3);
 	case VCPU_CR4:
@@ -143,6 +145,9 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		break;
 	case VCPU_CR0:
 		write_cr0_state(v, value);
+		break;
+	case VCPU_CR2:
+		write_cr2(value);
 		break;
 	case VCPU_CR3:
 		vmwrite(VMCS_GUEST_CR3, value);

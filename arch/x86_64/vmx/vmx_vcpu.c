@@ -10,6 +10,7 @@
 #include "lib/string.h"
 #include "mm/page_table.h"
 #include "vmm/cpuid.h"
+#include "vmm/monitor_mode.h"
 #include "vmm/vm.h"
 
 /* A guest that causes no exits gets one so often. Host interrupts exit by themselves; but an emulator may hold them back as long as the guest
@@ -133,7 +134,7 @@ static int create(struct vcpu *v)
 		return ERR_NOMEM;
 	*vmcs = vmx_controls.revision;
 	x->vmcs_phys = vm_phys(v->vm, vmcs);
-	x->vpid = (uint16_t)(v->vm->first_vpid + v->index);
+	x->vpid = (uint16_t)(v->vm->first_tag + v->index);
 	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	v->hw = x;
 	vmclear(x->vmcs_phys);
@@ -362,6 +363,14 @@ static void set_tsc_offset(struct vcpu *v, int64_t offset)
 	vmwrite64(VMCS_TSC_OFFSET, (uint64_t)offset);
 }
 
+static void monitor_caps(struct monitor_caps *caps)
+{
+	caps->vtx = true;
+	caps->nested_paging = cpu_features.ept;
+	caps->apic_virtualization = cpu_features.virtualize_apic_accesses;
+	caps->tpr_shadow = cpu_features.tpr_shadow;
+}
+
 static unsigned nested_max_level(void)
 {
 	return cpu_features.ept_1g ? PT_LEVEL_1G : cpu_features.ept_2m ? PT_LEVEL_2M : PT_LEVEL_4K;
@@ -385,7 +394,9 @@ const struct engine engine_vmx = {
 	.name = "VT-x",
 	.mmu_name = "EPT",
 	.tag_name = "VPID",
+	.cpu_mode = "VMX root mode",
 	.nested_policy = &policy_ept,
+	.monitor_caps = monitor_caps,
 	.nested_max_level = nested_max_level,
 	.granted = granted,
 	.hw_delivery = hw_delivery,

@@ -186,5 +186,7 @@ static inline void cpu_pause(void)
 
 /* True under Lamina, by the signature of CPUID leaf 0x40000000; false on the bare (emulated) machine. */
 bool under_lamina(void);
+/* Whether the CPU is AMD's. QEMU, which runs Lamina on such a CPU by emulation, has faults that a test must leave alone. */
+bool cpu_is_amd(void);
 
 #endif

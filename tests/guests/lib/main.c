@@ -15,6 +15,11 @@ bool under_lamina(void)
 	return memcmp(&r.ebx, "LaminaLamina", 12) == 0;
 }
 
+bool cpu_is_amd(void)
+{
+	return cpuid(0, 0).ebx == 0x68747541; /* "Auth" */
+}
+
 void guest_start(void)
 {
 	console_init();

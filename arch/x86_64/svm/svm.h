@@ -1,0 +1,104 @@
+/* AMD-V inside: shared by the engine's own files and nobody else. */
+#ifndef ARCH_X86_64_SVM_SVM_H
+#define ARCH_X86_64_SVM_SVM_H
+
+#include "arch/x86_64/svm/vmcb.h"
+#include "vmm/vcpu.h"
+
+#define EFER_SVME BIT(12)
+
+/* What this CPU has; the same on every core. */
+struct svm_features {
+	uint32_t asids;          /* how many there are, the host's 0 included */
+	uint32_t clean;          /* VMCB clean bits to set, or 0 */
+	uint8_t flush;           /* what flushes a guest's translations: TLB_FLUSH_... */
+	bool next_rip;           /* the VMCB says where the instruction after an intercepted one begins */
+	bool decode_assists;
+	bool rdpru, mcommit;
+	uint64_t cr4_possible;   /* bits that the CPU lets anyone set */
+};
+
+extern struct svm_features svm_features;
+
+enum nmi_state {
+	NMI_OPEN,
+	NMI_BLOCKED,    /* delivered; the exit at the handler's IRET is awaited */
+	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
+};
+
+/* The engine's part of a vCPU, in the VM's arena. */
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	uint64_t vmcb_phys;
+	bool loaded_once;
+	uint8_t tpr;               /* CR8 as the local APIC's page has it */
+	bool tpr_waits;            /* a request that the TPR holds back */
+	uint8_t nmi;               /* enum nmi_state */
+	bool nmi_wanted;           /* one waits: look again at every exit */
+	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
+	uint64_t iret_rip;
+	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */
+	uint64_t cr4_offered;      /* bits that the guest may set */
+	uint64_t tsc_aux;
+	uint64_t dr[4];
+	void *fpu;                 /* XSAVE area */
+};
+
+/* The engine's part of a VM. */
+struct svm_vm {
+	uint64_t iopm, msrpm;
+};
+
+static inline struct svm_vcpu *svm_of(struct vcpu *v)
+{
+	return v->hw;
+}
+
+static inline struct vmcb *vmcb_of(struct vcpu *v)
+{
+	return svm_of(v)->vmcb;
+}
+
+/* Fields of these groups changed. */
+static inline void svm_changed(struct vmcb *vmcb, uint32_t groups)
+{
+	vmcb->clean &= ~groups;
+}
+
+/* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */
+uint64_t svm_host_vmcb(void);
+
+/* Registers (svm_registers.c). */
+uint64_t svm_read(struct vcpu *v, enum vcpu_register reg);
+void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
+void svm_read_context(struct vcpu *v, struct vcpu_context *context);
+void svm_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
+void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
+int svm_set_cr0(struct vcpu *v, uint64_t value);
+int svm_set_cr4(struct vcpu *v, uint64_t value);
+int svm_set_efer(struct vcpu *v, uint64_t value);
+void svm_flush(struct vcpu *v);
+/* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
+void svm_advance(struct vcpu *v, unsigned length);
+/* Events (svm_events.c). */
+bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type);
+void svm_inject(struct vcpu *v, const struct vcpu_event *event);
+/* After an exit during the delivery of an event: deliver it again at the next entry. */
+void svm_requeue(struct vcpu *v);
+void svm_interrupt_window(struct vcpu *v, bool on);
+void svm_nmi_window(struct vcpu *v, bool on);
+/* The guest is about to execute IRET, which may end an NMI's handler. */
+void svm_iret(struct vcpu *v);
+/* End Lamina's own single step. Returns whether there was one. */
+bool svm_step_done(struct vcpu *v);
+void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
+/* The dump and the named checks of guest state (svm_dump.c). */
+void svm_dump(struct vcpu *v);
+void svm_explain_entry_failure(struct vcpu *v);
+/* Decode the exit and hand it on; called by svm_entry.asm. */
+bool svm_handle_exit(struct vcpu *v);
+
+/* svm_entry.asm */
+void svm_enter(struct vcpu *v, uint64_t vmcb, uint64_t host_vmcb);
+
+#endif

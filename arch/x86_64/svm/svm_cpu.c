@@ -1,0 +1,128 @@
+/* What this CPU's AMD-V offers (APM vol. 2, "Determining Support for SVM"; vol. 3, appendix E, leaf 8000_000Ah), and entering SVM host
+ * mode. */
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/features.h"
+#include "arch/x86_64/memory.h"
+#include "arch/x86_64/msr.h"
+#include "arch/x86_64/svm/engine_svm.h"
+#include "arch/x86_64/svm/svm.h"
+#include "arch/x86_64/traps.h"
+#include "lib/printf.h"
+
+#define VM_CR_LOCK BIT(3)
+#define VM_CR_SVMDIS BIT(4)
+
+struct svm_features svm_features;
+
+static char reason[200];
+
+/* VM_CR. A CPU without that MSR has nothing that could switch SVM off: then 0. */
+static uint64_t read_vm_cr(void)
+{
+	extern const uint8_t vm_cr_read[], vm_cr_missing[];
+	uint32_t low = 0, high = 0;
+
+	trap_expect(vm_cr_read, vm_cr_missing);
+	__asm__ volatile(".globl vm_cr_read, vm_cr_missing\n"
+			 "vm_cr_read: rdmsr\n\t"
+			 "jmp 1f\n"
+			 "vm_cr_missing: xor %%eax, %%eax\n\t"
+			 "xor %%edx, %%edx\n"
+			 "1:" : "=a"(low), "=d"(high) : "c"(MSR_VM_CR) : "cc", "memory");
+	trap_expect(NULL, NULL);
+	return (uint64_t)high << 32 | low;
+}
+
+/* NULL, or why the firmware's setting forbids SVM. */
+static const char *vm_cr_problem(uint64_t vm_cr)
+{
+	if (!(vm_cr & VM_CR_SVMDIS))
+		return NULL;
+	return vm_cr & VM_CR_LOCK ?
+		"this CPU has AMD-V, but the firmware has switched it off and locked it (VM_CR.SVMDIS): switch on SVM in the firmware's setup" :
+		"this CPU has AMD-V, but it is switched off (VM_CR.SVMDIS): switch on SVM in the firmware's setup";
+}
+
+/* CR4 bits that this CPU would let a guest set. */
+static uint64_t possible_cr4(void)
+{
+	uint64_t bits = 0x7ff; /* VME .. OSXMMEXCPT */
+	uint32_t r[4];
+
+	cpuid_count(1, 0, r);
+	bits |= (r[2] & BIT(17) ? CR4_PCIDE : 0) | (r[2] & BIT(26) ? CR4_OSXSAVE : 0);
+	cpuid_count(0, 0, r);
+	if (r[0] < 7)
+		return bits;
+	cpuid_count(7, 0, r);
+	bits |= (r[1] & BIT(0) ? CR4_FSGSBASE : 0) | (r[1] & BIT(7) ? CR4_SMEP : 0) | (r[1] & BIT(20) ? CR4_SMAP : 0);
+	bits |= (r[2] & BIT(2) ? CR4_UMIP : 0) | (r[2] & BIT(3) ? CR4_PKE : 0) | (r[2] & BIT(16) ? CR4_LA57 : 0);
+	bits |= (r[2] & BIT(7) || r[3] & BIT(20) ? CR4_CET : 0) | (r[2] & BIT(31) ? CR4_PKS : 0);
+	return bits;
+}
+
+bool svm_present(void)
+{
+	return cpu_features.svm;
+}
+
+const char *svm_probe(void)
+{
+	struct svm_features *s = &svm_features;
+	const struct cpu_features *f = &cpu_features;
+	const char *problem = vm_cr_problem(read_vm_cr());
+	uint32_t r[4];
+
+	if (problem)
+		return problem;
+	if (!f->npt) {
+		snprintf(reason, sizeof(reason), "this CPU (%s%s%s) has AMD-V without RVI (nested paging), and Lamina needs both to run guests",
+			 f->vendor, f->brand[0] ? ", " : "", f->brand);
+		return reason;
+	}
+	if (f->asids < 2)
+		return "this CPU's AMD-V has no ASIDs for guests (CPUID 8000_000Ah, EBX)";
+	s->asids = f->asids;
+	s->clean = f->vmcb_clean ? CLEAN_ALL : 0;
+	s->flush = f->flush_by_asid ? TLB_FLUSH_ASID : TLB_FLUSH_ALL;
+	s->next_rip = f->nrip_save;
+	s->decode_assists = f->decode_assists;
+	s->cr4_possible = possible_cr4();
+	cpuid_count(0x80000000, 0, r);
+	if (r[0] >= 0x80000008) {
+		cpuid_count(0x80000008, 0, r);
+		s->rdpru = r[1] & BIT(4);
+		s->mcommit = r[1] & BIT(8);
+	}
+	return NULL;
+}
+
+static uint8_t *host_vmcb(void)
+{
+	return (uint8_t *)this_cpu()->hw_page + PAGE_SIZE;
+}
+
+uint64_t svm_host_vmcb(void)
+{
+	return pool_phys(&lamina_pool, host_vmcb());
+}
+
+const char *svm_cpu_enable(void)
+{
+	/* Each core has its own VM_CR, though the firmware should have set all alike. The boot processor's was looked at by svm_probe(). */
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	wrmsr(MSR_VM_HSAVE_PA, pool_phys(&lamina_pool, this_cpu()->hw_page));
+	__asm__ volatile("vmsave" : : "a"(svm_host_vmcb()) : "memory");
+	this_cpu()->in_virtualization = true;
+	return NULL;
+}
+
+void svm_cpu_disable(void)
+{
+	if (!this_cpu()->in_virtualization)
+		return;
+	wrmsr(MSR_VM_HSAVE_PA, 0);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~EFER_SVME);
+	this_cpu()->in_virtualization = false;
+}

@@ -1,0 +1,180 @@
+/* Events for the guest, and the ways to hear when it can take them (APM vol. 2, "Event Injection", "Interrupt and Local APIC Support"). */
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/svm/svm.h"
+#include "vmm/core.h"
+#include "vmm/devices/lapic.h"
+#include "vmm/vm.h"
+
+#define VECTOR_BP 3
+#define VECTOR_OF 4
+
+static bool nmi_blocked(const struct svm_vcpu *x)
+{
+	return x->nmi == NMI_BLOCKED || (x->nmi == NMI_IN_IRET && x->vmcb->rip == x->iret_rip);
+}
+
+bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type)
+{
+	const struct svm_vcpu *x = svm_of(v);
+
+	if (x->vmcb->event_injection & EVENT_VALID || x->vmcb->interrupt_shadow & SHADOW)
+		return false;
+	return type == EVENT_NMI ? !nmi_blocked(x) : (x->vmcb->rflags & RFLAGS_IF) != 0;
+}
+
+static bool contributory(uint8_t vector)
+{
+	return vector == 0 || (vector >= 10 && vector <= 13);
+}
+
+static void nmi_delivered(struct svm_vcpu *x)
+{
+	x->nmi = NMI_BLOCKED;
+	x->nmi_wanted = false;
+	x->vmcb->intercept_misc1 |= INTERCEPT_IRET;
+	svm_changed(x->vmcb, CLEAN_CONTROLS);
+}
+
+void svm_inject(struct vcpu *v, const struct vcpu_event *event)
+{
+	struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = x->vmcb;
+	uint64_t queued = b->event_injection, info = event->vector | EVENT_VALID;
+	uint32_t error = event->error;
+
+	/* Lamina's own single step must not show in the RFLAGS that the delivery saves. */
+	if (__builtin_expect(svm_step_done(v), 0) && event->type != EVENT_NMI)
+		core_kick(core_index());
+	if (event->type == EVENT_NMI) {
+		info |= EVENT_KIND_NMI << EVENT_KIND_SHIFT;
+		nmi_delivered(x);
+	} else if (event->type == EVENT_EXCEPTION) {
+		info |= EVENT_KIND_EXCEPTION << EVENT_KIND_SHIFT;
+		if (event->has_error && b->cr0 & CR0_PE) /* real mode has no error codes */
+			info |= EVENT_HAS_ERROR;
+		/* An exception during the delivery of another one (APM vol. 2, "#DF: Double-Fault Exception"). */
+		if (queued & EVENT_VALID && (queued >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_EXCEPTION) {
+			uint8_t first = (uint8_t)queued;
+
+			if (first == 8) {
+				vm_request(v->vm, VM_REQUEST_RESET, "triple fault");
+				return;
+			}
+			if ((contributory(first) && contributory(event->vector)) ||
+			    (first == 14 && (contributory(event->vector) || event->vector == 14))) {
+				info = 8 | EVENT_VALID | EVENT_KIND_EXCEPTION << EVENT_KIND_SHIFT | (b->cr0 & CR0_PE ? EVENT_HAS_ERROR : 0);
+				error = 0;
+			}
+		}
+		/* A fault's saved RFLAGS has RF set; #DB may be a trap and was reflected with the right value. */
+		if (event->vector != 1)
+			b->rflags |= RFLAGS_RF;
+	}
+	b->event_injection = info | (info & EVENT_HAS_ERROR ? (uint64_t)error << 32 : 0);
+}
+
+/* INTn, INT3 and INTO are executed again: RIP is still at them. */
+void svm_requeue(struct vcpu *v)
+{
+	struct vmcb *b = vmcb_of(v);
+	uint64_t info = b->exit_interrupt_info;
+	unsigned kind = info >> EVENT_KIND_SHIFT & 7;
+	uint8_t vector = (uint8_t)info;
+
+	if (kind == EVENT_KIND_SOFTWARE || (kind == EVENT_KIND_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
+		return;
+	b->event_injection = info;
+}
+
+/* The guest's MOV to CR8 goes to V_TPR and exits only while a request waits: for a lower TPR, or for the window, whose request the new TPR
+ * may hold back. (QEMU 7.2 aborts where that MOV meets a pending virtual interrupt.) */
+static void intercept_cr8(struct svm_vcpu *x)
+{
+	struct vmcb *b = x->vmcb;
+	uint32_t bit = x->tpr_waits || b->v_irq & V_IRQ ? INTERCEPT_CR_WRITE(8) : 0;
+
+	if ((b->intercept_cr & INTERCEPT_CR_WRITE(8)) == bit)
+		return;
+	b->intercept_cr ^= (uint32_t)INTERCEPT_CR_WRITE(8);
+	svm_changed(b, CLEAN_CONTROLS);
+}
+
+/* A virtual interrupt that is intercepted: the exit comes as soon as the guest would take one. */
+void svm_interrupt_window(struct vcpu *v, bool on)
+{
+	struct vmcb *b = vmcb_of(v);
+
+	if (on == !!(b->v_irq & V_IRQ))
+		return;
+	if (on) {
+		b->v_irq |= V_IRQ;
+		b->intercept_misc1 |= INTERCEPT_VINTR;
+	} else {
+		b->v_irq &= (uint8_t)~V_IRQ;
+		b->intercept_misc1 &= ~(uint32_t)INTERCEPT_VINTR;
+	}
+	svm_changed(b, CLEAN_CONTROLS | CLEAN_TPR);
+	intercept_cr8(svm_of(v));
+}
+
+/* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. */
+static void step(struct svm_vcpu *x)
+{
+	if (x->vmcb->rflags & RFLAGS_TF)
+		return; /* the guest steps itself: its #DB exits too */
+	x->vmcb->rflags |= RFLAGS_TF;
+	x->stepping = true;
+}
+
+bool svm_step_done(struct vcpu *v)
+{
+	struct svm_vcpu *x = svm_of(v);
+
+	if (!x->stepping)
+		return false;
+	x->stepping = false;
+	x->vmcb->rflags &= ~RFLAGS_TF;
+	return true;
+}
+
+/* There is no window exit for NMIs. While one waits every exit looks again; this makes sure that one comes. */
+void svm_nmi_window(struct vcpu *v, bool on)
+{
+	struct svm_vcpu *x = svm_of(v);
+
+	x->nmi_wanted = on;
+	if (!on)
+		return;
+	if (x->vmcb->event_injection & EVENT_VALID)
+		core_kick(core_index()); /* exits after the event's delivery, before the first instruction */
+	else if (x->nmi != NMI_BLOCKED)
+		step(x);
+}
+
+void svm_iret(struct vcpu *v)
+{
+	struct svm_vcpu *x = svm_of(v);
+
+	x->nmi = NMI_IN_IRET;
+	x->iret_rip = x->vmcb->rip;
+	x->vmcb->intercept_misc1 &= ~(uint32_t)INTERCEPT_IRET;
+	svm_changed(x->vmcb, CLEAN_CONTROLS);
+}
+
+/* Called at each look at the local APIC, so this is also where V_TPR learns what the guest wrote there. */
+void svm_tpr_threshold(struct vcpu *v, unsigned threshold)
+{
+	struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = x->vmcb;
+	uint8_t tpr = (uint8_t)lapic_cr8(&v->lapic);
+
+	if (tpr != x->tpr) {
+		x->tpr = tpr;
+		b->v_tpr = tpr;
+		svm_changed(b, CLEAN_TPR);
+	}
+	if (!!threshold != x->tpr_waits) {
+		x->tpr_waits = threshold;
+		intercept_cr8(x);
+	}
+}

@@ -1,0 +1,324 @@
+/* From the VMCB's exit information to the neutral struct vm_exit (APM vol. 2, "#VMEXIT", "Instruction Intercepts", "Exception
+ * Intercepts"). */
+#include "arch/x86_64/asm.h"
+#include "arch/x86_64/features.h"
+#include "arch/x86_64/msr.h"
+#include "arch/x86_64/svm/svm.h"
+#include "arch/x86_64/traps.h"
+#include "lib/log.h"
+#include "vmm/emulate/decode.h"
+#include "vmm/exit.h"
+#include "vmm/exit_mmio.h"
+#include "vmm/vm.h"
+
+/* APM vol. 2, appendix C, "SVM Intercept Exit Codes". */
+enum {
+	CODE_CR_READ = 0x00,
+	CODE_CR_WRITE = 0x10,
+	CODE_EXCEPTION = 0x40,
+	CODE_INTR = 0x60,
+	CODE_NMI = 0x61,
+	CODE_VINTR = 0x64,
+	CODE_CR0_SELECTIVE_WRITE = 0x65,
+	CODE_RDPMC = 0x6f,
+	CODE_CPUID = 0x72,
+	CODE_IRET = 0x74,
+	CODE_INVD = 0x76,
+	CODE_HLT = 0x78,
+	CODE_INVLPGA = 0x7a,
+	CODE_IOIO = 0x7b,
+	CODE_MSR = 0x7c,
+	CODE_TASK_SWITCH = 0x7d,
+	CODE_SHUTDOWN = 0x7f,
+	CODE_VMRUN = 0x80,
+	CODE_SKINIT = 0x86,
+	CODE_WBINVD = 0x89,
+	CODE_MONITOR = 0x8a,
+	CODE_MWAIT_ARMED = 0x8c,
+	CODE_XSETBV = 0x8d,
+	CODE_RDPRU = 0x8e,
+	CODE_INVPCID = 0xa2,
+	CODE_MCOMMIT = 0xa3,
+	CODES = 0xa8,
+	CODE_NESTED_FAULT = 0x400,
+};
+
+#define CODE_INVALID 0xffffffffU /* VMRUN refused the state. 64 bits of ones; some leave the upper half 0 */
+
+#define VECTOR_DB 1
+#define VECTOR_UD 6
+#define VECTOR_GP 13
+#define DR6_BS BIT(14)
+#define DR7_GD BIT(13)
+#define MCG_STATUS_MCIP BIT(2)
+#define CPUID_LEAF_XSAVE 0xd
+
+static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
+{
+	exit->raw.reason = vmcb_of(v)->exit_code;
+	exit->raw.qualification = vmcb_of(v)->exit_info1;
+	return EXIT_UNKNOWN;
+}
+
+static enum vm_exit_kind decode_undefined(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->vector = VECTOR_UD;
+	return EXIT_REFUSED;
+}
+
+static enum vm_exit_kind decode_rdpmc(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->vector = VECTOR_GP;
+	return EXIT_REFUSED;
+}
+
+static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
+{
+	struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = x->vmcb;
+
+	exit->exception.vector = (uint8_t)(b->exit_code - CODE_EXCEPTION);
+	exit->exception.has_error = exit->exception.vector == 17;
+	exit->exception.error = exit->exception.has_error ? (uint32_t)b->exit_info1 : 0;
+	if (exit->exception.vector == VECTOR_MACHINE_CHECK)
+		return EXIT_MACHINE_CHECK;
+	if (exit->exception.vector == VECTOR_DB) {
+		if (__builtin_expect(x->stepping, 0)) {
+			/* An IRET has loaded the guest's own TF; anything else still has Lamina's. */
+			uint64_t own = x->nmi == NMI_IN_IRET && b->rip != x->iret_rip ? b->rflags & RFLAGS_TF : 0;
+
+			(void)svm_step_done(v);
+			b->rflags |= own;
+			b->dr6 &= ~DR6_BS;
+			svm_changed(b, CLEAN_DR);
+			if (!(b->dr6 & 0xf))
+				return EXIT_NMI_WINDOW;
+		}
+		/* DR6 is up to date; the delivery would have cleared DR7.GD and ended the shadow of STI or MOV SS. */
+		b->dr7 &= ~DR7_GD;
+		b->interrupt_shadow = 0;
+		svm_changed(b, CLEAN_DR);
+	}
+	return EXIT_EXCEPTION;
+}
+
+/* The host's interrupt is still pending, and is taken when the handler lets it in. */
+static enum vm_exit_kind decode_interrupt(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->vector = 0;
+	return EXIT_EXTERNAL_INTERRUPT;
+}
+
+/* QEMU 7.2 ignores the XSETBV intercept: what the guest has loaded is asked for where it shows. */
+static enum vm_exit_kind decode_cpuid(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	if (__builtin_expect((uint32_t)v->gpr[GPR_RAX] == CPUID_LEAF_XSAVE && cpu_features.xsave, 0))
+		v->xcr0 = xgetbv(0);
+	return EXIT_CPUID;
+}
+
+static enum vm_exit_kind decode_msr(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	return vmcb_of(v)->exit_info1 & 1 ? EXIT_MSR_WRITE : EXIT_MSR_READ;
+}
+
+/* APM vol. 2, "IOIO Intercept": EXITINFO1, and the next RIP in EXITINFO2. */
+static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
+{
+	const struct vmcb *b = vmcb_of(v);
+	uint64_t q = b->exit_info1;
+
+	exit->io.size = q >> 4 & 7;
+	exit->io.in = q & BIT(0);
+	exit->io.string = q & BIT(2);
+	exit->io.rep = q & BIT(3);
+	exit->io.port = (uint16_t)(q >> 16);
+	exit->length = (uint32_t)(b->exit_info2 - b->rip);
+	if (__builtin_expect(exit->io.string, 0)) {
+		/* Without decode assists the segment is not there: 0 has the instruction read. */
+		exit->io.address_size = svm_features.decode_assists ? (uint8_t)((q >> 7 & 7) << 1) : 0;
+		exit->io.segment = q >> 10 & 7;
+	}
+	return EXIT_IO;
+}
+
+/* Control-register accesses. Decode assists name the register of a MOV; CLTS, LMSW and SMSW, and CPUs without them, are for the decoder. */
+static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
+{
+	struct vmcb *b = vmcb_of(v);
+	const struct insn *insn;
+	uint64_t cr0, operand;
+
+	exit->cr.cr = b->exit_code == CODE_CR0_SELECTIVE_WRITE ? 0 : b->exit_code & 15;
+	exit->cr.immediate = false;
+	if (svm_features.decode_assists && b->exit_info1 & BIT(63)) {
+		exit->cr.gpr = b->exit_info1 & 15;
+		return b->exit_code < CODE_CR_WRITE ? EXIT_CR_READ : EXIT_CR_WRITE;
+	}
+	insn = exit_instruction(v);
+	if (!insn || insn->map != MAP_0F)
+		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
+	exit->length = insn->length;
+	exit->cr.gpr = insn->rm & 15;
+	switch (insn->opcode) {
+	case 0x20:
+		return EXIT_CR_READ;
+	case 0x22:
+		return EXIT_CR_WRITE;
+	case 0x06: /* CLTS */
+		cr0 = svm_read(v, VCPU_CR0) & ~CR0_TS;
+		break;
+	case 0x01:
+		if ((insn->modrm >> 3 & 7) == 4) { /* SMSW */
+			if (insn->operand_size != 2 && !(insn->flags & INSN_MEM))
+				return EXIT_CR_READ;
+			/* 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
+			b->intercept_cr &= ~(uint32_t)INTERCEPT_CR_READ(0);
+			svm_changed(b, CLEAN_CONTROLS);
+			return EXIT_ENGINE;
+		}
+		/* LMSW sets PE but never clears it. */
+		if (insn->flags & INSN_MEM) {
+			if (exit_operand(v, insn, 2, &operand))
+				return EXIT_ENGINE;
+		} else {
+			operand = vcpu_read_gpr(v, insn->rm & 15);
+		}
+		cr0 = svm_read(v, VCPU_CR0);
+		cr0 = (cr0 & ~0xeUL) | (operand & 0xf) | (cr0 & CR0_PE);
+		break;
+	default:
+		return EXIT_ENGINE;
+	}
+	exit->cr.cr = 0;
+	exit->cr.immediate = true;
+	exit->cr.value = cr0;
+	return EXIT_CR_WRITE;
+}
+
+static enum vm_exit_kind decode_iret(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	svm_iret(v);
+	return EXIT_NMI_WINDOW;
+}
+
+static enum vm_exit_kind decode_task_switch(struct vcpu *v, struct vm_exit *exit)
+{
+	exit->task.selector = (uint16_t)vmcb_of(v)->exit_info1;
+	return EXIT_TASK_SWITCH;
+}
+
+/* Also what a machine check ends in while the guest has CR4.MCE clear. */
+static enum vm_exit_kind decode_shutdown(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
+	return rdmsr(MSR_MCG_STATUS) & MCG_STATUS_MCIP ? EXIT_MACHINE_CHECK : EXIT_TRIPLE_FAULT;
+}
+
+/* APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering": EXITINFO1. */
+static enum vm_exit_kind decode_nested_fault(struct vcpu *v, struct vm_exit *exit)
+{
+	const struct vmcb *b = vmcb_of(v);
+	uint64_t q = b->exit_info1;
+
+	exit->fault.gpa = b->exit_info2;
+	exit->fault.access = q & BIT(4) ? ACCESS_FETCH : q & BIT(1) ? ACCESS_WRITE : ACCESS_READ;
+	exit->fault.translated = !(q & BIT(33));
+	exit->fault.vectoring = b->exit_interrupt_info & EVENT_VALID;
+	return EXIT_NESTED_FAULT;
+}
+
+static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *exit)
+{
+	exit->raw.reason = vmcb_of(v)->exit_code;
+	exit->raw.qualification = 0;
+	log_line("vm %s: vcpu %u: VMRUN refused the guest's state (VMEXIT_INVALID)", v->vm->config.name, v->index);
+	svm_explain_entry_failure(v);
+	return EXIT_ENTRY_FAILED;
+}
+
+/* For each code the kind, or the function that reads the rest of the exit information and says the kind; without both it is unknown. */
+struct decoder {
+	enum vm_exit_kind (*decode)(struct vcpu *v, struct vm_exit *exit);
+	enum vm_exit_kind kind;
+};
+
+#define NESTED CODES
+#define FAILED (CODES + 1)
+#define UNKNOWN (CODES + 2) /* a code of a CPU that is newer than this table */
+
+static const struct decoder decoders[CODES + 3] = {
+	[CODE_CR_READ ... CODE_CR_WRITE + 15] = { .decode = decode_cr },
+	[CODE_EXCEPTION ... CODE_EXCEPTION + 31] = { .decode = decode_exception },
+	[CODE_INTR] = { .decode = decode_interrupt },
+	[CODE_NMI] = { .kind = EXIT_NMI },
+	[CODE_VINTR] = { .kind = EXIT_INTERRUPT_WINDOW },
+	[CODE_CR0_SELECTIVE_WRITE] = { .decode = decode_cr },
+	[CODE_RDPMC] = { .decode = decode_rdpmc },
+	[CODE_CPUID] = { .decode = decode_cpuid },
+	[CODE_IRET] = { .decode = decode_iret },
+	[CODE_INVD] = { .kind = EXIT_WBINVD },
+	[CODE_HLT] = { .kind = EXIT_HLT },
+	[CODE_INVLPGA] = { .decode = decode_undefined },
+	[CODE_IOIO] = { .decode = decode_io },
+	[CODE_MSR] = { .decode = decode_msr },
+	[CODE_TASK_SWITCH] = { .decode = decode_task_switch },
+	[CODE_SHUTDOWN] = { .decode = decode_shutdown },
+	[CODE_VMRUN ... CODE_SKINIT] = { .decode = decode_undefined },
+	[CODE_WBINVD] = { .kind = EXIT_WBINVD },
+	[CODE_MONITOR ... CODE_MWAIT_ARMED] = { .decode = decode_undefined },
+	[CODE_XSETBV] = { .kind = EXIT_XSETBV },
+	[CODE_RDPRU] = { .decode = decode_undefined },
+	[CODE_INVPCID] = { .decode = decode_undefined },
+	[CODE_MCOMMIT] = { .decode = decode_undefined },
+	[NESTED] = { .decode = decode_nested_fault },
+	[FAILED] = { .decode = decode_entry_failure },
+};
+
+static unsigned rare_code(uint64_t code)
+{
+	return code == CODE_NESTED_FAULT ? NESTED : (uint32_t)code == CODE_INVALID ? FAILED : UNKNOWN;
+}
+
+/* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
+__attribute__((noinline)) static void take_tpr(struct vcpu *v, uint8_t tpr)
+{
+	svm_of(v)->tpr = tpr;
+	lapic_set_cr8(&v->lapic, tpr);
+}
+
+bool svm_handle_exit(struct vcpu *v)
+{
+	struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = x->vmcb;
+	uint64_t code = b->exit_code;
+	const struct decoder *decoder = &decoders[code < CODES ? code : rare_code(code)];
+	enum vm_exit_kind kind = decoder->kind;
+	bool again;
+
+	v->gpr[GPR_RAX] = b->rax;
+	b->tlb_control = 0;
+	b->clean = svm_features.clean;
+	b->event_injection = 0;
+	if (__builtin_expect(b->v_tpr != x->tpr, 0))
+		take_tpr(v, b->v_tpr);
+	if (__builtin_expect((b->exit_interrupt_info & EVENT_VALID) != 0, 0) && decoder != &decoders[FAILED])
+		svm_requeue(v);
+	if (__builtin_expect(x->nmi_wanted, 0))
+		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+	/* Not for every exit a meaningful one; nobody looks at it then. */
+	v->exit.length = svm_features.next_rip && b->next_rip ? (uint32_t)(b->next_rip - b->rip) : 0;
+	if (kind == EXIT_UNKNOWN)
+		kind = decoder->decode ? decoder->decode(v, &v->exit) : decode_unknown(v, &v->exit);
+	v->exit.kind = kind;
+	again = vcpu_exit(v);
+	b->rax = v->gpr[GPR_RAX];
+	return again;
+}
