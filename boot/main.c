@@ -176,7 +176,7 @@ static void start_vms(void)
 		.engine = engine,
 		.monitor = {
 			.long_mode = true,
-			.build = BIT(MONITOR_HWMMU),
+			.build = engine->modes,
 		},
 		.unix_seconds = clock_wall_seconds(),
 		.boot_ticks = boot_start_tsc,

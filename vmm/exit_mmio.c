@@ -5,15 +5,27 @@
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/layout.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 #define CR0_PE BIT(0)
 #define RFLAGS_AC BIT(18)
 
+/* With shadow paging, writes to page tables are emulated too: that is RAM. */
+static uint64_t ram_read(const struct vcpu *v, uint64_t gpa, unsigned size)
+{
+	uint64_t value = 0;
+
+	(void)guest_read(&v->vm->memory, gpa, &value, size);
+	return value;
+}
+
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
 	struct vcpu *v = ctx;
 
+	if (v->shadow && guest_ptr(&v->vm->memory, gpa, size))
+		return ram_read(v, gpa, size);
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE)
 		return lapic_mmio_read(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size);
 	return io_space_read(&v->vm->mmio, gpa, size);
@@ -23,6 +35,11 @@ static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 {
 	struct vcpu *v = ctx;
 
+	if (v->shadow && guest_ptr(&v->vm->memory, gpa, size)) {
+		(void)guest_write(&v->vm->memory, gpa, &value, size);
+		virtual_mmu_written(v, gpa, size);
+		return;
+	}
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE) {
 		lapic_mmio_write(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size, value);
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);

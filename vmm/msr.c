@@ -2,6 +2,7 @@
 
 #include "lib/string.h"
 #include "vmm/vcpu.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 enum {
@@ -240,7 +241,10 @@ int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 		v->tsc_adjust = (int64_t)value;
 		return 0;
 	case MSR_EFER:
-		return v->engine->set_efer(v, value);
+		if (v->engine->set_efer(v, value))
+			return ERR_INVALID;
+		virtual_mmu_update(v);
+		return 0;
 	case MSR_MTRR_FIRST ... MSR_MTRR_LAST:
 	case MSR_MTRR_FIX64K:
 	case MSR_MTRR_FIX16K_FIRST ... MSR_MTRR_FIX16K_LAST:

@@ -5,6 +5,7 @@
 #include "lib/string.h"
 #include "vmm/core.h"
 #include "vmm/exit_mmio.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 #define RFLAGS_IF BIT(9)
@@ -54,6 +55,8 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	if (err)
 		return err;
 	exit_mmio_init(v);
+	if (vm->shadow && virtual_mmu_add_vcpu(v))
+		return ERR_NOMEM;
 	return vm->engine->vcpu_create(v);
 }
 
@@ -119,6 +122,7 @@ void vcpu_reset(struct vcpu *v)
 	if (bsp) {
 		lapic_virtual_wire(&v->lapic);
 		load_start_state(v, &v->vm->start);
+		virtual_mmu_update(v);
 	}
 }
 

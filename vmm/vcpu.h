@@ -10,6 +10,7 @@
 #include "vmm/timer.h"
 #include "vmm/vm_exit.h"
 
+struct shadow_vcpu;
 struct vm;
 struct sched_slot;
 
@@ -47,6 +48,7 @@ struct vcpu {
 	unsigned index;
 	void *hw;                /* the engine's own */
 	struct sched_slot *slot;
+	struct shadow_vcpu *shadow; /* NULL with nested paging */
 	struct lapic lapic;
 	struct timer_queue timers;
 	struct emulator emulator;

@@ -285,6 +285,7 @@ const struct engine engine_svm = {
 	.name = "AMD-V",
 	.mmu_name = "RVI",
 	.tag_name = "ASID",
+	.modes = BIT(MONITOR_HWMMU),
 	.cpu_mode = "SVM host mode",
 	.nested_policy = &policy_npt,
 	.monitor_caps = monitor_caps,

@@ -48,14 +48,15 @@ static void allow_msr(uint8_t *bitmap, unsigned direction, uint32_t msr)
 	bitmap[direction + (msr >= 0xc0000000 ? 1024 : 0) + bit / 8] &= (uint8_t)~(1U << bit % 8);
 }
 
-static void fill_msr_bitmap(uint8_t *bitmap)
+static void fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
 {
 	memset(bitmap, 0xff, PAGE_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++) {
 		allow_msr(bitmap, BITMAP_READ, direct_msrs[i]);
 		allow_msr(bitmap, BITMAP_WRITE, direct_msrs[i]);
 	}
-	allow_msr(bitmap, BITMAP_READ, MSR_EFER);
+	if (!vm->shadow) /* shadow paging runs the guest with bits that it did not set */
+		allow_msr(bitmap, BITMAP_READ, MSR_EFER);
 	allow_msr(bitmap, BITMAP_READ, MSR_TSC); /* the CPU adds the offset */
 	if (cpu_features.rdtscp) {
 		allow_msr(bitmap, BITMAP_READ, MSR_TSC_AUX);
@@ -65,11 +66,11 @@ static void fill_msr_bitmap(uint8_t *bitmap)
 
 /* In x2APIC mode the CPU virtualizes all reads but the current count, and writes of TPR, EOI and self-IPI
  * (SDM vol. 3, "Virtualizing MSR-Based APIC Accesses"). */
-static void fill_x2apic_bitmap(uint8_t *bitmap)
+static void fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap)
 {
 	static const uint8_t readable[] = { 0x02, 0x03, 0x08, 0x0a, 0x0d, 0x0f, 0x28, 0x30, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x3e };
 
-	fill_msr_bitmap(bitmap);
+	fill_msr_bitmap(vm, bitmap);
 	for (unsigned i = 0; i < ARRAY_SIZE(readable); i++)
 		allow_msr(bitmap, BITMAP_READ, MSR_X2APIC_BASE + readable[i]);
 	for (uint32_t r = 0x10; r < 0x28; r++) /* ISR, TMR, IRR */
@@ -89,8 +90,8 @@ int vmx_vm_create(struct vm *vm)
 	if (!x || !io || !msr)
 		return ERR_NOMEM;
 	memset(io, 0xff, 2UL * PAGE_SIZE); /* no port goes to the machine */
-	fill_msr_bitmap(msr);
-	fill_x2apic_bitmap(msr + PAGE_SIZE);
+	fill_msr_bitmap(vm, msr);
+	fill_x2apic_bitmap(vm, msr + PAGE_SIZE);
 	x->io_bitmap_a = vm_phys(vm, io);
 	x->io_bitmap_b = x->io_bitmap_a + PAGE_SIZE;
 	x->msr_bitmap = vm_phys(vm, msr);
@@ -135,7 +136,6 @@ static int create(struct vcpu *v)
 	*vmcs = vmx_controls.revision;
 	x->vmcs_phys = vm_phys(v->vm, vmcs);
 	x->vpid = (uint16_t)(v->vm->first_tag + v->index);
-	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	v->hw = x;
 	vmclear(x->vmcs_phys);
 	return 0;
@@ -171,6 +171,10 @@ static void write_controls(struct vcpu *v)
 
 	x->proc = vmx_controls.proc;
 	x->proc2 = vmx_controls.proc2;
+	if (v->shadow) {
+		x->proc |= PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG;
+		x->proc2 &= ~(uint32_t)(PROC2_EPT | PROC2_UNRESTRICTED | PROC2_INVPCID);
+	}
 	vmwrite32(VMCS_PIN_BASED_CONTROLS, vmx_controls.pin);
 	vmwrite32(VMCS_PROCESSOR_CONTROLS, x->proc);
 	vmwrite32(VMCS_SECONDARY_CONTROLS, x->proc2);
@@ -179,7 +183,7 @@ static void write_controls(struct vcpu *v)
 	vmwrite32(VMCS_EXIT_CONTROLS, vmx_controls.exit);
 	vmwrite32(VMCS_ENTRY_CONTROLS, vmx_controls.entry);
 	/* #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of the guest's. */
-	vmwrite32(VMCS_EXCEPTION_BITMAP, BIT(18) | BIT(17) | BIT(1));
+	vmwrite32(VMCS_EXCEPTION_BITMAP, (uint32_t)(BIT(18) | BIT(17) | BIT(1) | (v->shadow ? BIT(14) : 0)));
 	vmwrite32(VMCS_PAGE_FAULT_MASK, 0);
 	vmwrite32(VMCS_PAGE_FAULT_MATCH, 0);
 	vmwrite32(VMCS_CR3_TARGET_COUNT, 0);
@@ -192,7 +196,8 @@ static void write_controls(struct vcpu *v)
 	vmwrite64(VMCS_MSR_BITMAP, vm->msr_bitmap);
 	vmwrite64(VMCS_VMCS_LINK_POINTER, UINT64_MAX);
 	vmwrite64(VMCS_VIRTUAL_APIC, vm_phys(v->vm, v->lapic.page));
-	vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
+	if (!v->shadow)
+		vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
 	vmwrite16(VMCS_VPID, x->vpid);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
 	if (vmx_controls.apic_virtualization) {
@@ -265,6 +270,12 @@ static void reset(struct vcpu *v, bool init)
 	load(v);
 	x->cr4_offered = offered_cr4(v->vm);
 	x->cr4_owned = x->cr4_offered & ~(uint64_t)CR4_MCE;
+	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
+	if (v->shadow) {
+		/* What bears on paging must be seen. */
+		x->cr0_owned &= ~(uint64_t)CR0_WP;
+		x->cr4_owned &= ~(uint64_t)(CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP);
+	}
 	write_controls(v);
 	write_host_state();
 	reset_segments(v);
@@ -394,6 +405,7 @@ const struct engine engine_vmx = {
 	.name = "VT-x",
 	.mmu_name = "EPT",
 	.tag_name = "VPID",
+	.modes = BIT(MONITOR_HWMMU) | BIT(MONITOR_HV),
 	.cpu_mode = "VMX root mode",
 	.nested_policy = &policy_ept,
 	.monitor_caps = monitor_caps,
@@ -425,5 +437,7 @@ const struct engine engine_vmx = {
 	.apic_mode = vmx_apic_mode,
 	.tsc_offset = set_tsc_offset,
 	.flush = vmx_flush,
+	.shadow_root = vmx_shadow_root,
+	.flush_address = vmx_flush_address,
 	.dump = vmx_dump,
 };
