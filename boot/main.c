@@ -184,6 +184,8 @@ static void start_vms(void)
 	unsigned started = 0;
 
 	engine->monitor_caps(&resources.monitor);
+	if (resources.monitor.no_nested_paging)
+		log_line("cpu: no nested paging for guests: %s", resources.monitor.no_nested_paging);
 	for (unsigned i = 0; i < info->module_count; i++)
 		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
 						   info->module[i].end - info->module[i].start };

@@ -76,6 +76,7 @@ struct vmx_controls {
 	uint64_t eptp_flags;       /* memory type, walk length, A/D */
 	uint32_t ept_vpid_capability_high, ept_vpid_capability_low;
 	unsigned preemption_shift; /* the preemption timer counts the TSC's ticks shifted right by this */
+	const char *no_nested_paging; /* NULL, or why guests cannot run on EPT: a sentence */
 	bool apic_virtualization;  /* APIC-access page (or x2APIC mode) with register virtualization and interrupt delivery */
 };
 
@@ -95,6 +96,7 @@ struct vmx_vcpu {
 	bool loaded_once;
 	uint32_t proc, proc2;      /* as now in the VMCS */
 	uint64_t cr0_owned, cr4_owned, cr4_offered; /* guest-owned bits; bits that the guest may set */
+	uint64_t pat;              /* where the CPU does not switch it: kept, without effect */
 	uint64_t cr3, efer;        /* with shadow paging: as the guest knows them */
 	uint16_t vpid;
 	uint8_t rvi, svi;

@@ -90,7 +90,7 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 	case VCPU_DR7:
 		return vmread(VMCS_GUEST_DR7);
 	case VCPU_PAT:
-		return vmread64(VMCS_GUEST_PAT);
+		return vmx_controls.entry & ENTRY_LOAD_PAT ? vmread64(VMCS_GUEST_PAT) : vmx_of(v)->pat;
 	case VCPU_FS_BASE:
 		return vmread(VMCS_GUEST_FS_BASE);
 	case VCPU_GS_BASE:
@@ -155,7 +155,9 @@ static void write_efer_state(struct vcpu *v, uint64_t value)
 	/* With shadow paging CR0.PG is always on, so that LME must be what LMA is; and the tables use NX. */
 	if (v->shadow)
 		real = (value & ~(EFER_LME | EFER_LMA)) | (value & EFER_LMA ? EFER_LME | EFER_LMA : 0) | EFER_NXE;
-	vmwrite64(VMCS_GUEST_EFER, real);
+	/* Without this control the CPU derives LMA and LME from the next one; the rest of EFER stays Lamina's. */
+	if (vmx_controls.entry & ENTRY_LOAD_EFER)
+		vmwrite64(VMCS_GUEST_EFER, real);
 	vmwrite32(VMCS_ENTRY_CONTROLS, value & EFER_LMA ? entry | ENTRY_IA32E : entry & ~(uint32_t)ENTRY_IA32E);
 }
 
@@ -211,7 +213,9 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		vmwrite(VMCS_GUEST_DR7, value);
 		break;
 	case VCPU_PAT:
-		vmwrite64(VMCS_GUEST_PAT, value);
+		vmx_of(v)->pat = value;
+		if (vmx_controls.entry & ENTRY_LOAD_PAT)
+			vmwrite64(VMCS_GUEST_PAT, value);
 		break;
 	case VCPU_FS_BASE:
 		vmwrite(VMCS_GUEST_FS_BASE, value);
@@ -336,7 +340,7 @@ void vmx_advance(struct vcpu *v, unsigned length)
 	(void)v;
 	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
 	if (__builtin_expect(rip >> 32 != 0, 0) &&
-	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && vmread64(VMCS_GUEST_EFER) & EFER_LMA))
+	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && read_efer_of(v) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);
 	if (__builtin_expect((blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != 0, 0))

@@ -33,7 +33,7 @@ static const uint32_t switched_msrs[VMX_SWITCHED_MSRS] = {
 
 static const uint32_t direct_msrs[] = {
 	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
-	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT,
+	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
 #define BITMAP_READ 0
@@ -54,6 +54,10 @@ static void fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++) {
 		allow_msr(bitmap, BITMAP_READ, direct_msrs[i]);
 		allow_msr(bitmap, BITMAP_WRITE, direct_msrs[i]);
+	}
+	if (vmx_controls.entry & ENTRY_LOAD_PAT) {
+		allow_msr(bitmap, BITMAP_READ, MSR_PAT);
+		allow_msr(bitmap, BITMAP_WRITE, MSR_PAT);
 	}
 	if (!vm->shadow) /* shadow paging runs the guest with bits that it did not set */
 		allow_msr(bitmap, BITMAP_READ, MSR_EFER);
@@ -198,7 +202,8 @@ static void write_controls(struct vcpu *v)
 	vmwrite64(VMCS_VIRTUAL_APIC, vm_phys(v->vm, v->lapic.page));
 	if (!v->shadow)
 		vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
-	vmwrite16(VMCS_VPID, x->vpid);
+	if (x->proc2 & PROC2_VPID)
+		vmwrite16(VMCS_VPID, x->vpid);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
 	if (vmx_controls.apic_virtualization) {
 		vmwrite64(VMCS_APIC_ACCESS, vm->apic_access);
@@ -227,8 +232,10 @@ static void write_host_state(void)
 	vmwrite16(VMCS_HOST_FS_SELECTOR, 0);
 	vmwrite16(VMCS_HOST_GS_SELECTOR, 0);
 	vmwrite16(VMCS_HOST_TR_SELECTOR, GDT_TSS);
-	vmwrite64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
-	vmwrite64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	if (vmx_controls.exit & EXIT_LOAD_PAT)
+		vmwrite64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+	if (vmx_controls.exit & EXIT_LOAD_EFER)
+		vmwrite64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
 	vmwrite32(VMCS_HOST_SYSENTER_CS, 0);
 	vmwrite(VMCS_HOST_CR0, read_cr0());
 	vmwrite(VMCS_HOST_CR3, read_cr3());
@@ -287,10 +294,12 @@ static void reset(struct vcpu *v, bool init)
 	vmx_write(v, VCPU_RSP, 0);
 	vmx_write(v, VCPU_RFLAGS, RFLAGS_FIXED);
 	vmx_write(v, VCPU_DR7, DR7_RESET);
-	vmwrite64(VMCS_GUEST_PDPTE0, 0);
-	vmwrite64(VMCS_GUEST_PDPTE1, 0);
-	vmwrite64(VMCS_GUEST_PDPTE2, 0);
-	vmwrite64(VMCS_GUEST_PDPTE3, 0);
+	if (!v->shadow) {
+		vmwrite64(VMCS_GUEST_PDPTE0, 0);
+		vmwrite64(VMCS_GUEST_PDPTE1, 0);
+		vmwrite64(VMCS_GUEST_PDPTE2, 0);
+		vmwrite64(VMCS_GUEST_PDPTE3, 0);
+	}
 	vmx_write(v, VCPU_SYSENTER_CS, 0);
 	vmx_write(v, VCPU_SYSENTER_ESP, 0);
 	vmx_write(v, VCPU_SYSENTER_EIP, 0);
@@ -377,7 +386,8 @@ static void set_tsc_offset(struct vcpu *v, int64_t offset)
 static void monitor_caps(struct monitor_caps *caps)
 {
 	caps->vtx = true;
-	caps->nested_paging = cpu_features.ept;
+	caps->nested_paging = !vmx_controls.no_nested_paging;
+	caps->no_nested_paging = vmx_controls.no_nested_paging;
 	caps->apic_virtualization = cpu_features.virtualize_apic_accesses;
 	caps->tpr_shadow = cpu_features.tpr_shadow;
 }
