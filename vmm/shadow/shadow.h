@@ -19,6 +19,7 @@
 #include "vmm/guest_walk.h"
 
 #define SHADOW_VCPUS_MAX 64
+#define SHADOW_PAGES_MAX (1U << 20)
 #define SHADOW_PAGES_MIN 64 /* tables for the longest walk several times over, so that reclaim always finds some */
 
 /* What the hardware's TLB must forget of this vCPU's tag, weakest first. */
@@ -55,12 +56,12 @@ struct shadow_stats {
 };
 
 struct shadow_page;
-struct shadow_rmap;
 
 /* What shadow_init() needs. */
 struct shadow_config {
 	const struct guest_memory *mem;
-	/* The memory for tables: contiguous, page-aligned, at least SHADOW_PAGES_MIN pages. The bound that the user can set. */
+	/* The memory for tables: contiguous, page-aligned, at least SHADOW_PAGES_MIN pages and 3 for each vCPU, at most
+	 * SHADOW_PAGES_MAX. The bound that the user can set. */
 	void *tables;
 	uint64_t tables_phys;
 	unsigned table_pages;
@@ -87,7 +88,6 @@ struct shadow_vcpu {
 	unsigned index;
 	uint32_t role;              /* what of the paging state the shadow tables depend on */
 	struct guest_paging paging;
-	uint64_t reserved;          /* bits that must be 0 in the guest's 8-byte entries */
 	struct shadow_page *page;   /* of the root */
 	struct shadow_page *pae;    /* the four PDPTEs of legacy mode */
 	uint64_t flushed_changes;   /* mmu->changes when the TLB was last flushed of what is not global */
@@ -101,21 +101,23 @@ struct shadow_mmu {
 	struct shadow_stats stats;
 	struct shadow_vcpu *vcpu[SHADOW_VCPUS_MAX];
 	struct shadow_page *pages;       /* one for each page of tables, then one for each vCPU's PDPTEs */
-	uint32_t *hash;                  /* pages by guest frame and role */
-	unsigned hash_bits;
-	uint32_t *frames[3];             /* reverse map of each RAM page, 2 MiB and 1 GiB block */
-	struct { uint64_t gpa, size, first[3]; } region[GUEST_REGIONS_MAX]; /* a region's first slot in each */
+	uint32_t *hash;                  /* tables by guest frame */
+	unsigned hash_shift;
+	uint32_t *frames;                /* reverse map: of each RAM page, then of each 2 MiB and each 1 GiB block */
+	uint32_t *tables_in;             /* guest page tables in each of those blocks; as `frames`, from first_block on */
+	uint32_t first_block;
+	struct { uint64_t gpa, size; uint8_t *base; uint32_t first[3]; } region[GUEST_REGIONS_MAX]; /* first: in frames, by level */
 	unsigned region_count;
-	struct shadow_rmap *rmap;
-	unsigned rmap_free;
 	uint32_t free_pages, free_count; /* list, and its length */
-	uint32_t lru_head, lru_tail;
-	uint32_t unsynced;               /* list of leaf tables that are out of sync */
+	uint32_t hand;                   /* where reclaim goes on */
+	uint32_t unsynced;               /* ring of the leaf tables that are out of sync, newest first; 0: none */
 	unsigned unsynced_count;
 	bool writable_unflushed;         /* a TLB may hold writable translations that no shadow entry has any more */
-	bool retired_pages;              /* pages were freed that a TLB may still lead to */
+	bool retired;                    /* pages were freed that a TLB may still lead to */
 	uint64_t changes;                /* counts changes that a TLB may not know */
-	uint64_t splits;                 /* counts large guest pages that were mapped in pieces and are no more */
+	uint64_t splits;                 /* likewise, above the leaf tables: what INVLPG of one address may not reach */
+	unsigned maxphyaddr;
+	uint64_t reserved[4][2];         /* in the guest's entries, by format and EFER.NXE */
 };
 
 /* Bytes of book-keeping memory for a VM with this RAM, so many pages of tables and vCPUs. */
