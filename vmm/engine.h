@@ -79,8 +79,8 @@ struct engine {
 	/* The largest leaf that nested paging takes (PT_LEVEL_*), and what the granted controls let guests have (CPUID_GRANT_*). */
 	unsigned (*nested_max_level)(void);
 	uint32_t (*granted)(void);
-	/* The CPU delivers virtual interrupts without exits. */
-	bool (*hw_delivery)(void);
+	/* The CPU delivers this VM's virtual interrupts without exits. */
+	bool (*hw_delivery)(const struct vm *vm);
 
 	/* What all vCPUs of a VM share, from its arena; before the first vcpu_create. Returns 0 or an error, logged. */
 	int (*vm_create)(struct vm *vm);

@@ -48,7 +48,7 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	v->index = index;
 	v->engine = vm->engine;
 	v->state = VCPU_PARKED; /* until the VM starts */
-	v->hw_delivery = vm->engine->hw_delivery();
+	v->hw_delivery = vm->engine->hw_delivery(vm);
 	timer_queue_init(&v->timers, v);
 	lapic_init(&v->lapic, vm, index, index, page, v->hw_delivery);
 	err = lapic_bus_add(&vm->lapics, &v->lapic);

@@ -52,7 +52,7 @@ int virtual_mmu_create(struct vm *vm)
 		.table_pages = table_pages(&vm->config),
 		.meta_size = meta_size(&vm->config),
 		.vcpus = vm->config.numvcpus,
-		.pages_1g = vm->engine->nested_max_level() >= PT_LEVEL_1G,
+		.pages_1g = vm->space.max_leaf_level >= PT_LEVEL_1G,
 		.machine = machine,
 		.ctx = vm,
 	};

@@ -276,8 +276,9 @@ static uint32_t granted(void)
 }
 
 /* AVIC is not used. */
-static bool hw_delivery(void)
+static bool hw_delivery(const struct vm *vm)
 {
+	(void)vm;
 	return false;
 }
 

@@ -84,6 +84,13 @@ static void fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap)
 	allow_msr(bitmap, BITMAP_WRITE, MSR_X2APIC_BASE + 0x3f);
 }
 
+/* Not with shadow paging: exits in the middle of a delivery are everyday there, and Bochs 2.7 then reports the event before as the one to
+ * deliver again. Nothing but exits is lost. */
+static bool hw_delivery(const struct vm *vm)
+{
+	return vmx_controls.apic_virtualization && !vm->shadow;
+}
+
 int vmx_vm_create(struct vm *vm)
 {
 	struct vmx_vm *x = vm_alloc(vm, sizeof(*x));
@@ -100,7 +107,7 @@ int vmx_vm_create(struct vm *vm)
 	x->io_bitmap_b = x->io_bitmap_a + PAGE_SIZE;
 	x->msr_bitmap = vm_phys(vm, msr);
 	x->msr_bitmap_x2apic = x->msr_bitmap + PAGE_SIZE;
-	if (vmx_controls.apic_virtualization) {
+	if (hw_delivery(vm)) {
 		/* Accesses to this page are the local APIC's; its contents are never used. */
 		access = vm_alloc_pages(vm, 1);
 		if (!access)
@@ -177,7 +184,8 @@ static void write_controls(struct vcpu *v)
 	x->proc2 = vmx_controls.proc2;
 	if (v->shadow) {
 		x->proc |= PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG;
-		x->proc2 &= ~(uint32_t)(PROC2_EPT | PROC2_UNRESTRICTED | PROC2_INVPCID);
+		x->proc2 &= ~(uint32_t)(PROC2_EPT | PROC2_UNRESTRICTED | PROC2_INVPCID | PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE |
+					PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
 	}
 	vmwrite32(VMCS_PIN_BASED_CONTROLS, vmx_controls.pin);
 	vmwrite32(VMCS_PROCESSOR_CONTROLS, x->proc);
@@ -205,7 +213,7 @@ static void write_controls(struct vcpu *v)
 	if (x->proc2 & PROC2_VPID)
 		vmwrite16(VMCS_VPID, x->vpid);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
-	if (vmx_controls.apic_virtualization) {
+	if (v->hw_delivery) {
 		vmwrite64(VMCS_APIC_ACCESS, vm->apic_access);
 		vmwrite16(VMCS_GUEST_INTERRUPT_STATUS, 0);
 		vmx_eoi_exits(v, v->lapic.eoi_exit);
@@ -394,6 +402,9 @@ static void monitor_caps(struct monitor_caps *caps)
 
 static unsigned nested_max_level(void)
 {
+	/* No CPU walks it for shadow paging: there the shadow tables' page sizes count, which every x86-64 CPU has up to 2 MiB. */
+	if (vmx_controls.no_nested_paging)
+		return cpu_features.page_1g ? PT_LEVEL_1G : PT_LEVEL_2M;
 	return cpu_features.ept_1g ? PT_LEVEL_1G : cpu_features.ept_2m ? PT_LEVEL_2M : PT_LEVEL_4K;
 }
 
@@ -404,11 +415,6 @@ static uint32_t granted(void)
 	return (proc2 & PROC2_RDTSCP ? CPUID_GRANT_RDTSCP : 0) | (proc2 & PROC2_INVPCID ? CPUID_GRANT_INVPCID : 0) |
 	       (proc2 & PROC2_XSAVES ? CPUID_GRANT_XSAVES : 0) | (proc2 & PROC2_VPID ? CPUID_GRANT_PCID : 0) |
 	       (cpu_features.xsave ? CPUID_GRANT_XSAVE : 0);
-}
-
-static bool hw_delivery(void)
-{
-	return vmx_controls.apic_virtualization;
 }
 
 const struct engine engine_vmx = {
