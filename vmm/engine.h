@@ -46,6 +46,7 @@ enum vcpu_register {
 	VCPU_SYSENTER_CS,
 	VCPU_SYSENTER_ESP,
 	VCPU_SYSENTER_EIP,
+	VCPU_XCR0, /* read only: XSETBV exits */
 	VCPU_REGISTERS,
 };
 

@@ -7,6 +7,8 @@
 #include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
+#define CPUID_LEAF_XSAVE 0xd
+
 
 static const char *const names[EXIT_KINDS] = {
 #define VM_EXIT_NAME(kind, name) name,
@@ -82,7 +84,7 @@ __attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint
 {
 	const struct cpuid_state state = {
 		.cr4 = cpuid_wants_cr4(leaf) ? vcpu_read(v, VCPU_CR4) : 0,
-		.xcr0 = v->xcr0,
+		.xcr0 = leaf == CPUID_LEAF_XSAVE ? vcpu_read(v, VCPU_XCR0) : 0,
 		.apic_id = v->lapic.apic_id,
 	};
 	uint32_t out[4];

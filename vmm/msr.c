@@ -32,6 +32,7 @@ enum {
 	MSR_XSS = 0xda0,
 	MSR_SYSCFG = 0xc0010010,
 	MSR_HWCR = 0xc0010015,
+	MSR_NB_CFG = 0xc001001f,
 };
 
 #define MSR_EFER 0xc0000080U
@@ -139,6 +140,7 @@ static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
 		return v->vm->cpuid.xsave[1][CPUID_EAX] & BIT(3) ? 0 : ERR_INVALID;
 	case MSR_SYSCFG:
 	case MSR_HWCR:
+	case MSR_NB_CFG:
 		return amd(v->vm) ? 0 : ERR_INVALID;
 	default:
 		return ERR_INVALID;
@@ -209,6 +211,8 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 	if (read_other(v, msr, &old))
 		return ERR_INVALID;
 	switch (msr) {
+	case MSR_NB_CFG: /* the north bridge's switches, among them one for I/O access to extended PCI registers; all stay off */
+		return 0;
 	case MSR_BIOS_SIGN_ID: /* written before CPUID, to ask for the microcode's revision */
 		return 0;
 	case MSR_MISC_ENABLE:

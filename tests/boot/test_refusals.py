@@ -15,7 +15,12 @@ def refused(batch, pattern):
 
 def test_no_vmx(batch):
     batch.run(*mach("--cpu", "athlon64_venice"), timeout=120)
-    refused(batch, "VT-x")
+    refused(batch, "neither VT-x nor AMD-V")
+
+
+def test_no_nested_paging(batch):
+    batch.run(*mach("--cpu", "turion64_tyler"), timeout=120)
+    refused(batch, "AMD-V without RVI")
 
 
 def test_too_little_memory_for_the_guest(batch):

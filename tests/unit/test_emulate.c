@@ -869,6 +869,38 @@ static void test_random_code(void **state)
 		assert_true(count[i] > 1000);
 }
 
+/* An engine asks for the operand of what it handles itself, such as LMSW. */
+static void test_operand(void **state)
+{
+	const uint8_t bytes[] = { 0x0f, 0x01, 0x73, 0x08 }; /* lmsw [rbx+8] */
+	struct insn insn;
+	uint64_t value = 0;
+
+	(void)state;
+	assert_int_equal(decode(&insn, bytes, sizeof(bytes), DECODE_64), 0);
+	emu.rip = CODE;
+	/* In RAM, in two pages that lie apart. */
+	ram[GPA_RAM_A + 0xfff] = 0x34;
+	ram[GPA_RAM_B] = 0x12;
+	gpr[REG_RBX] = L + 0x2ff7;
+	assert_int_equal(emulate_operand(&emu, &insn, 2, &value, &result), EMULATE_DONE);
+	assert_int_equal(value, 0x1234);
+	/* In a device. */
+	*(uint16_t *)(device[0] + 0x10) = 0xbeef;
+	gpr[REG_RBX] = L + 0x08;
+	assert_int_equal(emulate_operand(&emu, &insn, 2, &value, &result), EMULATE_DONE);
+	assert_int_equal(value, 0xbeef);
+	/* Nowhere, and at an address that is none. */
+	gpr[REG_RBX] = L + 0x3ff8;
+	assert_int_equal(emulate_operand(&emu, &insn, 2, &value, &result), EMULATE_EXCEPTION);
+	assert_int_equal(result.vector, VECTOR_PF);
+	assert_int_equal(result.cr2, L + 0x4000);
+	gpr[REG_RBX] = 0x0000800000000000;
+	assert_int_equal(emulate_operand(&emu, &insn, 2, &value, &result), EMULATE_EXCEPTION);
+	assert_int_equal(result.vector, VECTOR_GP);
+	assert_int_equal(emu.rip, CODE);
+}
+
 /* ---- INS and OUTS ---- */
 
 static void test_outs(void **state)
@@ -942,6 +974,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_mov, setup),
+		cmocka_unit_test_setup(test_operand, setup),
 		cmocka_unit_test_setup(test_arithmetic, setup),
 		cmocka_unit_test_setup(test_bits, setup),
 		cmocka_unit_test_setup(test_compare_exchange_equal, setup),

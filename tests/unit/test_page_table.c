@@ -1,4 +1,4 @@
-/* SOURCES: mm/page_table.c mm/policy_host.c mm/policy_ept.c */
+/* SOURCES: mm/page_table.c mm/policy_host.c mm/policy_ept.c mm/policy_npt.c */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -128,6 +128,28 @@ static void test_ept_entries(void **state)
 	assert_int_equal(page_table_map(&pt, 0x8000, 0x8000, 4096, PT_WRITE), ERR_INVALID);
 	assert_int_equal(page_table_map(&pt, 0x8000, 0x8000, 4096, PT_WRITE | PT_EXEC), ERR_INVALID);
 	assert_int_equal(page_table_map(&pt, 0x8000, 0x8000, 4096, PT_READ | PT_GLOBAL), ERR_INVALID);
+	finish();
+}
+
+static void test_npt_entries(void **state)
+{
+	(void)state;
+	start(&policy_npt, PT_LEVEL_1G);
+	/* The user bit everywhere, and neither accessed nor dirty: those are the CPU's. */
+	assert_int_equal(page_table_map(&pt, 0x1000, 0x5000, 4096, PT_READ | PT_WRITE | PT_EXEC), 0);
+	assert_int_equal(entry_of(0x1000), 0x5007);
+	assert_int_equal(page_table_map(&pt, 0x2000, 0xfee00000, 4096, PT_READ | PT_WRITE | PT_UC), 0);
+	assert_int_equal(entry_of(0x2000), 0x80000000fee0001f);
+	assert_int_equal(page_table_map(&pt, 0x3000, 0x6000, 4096, PT_READ | PT_EXEC | PT_WC), 0);
+	assert_int_equal(entry_of(0x3000), 0x6085);
+	assert_int_equal(page_table_map(&pt, MIB(2), MIB(8), MIB(2), PT_READ | PT_WC), 0);
+	assert_int_equal(entry_of(MIB(2)), 0x8000000000801085);
+	assert_int_equal(page_table_map(&pt, GIB(1), GIB(1), GIB(1), PT_READ | PT_WRITE | PT_EXEC), 0);
+	assert_int_equal(entry_of(GIB(1)), 0x40000087);
+	assert_int_equal(((uint64_t *)table_virt(page, pt.root))[0] & 0xfff, 7);
+	assert_int_equal(page_table_map(&pt, 0x8000, 0x8000, 4096, PT_EXEC), ERR_INVALID); /* needs READ in this format */
+	assert_int_equal(page_table_map(&pt, 0x8000, 0x8000, 4096, PT_READ | PT_GLOBAL), ERR_INVALID);
+	assert_int_equal(page_table_map(&pt, 1ULL << 48, 0x8000, 4096, PT_READ), ERR_RANGE);
 	finish();
 }
 
@@ -457,6 +479,13 @@ static void test_history_ept(void **state)
 	history(&policy_ept, PT_LEVEL_2M, GIB(511) + MIB(2), 23, 300);
 }
 
+static void test_history_npt(void **state)
+{
+	(void)state;
+	history(&policy_npt, PT_LEVEL_1G, 0, 31, 600);
+	history(&policy_npt, PT_LEVEL_2M, (1ULL << 48) - MODEL_PAGES * 4096ULL, 32, 300);
+}
+
 /* ---- Allocation failure at each step ---- */
 
 struct digest {
@@ -549,12 +578,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_host_entries),
 		cmocka_unit_test(test_ept_entries),
+		cmocka_unit_test(test_npt_entries),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_leaf_sizes),
 		cmocka_unit_test(test_retired_until_release),
 		cmocka_unit_test(test_shared_half),
 		cmocka_unit_test(test_history_host),
 		cmocka_unit_test(test_history_ept),
+		cmocka_unit_test(test_history_npt),
 		cmocka_unit_test(test_failure_at_each_step),
 		cmocka_unit_test(test_busy_changes_nothing),
 	};

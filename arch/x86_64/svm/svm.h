@@ -15,6 +15,7 @@ struct svm_features {
 	bool next_rip;           /* the VMCB says where the instruction after an intercepted one begins */
 	bool decode_assists;
 	bool rdpru, mcommit;
+	bool vm_cr;              /* the MSR exists */
 	uint64_t cr4_possible;   /* bits that the CPU lets anyone set */
 };
 
@@ -26,12 +27,23 @@ enum nmi_state {
 	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
 };
 
+/* Where an instruction lay that exited, and how long it was, for CPUs without NRIP save. */
+struct svm_place {
+	uint64_t rip, cr3;
+	const uint16_t *code; /* its first bytes in the guest's RAM */
+	uint16_t bytes;       /* what they were */
+	uint8_t length;
+};
+
+#define SVM_PLACES 64
+
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	uint64_t vmcb_phys;
 	bool loaded_once;
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
+	uint8_t seen_tpr;          /* the same, or SVM_LOOK_CLOSER: what an exit compares with V_TPR */
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* one waits: look again at every exit */
@@ -42,12 +54,15 @@ struct svm_vcpu {
 	uint64_t tsc_aux;
 	uint64_t dr[4];
 	void *fpu;                 /* XSAVE area */
+	struct svm_place place[SVM_PLACES];
 };
 
 /* The engine's part of a VM. */
 struct svm_vm {
 	uint64_t iopm, msrpm;
 };
+
+#define SVM_LOOK_CLOSER 0xff /* no TPR: the next exit has more to do than to be handled */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {
@@ -65,6 +80,13 @@ static inline void svm_changed(struct vmcb *vmcb, uint32_t groups)
 	vmcb->clean &= ~groups;
 }
 
+static inline void svm_set_tpr(struct svm_vcpu *x, uint8_t tpr)
+{
+	x->tpr = tpr;
+	if (x->seen_tpr != SVM_LOOK_CLOSER)
+		x->seen_tpr = tpr;
+}
+
 /* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */
 uint64_t svm_host_vmcb(void);
 
@@ -80,6 +102,7 @@ int svm_set_efer(struct vcpu *v, uint64_t value);
 void svm_flush(struct vcpu *v);
 /* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
 void svm_advance(struct vcpu *v, unsigned length);
+void svm_forget_places(struct svm_vcpu *x);
 /* Events (svm_events.c). */
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type);
 void svm_inject(struct vcpu *v, const struct vcpu_event *event);
@@ -96,9 +119,9 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
 void svm_dump(struct vcpu *v);
 void svm_explain_entry_failure(struct vcpu *v);
 /* Decode the exit and hand it on; called by svm_entry.asm. */
-bool svm_handle_exit(struct vcpu *v);
+bool svm_handle_exit(struct vcpu *v, struct vmcb *vmcb);
 
 /* svm_entry.asm */
-void svm_enter(struct vcpu *v, uint64_t vmcb, uint64_t host_vmcb);
+void svm_enter(struct vcpu *v, struct vmcb *vmcb, uint64_t vmcb_phys, uint64_t host_vmcb);
 
 #endif

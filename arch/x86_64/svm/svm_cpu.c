@@ -7,41 +7,34 @@
 #include "arch/x86_64/msr.h"
 #include "arch/x86_64/svm/engine_svm.h"
 #include "arch/x86_64/svm/svm.h"
+#include "arch/x86_64/svm/vm_cr.h"
 #include "arch/x86_64/traps.h"
 #include "lib/printf.h"
-
-#define VM_CR_LOCK BIT(3)
-#define VM_CR_SVMDIS BIT(4)
 
 struct svm_features svm_features;
 
 static char reason[200];
 
-/* VM_CR. A CPU without that MSR has nothing that could switch SVM off: then 0. */
-static uint64_t read_vm_cr(void)
+/* Not every CPU (or emulator) has VM_CR; where it is missing nothing could have switched SVM off. Boot processor only. */
+static bool has_vm_cr(void)
 {
 	extern const uint8_t vm_cr_read[], vm_cr_missing[];
-	uint32_t low = 0, high = 0;
+	uint32_t there;
 
 	trap_expect(vm_cr_read, vm_cr_missing);
 	__asm__ volatile(".globl vm_cr_read, vm_cr_missing\n"
 			 "vm_cr_read: rdmsr\n\t"
+			 "mov $1, %%eax\n\t"
 			 "jmp 1f\n"
-			 "vm_cr_missing: xor %%eax, %%eax\n\t"
-			 "xor %%edx, %%edx\n"
-			 "1:" : "=a"(low), "=d"(high) : "c"(MSR_VM_CR) : "cc", "memory");
+			 "vm_cr_missing: xor %%eax, %%eax\n"
+			 "1:" : "=a"(there) : "c"(MSR_VM_CR) : "rdx", "cc", "memory");
 	trap_expect(NULL, NULL);
-	return (uint64_t)high << 32 | low;
+	return there;
 }
 
-/* NULL, or why the firmware's setting forbids SVM. */
-static const char *vm_cr_problem(uint64_t vm_cr)
+static const char *firmware_problem(void)
 {
-	if (!(vm_cr & VM_CR_SVMDIS))
-		return NULL;
-	return vm_cr & VM_CR_LOCK ?
-		"this CPU has AMD-V, but the firmware has switched it off and locked it (VM_CR.SVMDIS): switch on SVM in the firmware's setup" :
-		"this CPU has AMD-V, but it is switched off (VM_CR.SVMDIS): switch on SVM in the firmware's setup";
+	return svm_features.vm_cr ? vm_cr_problem(rdmsr(MSR_VM_CR)) : NULL;
 }
 
 /* CR4 bits that this CPU would let a guest set. */
@@ -71,9 +64,11 @@ const char *svm_probe(void)
 {
 	struct svm_features *s = &svm_features;
 	const struct cpu_features *f = &cpu_features;
-	const char *problem = vm_cr_problem(read_vm_cr());
+	const char *problem;
 	uint32_t r[4];
 
+	s->vm_cr = has_vm_cr();
+	problem = firmware_problem();
 	if (problem)
 		return problem;
 	if (!f->npt) {
@@ -110,7 +105,9 @@ uint64_t svm_host_vmcb(void)
 
 const char *svm_cpu_enable(void)
 {
-	/* Each core has its own VM_CR, though the firmware should have set all alike. The boot processor's was looked at by svm_probe(). */
+	/* Each core has a VM_CR of its own. */
+	if (firmware_problem())
+		return firmware_problem();
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, pool_phys(&lamina_pool, this_cpu()->hw_page));
 	__asm__ volatile("vmsave" : : "a"(svm_host_vmcb()) : "memory");

@@ -12,6 +12,7 @@ extern svm_handle_exit
 global svm_enter
 
 %define GPR(n) VCPU_GPR + 8 * (n)
+VMCB_RAX equ 0x5f8
 
 section .text
 
@@ -32,7 +33,8 @@ section .text
 	mov rdi, [rdi + GPR(7)]
 %endmacro
 
-; void svm_enter(struct vcpu *v, uint64_t vmcb, uint64_t host_vmcb): run the guest until svm_handle_exit returns false.
+; void svm_enter(struct vcpu *v, struct vmcb *vmcb, uint64_t vmcb_phys, uint64_t host_vmcb): run the guest until svm_handle_exit returns
+; false.
 align 16
 svm_enter:
 	push rbx
@@ -41,22 +43,27 @@ svm_enter:
 	push r13
 	push r14
 	push r15
-	push rdx                        ; [rsp + 16]: the host's VMCB
-	push rsi                        ; [rsp + 8]: the guest's
-	push rdi                        ; [rsp] = v; the stack is aligned for calls
+	push rcx                        ; [rsp + 32]: the host's VMCB
+	push rdx                        ; [rsp + 24]: the guest's
+	push rsi                        ; [rsp + 16]: the same, by address
+	push rdi                        ; [rsp + 8] = v
+	sub rsp, 8                      ; the stack is aligned for calls
 .again:
+	mov rcx, [rsp + 16]
+	mov rax, [rdi + GPR(0)]
+	mov [rcx + VMCB_RAX], rax
 	clgi
 	sti
-	mov rax, [rsp + 8]
+	mov rax, [rsp + 24]
 	vmload
 	LOAD_GUEST
 	vmrun
 	vmsave                          ; RAX is the guest's VMCB still
-	mov rax, [rsp + 16]
+	mov rax, [rsp + 32]
 	vmload
 	cli
 	stgi
-	mov rax, [rsp]
+	mov rax, [rsp + 8]
 	mov [rax + GPR(1)], rcx
 	mov [rax + GPR(2)], rdx
 	mov [rax + GPR(3)], rbx
@@ -72,12 +79,15 @@ svm_enter:
 	mov [rax + GPR(14)], r14
 	mov [rax + GPR(15)], r15
 	mov rdi, rax
+	mov rsi, [rsp + 16]
+	mov rax, [rsi + VMCB_RAX]
+	mov [rdi + GPR(0)], rax
 	xor ebp, ebp                    ; backtraces end here
 	call svm_handle_exit
-	mov rdi, [rsp]
+	mov rdi, [rsp + 8]
 	test al, al
 	jnz .again
-	add rsp, 24
+	add rsp, 40
 	pop r15
 	pop r14
 	pop r13

@@ -145,6 +145,7 @@ void svm_nmi_window(struct vcpu *v, bool on)
 	x->nmi_wanted = on;
 	if (!on)
 		return;
+	x->seen_tpr = SVM_LOOK_CLOSER;
 	if (x->vmcb->event_injection & EVENT_VALID)
 		core_kick(core_index()); /* exits after the event's delivery, before the first instruction */
 	else if (x->nmi != NMI_BLOCKED)
@@ -169,7 +170,7 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold)
 	uint8_t tpr = (uint8_t)lapic_cr8(&v->lapic);
 
 	if (tpr != x->tpr) {
-		x->tpr = tpr;
+		svm_set_tpr(x, tpr);
 		b->v_tpr = tpr;
 		svm_changed(b, CLEAN_TPR);
 	}

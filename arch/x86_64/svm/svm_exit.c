@@ -1,7 +1,6 @@
 /* From the VMCB's exit information to the neutral struct vm_exit (APM vol. 2, "#VMEXIT", "Instruction Intercepts", "Exception
  * Intercepts"). */
 #include "arch/x86_64/asm.h"
-#include "arch/x86_64/features.h"
 #include "arch/x86_64/msr.h"
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/traps.h"
@@ -51,7 +50,6 @@ enum {
 #define DR6_BS BIT(14)
 #define DR7_GD BIT(13)
 #define MCG_STATUS_MCIP BIT(2)
-#define CPUID_LEAF_XSAVE 0xd
 
 static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
 {
@@ -112,15 +110,6 @@ static enum vm_exit_kind decode_interrupt(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_EXTERNAL_INTERRUPT;
 }
 
-/* QEMU 7.2 ignores the XSETBV intercept: what the guest has loaded is asked for where it shows. */
-static enum vm_exit_kind decode_cpuid(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)exit;
-	if (__builtin_expect((uint32_t)v->gpr[GPR_RAX] == CPUID_LEAF_XSAVE && cpu_features.xsave, 0))
-		v->xcr0 = xgetbv(0);
-	return EXIT_CPUID;
-}
-
 static enum vm_exit_kind decode_msr(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
@@ -164,7 +153,7 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	if (!insn || insn->map != MAP_0F)
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
 	exit->length = insn->length;
-	exit->cr.gpr = insn->rm & 15;
+	exit->cr.gpr = (insn->modrm & 7) | (insn->rex & 1) << 3; /* MOV CR ignores the mod field */
 	switch (insn->opcode) {
 	case 0x20:
 		return EXIT_CR_READ;
@@ -187,7 +176,7 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 			if (exit_operand(v, insn, 2, &operand))
 				return EXIT_ENGINE;
 		} else {
-			operand = vcpu_read_gpr(v, insn->rm & 15);
+			operand = vcpu_read_gpr(v, exit->cr.gpr);
 		}
 		cr0 = svm_read(v, VCPU_CR0);
 		cr0 = (cr0 & ~0xeUL) | (operand & 0xf) | (cr0 & CR0_PE);
@@ -244,81 +233,77 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 	return EXIT_ENTRY_FAILED;
 }
 
-/* For each code the kind, or the function that reads the rest of the exit information and says the kind; without both it is unknown. */
-struct decoder {
-	enum vm_exit_kind (*decode)(struct vcpu *v, struct vm_exit *exit);
-	enum vm_exit_kind kind;
+/* For each code the kind, or the function that reads the rest of the exit information and says the kind. */
+static enum vm_exit_kind (*const decoders[CODES])(struct vcpu *v, struct vm_exit *exit) = {
+	[CODE_CR_READ ... CODE_CR_WRITE + 15] = decode_cr,
+	[CODE_EXCEPTION ... CODE_EXCEPTION + 31] = decode_exception,
+	[CODE_INTR] = decode_interrupt,
+	[CODE_CR0_SELECTIVE_WRITE] = decode_cr,
+	[CODE_RDPMC] = decode_rdpmc,
+	[CODE_IRET] = decode_iret,
+	[CODE_INVLPGA] = decode_undefined,
+	[CODE_IOIO] = decode_io,
+	[CODE_MSR] = decode_msr,
+	[CODE_TASK_SWITCH] = decode_task_switch,
+	[CODE_SHUTDOWN] = decode_shutdown,
+	[CODE_VMRUN ... CODE_SKINIT] = decode_undefined,
+	[CODE_MONITOR ... CODE_MWAIT_ARMED] = decode_undefined,
+	[CODE_RDPRU] = decode_undefined,
+	[CODE_INVPCID] = decode_undefined,
+	[CODE_MCOMMIT] = decode_undefined,
 };
 
-#define NESTED CODES
-#define FAILED (CODES + 1)
-#define UNKNOWN (CODES + 2) /* a code of a CPU that is newer than this table */
-
-static const struct decoder decoders[CODES + 3] = {
-	[CODE_CR_READ ... CODE_CR_WRITE + 15] = { .decode = decode_cr },
-	[CODE_EXCEPTION ... CODE_EXCEPTION + 31] = { .decode = decode_exception },
-	[CODE_INTR] = { .decode = decode_interrupt },
-	[CODE_NMI] = { .kind = EXIT_NMI },
-	[CODE_VINTR] = { .kind = EXIT_INTERRUPT_WINDOW },
-	[CODE_CR0_SELECTIVE_WRITE] = { .decode = decode_cr },
-	[CODE_RDPMC] = { .decode = decode_rdpmc },
-	[CODE_CPUID] = { .decode = decode_cpuid },
-	[CODE_IRET] = { .decode = decode_iret },
-	[CODE_INVD] = { .kind = EXIT_WBINVD },
-	[CODE_HLT] = { .kind = EXIT_HLT },
-	[CODE_INVLPGA] = { .decode = decode_undefined },
-	[CODE_IOIO] = { .decode = decode_io },
-	[CODE_MSR] = { .decode = decode_msr },
-	[CODE_TASK_SWITCH] = { .decode = decode_task_switch },
-	[CODE_SHUTDOWN] = { .decode = decode_shutdown },
-	[CODE_VMRUN ... CODE_SKINIT] = { .decode = decode_undefined },
-	[CODE_WBINVD] = { .kind = EXIT_WBINVD },
-	[CODE_MONITOR ... CODE_MWAIT_ARMED] = { .decode = decode_undefined },
-	[CODE_XSETBV] = { .kind = EXIT_XSETBV },
-	[CODE_RDPRU] = { .decode = decode_undefined },
-	[CODE_INVPCID] = { .decode = decode_undefined },
-	[CODE_MCOMMIT] = { .decode = decode_undefined },
-	[NESTED] = { .decode = decode_nested_fault },
-	[FAILED] = { .decode = decode_entry_failure },
+static const uint8_t kinds[CODES] = {
+	[CODE_NMI] = EXIT_NMI,
+	[CODE_CPUID] = EXIT_CPUID,
+	[CODE_VINTR] = EXIT_INTERRUPT_WINDOW,
+	[CODE_INVD] = EXIT_WBINVD,
+	[CODE_HLT] = EXIT_HLT,
+	[CODE_WBINVD] = EXIT_WBINVD,
+	[CODE_XSETBV] = EXIT_XSETBV,
 };
 
-static unsigned rare_code(uint64_t code)
+static enum vm_exit_kind decode_exit(struct vcpu *v, uint64_t code)
 {
-	return code == CODE_NESTED_FAULT ? NESTED : (uint32_t)code == CODE_INVALID ? FAILED : UNKNOWN;
+	if (__builtin_expect(code >= CODES, 0)) {
+		if (__builtin_expect(code == CODE_NESTED_FAULT, 1))
+			return decode_nested_fault(v, &v->exit);
+		return (uint32_t)code == CODE_INVALID ? decode_entry_failure(v, &v->exit) : decode_unknown(v, &v->exit);
+	}
+	if (kinds[code])
+		return kinds[code];
+	return decoders[code] ? decoders[code](v, &v->exit) : decode_unknown(v, &v->exit);
 }
 
 /* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
-__attribute__((noinline)) static void take_tpr(struct vcpu *v, uint8_t tpr)
+static void take_tpr(struct vcpu *v, uint8_t tpr)
 {
-	svm_of(v)->tpr = tpr;
+	svm_set_tpr(svm_of(v), tpr);
 	lapic_set_cr8(&v->lapic, tpr);
 }
 
-bool svm_handle_exit(struct vcpu *v)
+/* What is seldom to be done. */
+__attribute__((noinline)) static void look_closer(struct vcpu *v, struct vmcb *b)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
-	uint64_t code = b->exit_code;
-	const struct decoder *decoder = &decoders[code < CODES ? code : rare_code(code)];
-	enum vm_exit_kind kind = decoder->kind;
-	bool again;
 
-	v->gpr[GPR_RAX] = b->rax;
 	b->tlb_control = 0;
+	x->seen_tpr = x->nmi_wanted ? SVM_LOOK_CLOSER : x->tpr;
+	if (b->v_tpr != x->tpr)
+		take_tpr(v, b->v_tpr);
+	if (b->exit_interrupt_info & EVENT_VALID && (uint32_t)b->exit_code != CODE_INVALID)
+		svm_requeue(v);
+	if (x->nmi_wanted)
+		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+}
+
+bool svm_handle_exit(struct vcpu *v, struct vmcb *b)
+{
 	b->clean = svm_features.clean;
 	b->event_injection = 0;
-	if (__builtin_expect(b->v_tpr != x->tpr, 0))
-		take_tpr(v, b->v_tpr);
-	if (__builtin_expect((b->exit_interrupt_info & EVENT_VALID) != 0, 0) && decoder != &decoders[FAILED])
-		svm_requeue(v);
-	if (__builtin_expect(x->nmi_wanted, 0))
-		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
-	/* Not for every exit a meaningful one; nobody looks at it then. */
-	v->exit.length = svm_features.next_rip && b->next_rip ? (uint32_t)(b->next_rip - b->rip) : 0;
-	if (kind == EXIT_UNKNOWN)
-		kind = decoder->decode ? decoder->decode(v, &v->exit) : decode_unknown(v, &v->exit);
-	v->exit.kind = kind;
-	again = vcpu_exit(v);
-	b->rax = v->gpr[GPR_RAX];
-	return again;
+	if (__builtin_expect(b->v_tpr != svm_of(v)->seen_tpr || b->exit_interrupt_info & EVENT_VALID, 0))
+		look_closer(v, b);
+	v->exit.length = 0; /* svm_advance() finds out, if somebody wants to know */
+	v->exit.kind = decode_exit(v, b->exit_code);
+	return vcpu_exit(v);
 }

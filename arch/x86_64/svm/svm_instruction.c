@@ -8,79 +8,115 @@
 
 #define VECTOR_DB 1
 #define DR6_BS BIT(14)
+#define ATTRIBUTE_L BIT(9)
 
-/* Exit codes whose instruction has one usual encoding, which is compared before anything is decoded. */
+/* By exit code, the length of the usual encoding of the instruction that causes it. */
 #define CODE_FIRST 0x72
-static const struct {
-	uint8_t length;
-	uint8_t bytes[2];
-} usual[] = {
-	[0x72 - CODE_FIRST] = { 2, { 0x0f, 0xa2 } }, /* CPUID */
-	[0x76 - CODE_FIRST] = { 2, { 0x0f, 0x08 } }, /* INVD */
-	[0x78 - CODE_FIRST] = { 1, { 0xf4 } },       /* HLT */
-	[0x7c - CODE_FIRST] = { 2, { 0x0f, 0x30 } }, /* WRMSR; RDMSR is 0x32 */
-	[0x89 - CODE_FIRST] = { 2, { 0x0f, 0x09 } }, /* WBINVD */
-	[0x8d - CODE_FIRST] = { 3, { 0x0f, 0x01 } }, /* XSETBV */
+static const uint8_t usual[] = {
+	[0x72 - CODE_FIRST] = 2, /* CPUID */
+	[0x76 - CODE_FIRST] = 2, /* INVD */
+	[0x78 - CODE_FIRST] = 1, /* HLT */
+	[0x7c - CODE_FIRST] = 2, /* RDMSR, WRMSR */
+	[0x89 - CODE_FIRST] = 2, /* WBINVD */
+	[0x8d - CODE_FIRST] = 3, /* XSETBV */
 };
 
-static unsigned decoded_length(struct vcpu *v)
+void svm_forget_places(struct svm_vcpu *x)
 {
-	const struct insn *insn = exit_instruction(v);
+	static const uint16_t nothing;
 
-	return insn ? insn->length : 0;
+	for (unsigned i = 0; i < SVM_PLACES; i++) {
+		x->place[i].code = &nothing;
+		x->place[i].bytes = 1;
+	}
 }
 
-/* How long the instruction is that exited with this code. 64-bit code in RAM, without prefixes, is all that most guests show. */
-static unsigned instruction_length(struct vcpu *v, const struct vmcb *b)
+static struct svm_place *place_of(struct svm_vcpu *x, uint64_t rip)
+{
+	return &x->place[rip % SVM_PLACES];
+}
+
+static bool code_64(const struct vmcb *b)
+{
+	return b->cs.attributes & ATTRIBUTE_L && b->efer & EFER_LMA;
+}
+
+/* Fetch and decode the instruction, and remember 64-bit code. */
+__attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmcb *b)
 {
 	struct guest_paging *paging = &v->emulator.paging;
+	struct svm_place *place = place_of(svm_of(v), b->rip);
+	const struct insn *insn;
 	uint64_t index = b->exit_code - CODE_FIRST, gpa;
-	const uint8_t *code;
-	unsigned length, decoded;
+	const void *code;
 
-	if (index >= ARRAY_SIZE(usual) || !usual[index].length)
-		return decoded_length(v);
-	length = usual[index].length;
-	if (b->cs.attributes & BIT(9) && b->efer & EFER_LMA) {
-		paging->cr0 = b->cr0;
-		paging->cr3 = b->cr3;
-		paging->cr4 = b->cr4;
-		paging->efer = b->efer;
-		paging->cpl = b->cpl;
-		if ((b->rip & (PAGE_SIZE - 1)) <= PAGE_SIZE - 2 &&
-		    !guest_walk(&v->vm->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
-			code = guest_ptr(&v->vm->memory, gpa, 2);
-			if (code && code[0] == usual[index].bytes[0] && (length == 1 || (code[1] & 0xfd) == (usual[index].bytes[1] & 0xfd)))
-				return length;
-		}
+	if (svm_features.next_rip && b->next_rip)
+		return (unsigned)(b->next_rip - b->rip);
+	insn = exit_instruction(v);
+	/* Where the code cannot be read any more, as another vCPU changes it, the usual encoding is the best guess. */
+	if (!insn)
+		return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
+	if (code_64(b) && (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 &&
+	    !guest_walk(&v->vm->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
+		code = guest_ptr(&v->vm->memory, gpa, 2);
+		if (code)
+			*place = (struct svm_place){ b->rip, b->cr3, code, *(const uint16_t *)code, insn->length };
 	}
-	/* Where the guest's code cannot be read any more (another vCPU changes the tables), the usual encoding is the best guess. */
-	decoded = decoded_length(v);
-	return decoded ? decoded : length;
+	return insn->length;
+}
+
+__attribute__((noinline)) static void end_step(struct vcpu *v, struct vmcb *b)
+{
+	const struct vcpu_event step = { EVENT_EXCEPTION, VECTOR_DB, false, 0 };
+
+	b->rflags &= ~RFLAGS_RF;
+	/* The single-step trap after an instruction that was not executed here. */
+	if (!(b->rflags & RFLAGS_TF) || svm_step_done(v) || b->event_injection & EVENT_VALID)
+		return;
+	b->dr6 |= DR6_BS;
+	svm_changed(b, CLEAN_DR);
+	svm_inject(v, &step);
+}
+
+__attribute__((noinline)) static void advance_slowly(struct vcpu *v, unsigned length)
+{
+	struct vmcb *b = vmcb_of(v);
+	uint64_t rip = b->rip + (length ? length : find_length(v, b));
+
+	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
+	if (!code_64(b))
+		rip = (uint32_t)rip;
+	b->rip = rip;
+	b->interrupt_shadow = 0;
+	if (b->rflags & (RFLAGS_TF | RFLAGS_RF))
+		end_step(v, b);
 }
 
 void svm_advance(struct vcpu *v, unsigned length)
 {
 	struct vmcb *b = vmcb_of(v);
-	uint64_t rip;
+	const struct svm_place *place;
+	uint64_t rip = b->rip;
 
-	if (!length)
-		length = instruction_length(v, b);
-	rip = b->rip + length;
-	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
-	if (__builtin_expect(rip >> 32 != 0, 0) && !(b->cs.attributes & BIT(9) && b->efer & EFER_LMA))
-		rip = (uint32_t)rip;
+	if (__builtin_expect(!(b->cs.attributes & ATTRIBUTE_L) || b->rflags & (RFLAGS_TF | RFLAGS_RF), 0)) {
+		advance_slowly(v, length);
+		return;
+	}
+	if (length) {
+		rip += length;
+	} else if (svm_features.next_rip && b->next_rip) {
+		rip = b->next_rip;
+	} else {
+		/* The same bytes at the same address of the same address space: the translation is not looked up again. A guest that
+		 * maps other code there, which happens to exit likewise but with other prefixes, and keeps the old page as it was, misleads
+		 * only itself. */
+		place = place_of(svm_of(v), rip);
+		if (__builtin_expect(place->rip != rip || place->cr3 != b->cr3 || *place->code != place->bytes, 0)) {
+			advance_slowly(v, 0);
+			return;
+		}
+		rip += place->length;
+	}
 	b->rip = rip;
 	b->interrupt_shadow = 0;
-	if (__builtin_expect((b->rflags & (RFLAGS_TF | RFLAGS_RF)) != 0, 0)) {
-		b->rflags &= ~RFLAGS_RF;
-		/* The single-step trap after an instruction that was not executed here. */
-		if (b->rflags & RFLAGS_TF && !svm_step_done(v) && !(b->event_injection & EVENT_VALID)) {
-			const struct vcpu_event step = { EVENT_EXCEPTION, VECTOR_DB, false, 0 };
-
-			b->dr6 |= DR6_BS;
-			svm_changed(b, CLEAN_DR);
-			svm_inject(v, &step);
-		}
-	}
 }

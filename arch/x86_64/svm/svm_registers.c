@@ -1,5 +1,6 @@
 /* A vCPU's registers and segments in the VMCB. FS, GS, LDTR, TR and the system-call MSRs are there too while the guest is out. */
 #include "arch/x86_64/asm.h"
+#include "arch/x86_64/features.h"
 #include "arch/x86_64/svm/svm.h"
 #include "vmm/vm.h"
 
@@ -108,6 +109,9 @@ uint64_t svm_read(struct vcpu *v, enum vcpu_register reg)
 		return b->sysenter_esp;
 	case VCPU_SYSENTER_EIP:
 		return b->sysenter_eip;
+	case VCPU_XCR0:
+		/* Not what the XSETBV exits wrote: QEMU 7.2 ignores their intercept. */
+		return cpu_features.xsave ? xgetbv(0) : v->xcr0;
 	case VCPU_REGISTERS:
 		break;
 	}
@@ -210,6 +214,7 @@ void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 	case VCPU_SYSENTER_EIP:
 		b->sysenter_eip = value;
 		break;
+	case VCPU_XCR0:
 	case VCPU_REGISTERS:
 		break;
 	}

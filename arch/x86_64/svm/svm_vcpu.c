@@ -71,6 +71,7 @@ static int create(struct vcpu *v)
 	if (!x->vmcb || !x->fpu)
 		return ERR_NOMEM;
 	x->vmcb_phys = vm_phys(v->vm, x->vmcb);
+	svm_forget_places(x);
 	v->hw = x;
 	return 0;
 }
@@ -133,7 +134,7 @@ static void write_controls(struct vcpu *v)
 	b->v_control = V_INTR_MASKING;
 	b->nested_paging = 1;
 	b->nested_cr3 = v->vm->nested.root;
-	x->tpr = 0;
+	x->tpr = x->seen_tpr = 0;
 	x->nmi = NMI_OPEN;
 	x->nmi_wanted = x->stepping = x->tpr_waits = false;
 	if (v->vm->first_tag + v->index >= svm_features.asids)
@@ -240,13 +241,13 @@ static void run(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
 
-	x->vmcb->rax = v->gpr[GPR_RAX];
-	svm_enter(v, x->vmcb_phys, svm_host_vmcb());
+	svm_enter(v, x->vmcb, x->vmcb_phys, svm_host_vmcb());
 }
 
 void svm_flush(struct vcpu *v)
 {
 	vmcb_of(v)->tlb_control = svm_features.flush;
+	svm_of(v)->seen_tpr = SVM_LOOK_CLOSER; /* done once, and not at every entry from then on */
 }
 
 static void set_tsc_offset(struct vcpu *v, int64_t offset)

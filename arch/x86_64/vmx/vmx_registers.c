@@ -101,6 +101,8 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 		return vmread(VMCS_GUEST_SYSENTER_ESP);
 	case VCPU_SYSENTER_EIP:
 		return vmread(VMCS_GUEST_SYSENTER_EIP);
+	case VCPU_XCR0:
+		return v->xcr0;
 	case VCPU_REGISTERS:
 		break;
 	}
@@ -232,6 +234,7 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 	case VCPU_SYSENTER_EIP:
 		vmwrite(VMCS_GUEST_SYSENTER_EIP, value);
 		break;
+	case VCPU_XCR0:
 	case VCPU_REGISTERS:
 		break;
 	}

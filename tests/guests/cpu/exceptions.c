@@ -30,6 +30,7 @@ TEST(exc_undefined, "#UD: UD2, and 32-bit instructions in 64-bit mode")
 	CHECK_FAULT("PUSH ES", VECTOR_UD, 0);
 	TRY(".byte 0xce"); /* into */
 	CHECK_FAULT("INTO", VECTOR_UD, 0);
+	SKIP_QEMU("LOCK on a register is let pass");
 	TRY(".byte 0xf0, 0x89, 0xc0"); /* lock mov eax, eax */
 	CHECK_FAULT("LOCK on a register", VECTOR_UD, 0);
 	TRY(".byte 0x0f, 0xff, 0xc0"); /* ud0 eax, eax */
@@ -48,6 +49,7 @@ TEST(exc_software, "#BP and INT n: RIP behind the instruction")
 	CHECK_FAULT("INT 4", VECTOR_OF, 0);
 	TRY("int $0x99");
 	CHECK_FAULT("INT 0x99", 0x99, 0);
+	SKIP_QEMU("INT1 goes to its debugger");
 	TRY(".byte 0xf1"); /* INT1 */
 	CHECK_FAULT("INT1", VECTOR_DB, 0);
 }
@@ -68,6 +70,7 @@ TEST(exc_gp_selector, "#GP, #NP, #SS with a selector as error code")
 	CHECK_FAULT("MOV to CS", VECTOR_UD, 0);
 	TRY("ltr %w0", : "r"(SEL_TSS));
 	CHECK_FAULT("LTR of a busy TSS", VECTOR_GP, SEL_TSS);
+	SKIP_QEMU("LTR takes a null selector");
 	TRY("ltr %w0", : "r"(0));
 	CHECK_FAULT("LTR of a null selector", VECTOR_GP, 0);
 	TRY("lldt %w0", : "r"(SEL_DATA));
@@ -79,6 +82,7 @@ TEST(exc_gate, "INT n through gates that refuse it")
 {
 	static uint8_t code[] = { 0xcd, 0x40 };
 
+	SKIP_QEMU("the error code of a gate is twice what it should be");
 	trap_set_gate(0x40, false, 0, 0);
 	TRY("int $0x40");
 	trap_set_gate(0x40, true, 0, 0);
@@ -93,6 +97,7 @@ TEST(exc_canonical, "Non-canonical addresses: #GP(0), through RSP and RBP #SS(0)
 
 	TRY("movq (%0), %%rax", : "r"(bad) : "rax");
 	CHECK_FAULT("a load", VECTOR_GP, 0);
+	SKIP_QEMU("#GP where #SS is due, and the other way round");
 	TRY("pushq %%rbp; movq %0, %%rbp; movq (%%rbp), %%rax", : "r"(bad) : "rax");
 	__asm__ volatile("movq %0, %%rbp" : : "r"(fault.vector == NO_FAULT ? 0 : *(const uint64_t *)fault.frame.rsp));
 	CHECK_FAULT("a load through RBP", VECTOR_SS, 0);
@@ -145,6 +150,7 @@ TEST(exc_page_kernel, "#PF: error codes and CR2 in supervisor mode")
 	window_map(4, page, 0);
 	TRY("movq 0xffc(%0), %%rax", : "r"(at) : "rax");
 	CHECK_PF("a read across the end", 0, at + 0x1000);
+	SKIP_QEMU("the error code for a reserved bit lacks P");
 	if (width < 52) {
 		/* Under EPT the processor itself compares with its own width, so CPUID has to tell that one. */
 		window_map(3, page, PTE_P | PTE_W | BIT(width));
@@ -168,6 +174,7 @@ TEST(exc_page_nx, "#PF: execute-disable")
 	if (!(cpuid(0x80000001, 0).edx & BIT(20)))
 		SKIP("no NX");
 	at[0] = 0xc3;
+	SKIP_QEMU("the error code for a reserved bit lacks P");
 	window_map(3, page, PTE_P | PTE_NX);
 	wrmsr(MSR_EFER, efer & ~EFER_NXE);
 	TRY("movb (%0), %%al", : "r"(at) : "rax");
@@ -276,6 +283,7 @@ TEST(exc_alignment, "#AC: in user mode under CR0.AM and RFLAGS.AC")
 	static uint8_t stack[1024] __attribute__((aligned(16)));
 	uint64_t cr0 = read_cr0();
 
+	SKIP_QEMU("there is no alignment check");
 	write_cr0(cr0 | CR0_AM);
 	run_user(code, SEL_USER_CODE64, 2 | RFLAGS_AC, stack + sizeof(stack), (uint64_t)page);
 	write_cr0(cr0);
@@ -292,6 +300,7 @@ TEST(exc_float, "#MF and #XM")
 	TRY("fninit\n\tfldcw %0\n\tfld1\n\tfldz\n\tfdivrp\n\tfwait", : "m"(control));
 	__asm__ volatile("fnclex; fldcw %0; fninit" : : "m"(normal));
 	CHECK_FAULT("1 / 0 on the x87", VECTOR_MF, 0);
+	SKIP_QEMU("SSE raises no #XM");
 	TRY("ldmxcsr %0\n\txorps %%xmm0, %%xmm0\n\tmovl $0x3f800000, %%eax\n\tmovd %%eax, %%xmm1\n\tdivss %%xmm0, %%xmm1", : "m"(mxcsr) : "rax");
 	__asm__ volatile("ldmxcsr %0" : : "m"(normal_mxcsr));
 	CHECK_FAULT("1 / 0 with SSE", VECTOR_XM, 0);
