@@ -104,17 +104,21 @@ GUEST_RUNS = {
 }
 
 
-MACHINES = ("qemu", "bochs")
+# QEMU 7.2 knows no intercept of task switches: there the guest's succeeds, as on the bare machine.
+GUEST_RUNS_OF = {"qemu": dict(GUEST_RUNS, taskswitch=([], 0, "guest: the task switch was made")), "bochs": GUEST_RUNS}
+GUEST_WEIGHTS = {"irq": 80}
 
 
 def guest_jobs():
     jobs = []
-    for machine in MACHINES:
-        for name, (options, status, wanted) in GUEST_RUNS.items():
+    for machine, runs in GUEST_RUNS_OF.items():
+        for name, (options, status, wanted) in runs.items():
             serial = os.path.join(LOGS, f"{machine}_guest_{name}.log")
-            command = ["tools/lamina-run", "--machine", machine, "--batch", "--log", serial, "--timeout", "180",
+            command = ["tools/lamina-run", "--machine", machine, "--batch", "--log", serial, "--timeout", "300",
                        "--machine-log", serial.replace(".log", ".machine.log"), "--kernel", f"{GUESTS}/{name}.elf", *options]
-            job = Job(f"{machine}/guest/{name}", command, 240, 40 if machine == "bochs" else 10, judge_guest)
+            if machine == "qemu" and "--host-cpus" not in options:
+                command.append("--icount")      # timers are judged by the guest's time: a busy host must not count
+            job = Job(f"{machine}/guest/{name}", command, 360, 40 if machine == "bochs" else GUEST_WEIGHTS.get(name, 10), judge_guest)
             job.serial, job.status, job.wanted = serial, status, wanted
             jobs.append(job)
     return jobs

@@ -47,7 +47,9 @@ def test_shell_disk_reboot_power_off(session, disk):
     session.shell()
     check_shell(session)
     assert session.run("nproc") == "1"
-    assert session.run("dmesg | grep -iE 'call trace|clocksource.*unstable|tsc calibration failed|unchecked msr'") == ""
+    # QEMU's clock is the host's, which may leave the emulation behind: Linux then tries a longer calibration.
+    bad = "call trace|clocksource.*unstable|unchecked msr" + ("|tsc calibration failed" if session.machine == "bochs" else "")
+    assert session.run(f"dmesg | grep -iE '{bad}'") == ""
 
     assert session.run("cat /mnt/hello.txt").startswith("This file is on the disk")
     assert session.run("dd if=/dev/urandom of=/mnt/data bs=64k count=32 2>/dev/null; sync; echo $?") == "0"

@@ -134,12 +134,17 @@ def test_how_qemu_ended(tmp_path, status, log, off, complaint):
     assert machine.complaint() == complaint
 
 
-def test_what_qemu_said_last(tmp_path):
+@pytest.mark.parametrize("printed, complaint", [
+    ("qemu-system-x86_64: warning: x\nqemu-system-x86_64: unable to find CPU model 'y'\n", "unable to find CPU model 'y'"),
+    ("qemu: fatal: invalid tss\nRAX=1\nXMM15=0\n", "qemu: fatal: invalid tss"),
+    ("qemu-system-x86_64: warning: x\n", None),
+])
+def test_what_qemu_said_last(tmp_path, printed, complaint):
     machine, _ = qemu_command(None, "--machine-log", str(tmp_path / "none"))
-    with open(tmp_path / "output", "wb") as output:
+    with open(tmp_path / "output", "w", encoding="utf-8") as output:
         machine.output = output
-        output.write(b"qemu-system-x86_64: warning: x\nqemu-system-x86_64: unable to find CPU model 'y'\n")
-    assert machine.complaint() == "unable to find CPU model 'y'"
+        output.write(printed)
+    assert machine.complaint() == complaint
 
 
 def test_the_models_are_those_of_bochs():

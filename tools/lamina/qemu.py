@@ -65,12 +65,12 @@ class Qemu(Machine):
         return status == 0 and POWERED_OFF in self.log_text()
 
     def complaint(self):
-        """Why QEMU ended: what it printed last, or a triple fault in its log."""
+        """Why QEMU ended: a triple fault in its log, or what it printed last in its own name (registers may follow)."""
         if "Triple fault" in self.log_text():
             return "triple fault"
         try:
             with open(self.output.name, encoding="utf-8", errors="replace") as file:
-                lines = [line for line in file.read().splitlines() if line.strip() and "warning:" not in line]
+                lines = [line for line in file.read().splitlines() if line.startswith("qemu") and "warning:" not in line]
         except (OSError, AttributeError):
             return None
         return lines[-1].strip().removeprefix(f"{PROGRAM}: ") if lines else None
