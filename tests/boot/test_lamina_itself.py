@@ -1,13 +1,14 @@
 """What Lamina says of itself and of its own faults: the CPU report, memory, dumps with backtraces, a refused VM entry."""
 import pytest
 
-from conftest import guest_file, linux
+from conftest import BOCHS, guest_file, linux
 
 
 def mach(*more):
     return ["--kernel", guest_file("gnumach.elf"), "--cmdline", "console=com0", *more]
 
 
+@BOCHS
 def test_the_boot_log(batch):
     """The CPU report, one line a feature; no page writable and executable; the default guest in one 1 GiB page; the chosen mode."""
     assert batch.run(*linux("--until", r"vm guest: Linux 64-bit", cmdline="console=ttyS0 quiet"), timeout=120) == 0, batch.said
@@ -18,11 +19,13 @@ def test_the_boot_log(batch):
     batch.require(r"^lamina: MONITOR MODE: chosen mode +: HV-hwMMU \(VT-x with EPT, 1 GiB pages, VPID 1\)")
 
 
+@BOCHS
 def test_no_page_is_writable_and_executable(batch):
     assert batch.run(*mach("--until", r"writable and executable"), timeout=120) == 0, batch.said
     batch.require(r"^lamina: memory: 0 pages of Lamina are writable and executable")
 
 
+@BOCHS
 @pytest.mark.parametrize("word, fault, function", [
     ("page-fault", r"page fault \(vector 14, error 2\)", "debug_fault"),
     ("write-code", r"page fault \(vector 14, error 3\)", "debug_fault"),
@@ -40,6 +43,7 @@ def test_a_fault_of_laminas_own(batch, word, fault, function):
     assert batch.count(r"lamina: Lamina \d") == 1
 
 
+@BOCHS
 def test_a_refused_vm_entry_names_the_check(batch):
     assert batch.run(*mach("--lamina-cmdline", "debug=vm-entry"), timeout=120) == 4, batch.said
     batch.require(r"^lamina: vm guest: vcpu 0: VM entry failed, exit reason 33")
