@@ -126,7 +126,7 @@ def guest_jobs():
 
 # Expected seconds of the long ones; the others are short.
 BOOT_WEIGHTS = (
-    ("bochs/test_two_cpus", 300), ("bochs/test_shell_disk", 200), ("bochs/test_memtest", 100), ("bochs/", 30),
+    ("bochs/test_two_cpus", 300), ("bochs/test_shell_disk", 200), ("bochs/test_memtest", 100), ("bochs/test_shadow", 150), ("bochs/", 30),
     ("qemu/test_every_way_of_reboot", 90), ("qemu/test_two_cpus", 40), ("qemu/test_shell_disk", 40), ("qemu/", 15),
 )
 
@@ -135,6 +135,8 @@ def boot_job(node):
     """The job of one pytest test, named after its machine: FILE::TEST[MACHINE-PARAMETERS] is MACHINE/TEST[PARAMETERS]."""
     test, _, parameters = node.split("::", 1)[1].rstrip("]").partition("[")
     machine, _, rest = parameters.partition("-")
+    if machine not in ("bochs", "qemu"):    # it starts a machine of its own
+        machine, rest = "qemu", parameters
     name = f"{machine}/{test}" + (f"[{rest}]" if rest else "")
     weight = next(seconds for start, seconds in BOOT_WEIGHTS if name.startswith(start))
     return Job(name, [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "--no-header", node], 1200, weight, judge_pytest)
