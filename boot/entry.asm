@@ -123,6 +123,15 @@ boot_64:
 ; EBP = a sentence: to COM1 and the text screen, then halt for good.
 bits 32
 refuse:
+	mov esi, serial_settings
+.setting:
+	lodsw
+	movzx edx, al
+	add edx, COM1
+	mov al, ah
+	out dx, al
+	cmp esi, serial_settings.end
+	jb .setting
 	mov esi, ebp
 	mov edi, 0xb8000
 .next:
@@ -151,6 +160,9 @@ refuse:
 	hlt
 	jmp .end
 
+; Register and value: 115200 baud, 8 bits, no parity, FIFO.
+serial_settings: db 3, 0x80, 0, 1, 1, 0, 3, 3, 2, 7
+.end:
 no_loader_text: db "lamina: fatal: started by something that is not a Multiboot2 loader; boot Lamina with GRUB's multiboot2 command", 13, 10, 0
 no_long_mode_text: db "lamina: fatal: this CPU has no 64-bit long mode; Lamina needs an x86-64 CPU", 13, 10, 0
 no_nx_text: db "lamina: fatal: this CPU does not offer no-execute pages (CPUID 80000001 EDX bit 20); enable NX/XD in the firmware set-up", 13, 10, 0

@@ -2,6 +2,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/debug.h"
 #include "arch/x86_64/engines.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
@@ -117,7 +118,7 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 		log_line("boot command line: %s", message);
 }
 
-/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. */
+/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. `debug=WORD`: debug.h. */
 static void apply_command_line(void)
 {
 	static char word[BOOT_CMDLINE_SIZE];
@@ -141,7 +142,10 @@ static void apply_command_line(void)
 		if (!equals)
 			continue;
 		*equals = 0;
-		config_set(&boot->config, word, equals + 1, config_error_line, NULL);
+		if (!strcmp(word, "debug"))
+			debug_fault(equals + 1);
+		else
+			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
 	}
 }
 
@@ -172,7 +176,7 @@ static void start_vms(void)
 		.engine = engine,
 		.monitor = {
 			.long_mode = true,
-			.build = BIT(MONITOR_HWMMU),
+			.build = engine->modes,
 		},
 		.unix_seconds = clock_wall_seconds(),
 		.boot_ticks = boot_start_tsc,
@@ -180,6 +184,8 @@ static void start_vms(void)
 	unsigned started = 0;
 
 	engine->monitor_caps(&resources.monitor);
+	if (resources.monitor.no_nested_paging)
+		log_line("cpu: no nested paging for guests: %s", resources.monitor.no_nested_paging);
 	for (unsigned i = 0; i < info->module_count; i++)
 		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
 						   info->module[i].end - info->module[i].start };
@@ -252,6 +258,7 @@ void boot_main(uint32_t multiboot2_info)
 	const char *error;
 
 	console_init(COM1);
+	console_add_screen((volatile void *)VGA_TEXT_PHYS); /* mapped one to one so far */
 	features_detect();
 	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error))
 		boot_fatal("the boot information is unusable: %s", error);

@@ -7,7 +7,7 @@
 
 /* Use the serial port at `port`; 0 for none. Until console_interrupts_on(), output is also pushed by each call. */
 void console_init(uint16_t port);
-/* Also show the log on the text screen mapped at `memory`. */
+/* Also show the log on the text screen mapped at `memory`; again when its mapping moves. */
 void console_add_screen(volatile void *memory);
 /* The serial interrupt is routed: let it drive the queue. */
 void console_interrupts_on(void);

@@ -13,7 +13,11 @@ static void clear_row(struct vga_text *vga, unsigned row)
 
 void vga_text_init(struct vga_text *vga, volatile void *memory)
 {
+	bool again = vga->cells;
+
 	vga->cells = memory;
+	if (again)
+		return;
 	vga->row = vga->column = 0;
 	for (unsigned row = 0; row < ROWS; row++)
 		clear_row(vga, row);

@@ -12,7 +12,7 @@ struct vga_text {
 	unsigned row, column;
 };
 
-/* Clear the screen mapped at `memory`. */
+/* Clear the screen mapped at `memory`, the first time; later it goes on at its new place. */
 void vga_text_init(struct vga_text *vga, volatile void *memory);
 void vga_text_put(struct vga_text *vga, uint8_t byte);
 

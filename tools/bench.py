@@ -1,12 +1,16 @@
 #!/usr/bin/python3
-"""Measures Lamina against the bare machine in Bochs, where the TSC counts instructions, and prints a table.
+"""Measures Lamina against the bare machine where the TSC counts instructions, and prints a table: VT-x in Bochs beside AMD-V in QEMU.
 
-Linux to init, natively: Bochs's debugger stops at the kernel's 32-bit entry (16 MiB, where GRUB puts it) and says how many ticks have
-passed since power-on; the program `tsc`, the first that init runs, prints the TSC, which counts the same ticks. The difference is what
-the boot took. Under Lamina: the guest's TSC at the same program, less the one at the guest's first instruction (Lamina starts a guest's TSC at
-0, or says otherwise in a line "starts at guest TSC N"). Both boots have the same kernel, initramfs, memory, one CPU, and `quiet`: a real serial port
-makes the kernel wait for each character, a virtual one does not, and that is not what is measured. The native kernel is told the TSC's
-frequency (tsc_early_khz), because Bochs's CPUID claims another and timer ticks would come too often; under Lamina no guest needs that.
+Linux to init, natively: at the kernel's 32-bit entry Bochs's debugger says how many ticks have passed since power-on (QEMU's would
+change the clock: there the kernel's first instructions are made to tell); the program `tsc`, the first that init runs, prints the TSC,
+which counts the same ticks. The difference is what the boot took. Under Lamina: the guest's TSC at the same program, less the one at
+the guest's first instruction (Lamina starts a guest's TSC at 0, or says otherwise in a line "starts at guest TSC N").
+
+Both boots have the same kernel, initramfs, memory, one CPU, and `quiet`: a real serial port makes the kernel wait for each character,
+a virtual one does not, and that is not what is measured. The native kernel is told the TSC's frequency (tsc_early_khz), because
+Bochs's CPUID claims another and timer ticks would come too often, and because under Lamina no guest has to measure it. In QEMU the
+counting of instructions (-icount) makes ticks and instructions the same; its CD answers in the host's time, which makes two native
+boots differ by less than one in a thousand.
 """
 import argparse
 import concurrent.futures
@@ -19,12 +23,12 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 RUNNER = os.path.join(TOP, "tools", "lamina-run")
 OUT = os.path.join(TOP, "build", "bench")
-KERNEL_ENTRY = 0x1000000
-CMDLINE = "console=ttyS0 quiet lamina.run=bench"
+KERNEL_ENTRY = 0x1000000    # where GRUB puts it
+CMDLINE = "console=ttyS0 quiet nokaslr lamina.run=bench"
 TIMEOUT = 600
 PT_LOAD = 1
 
-# What to reach: limits on the figures below (Bochs corei7_skylake_x).
+# What to reach: limits on the figures below.
 RATIO_LIMIT = 1.03
 GUEST_LIMITS = (        # the name that the bench guest prints, instructions
     (r"cpuid", 150),
@@ -32,28 +36,12 @@ GUEST_LIMITS = (        # the name that the bench guest prints, instructions
     (r"out-pic-", 250),
     (r"ioapic-.*write", 700),
 )
+AMD_LIMIT = 1.2         # AMD-V's figures, as a multiple of VT-x's
 IMAGE_LIMIT, MACHINE_LIMIT, VM_LIMIT = 256, 4096, 512   # KiB
 
 
-def run(name, options, cpu, commands=None):
-    """One batch run; returns its console and what Bochs's debugger printed. Ends the program if it did not end well."""
-    log = os.path.join(OUT, f"{name}.log")
-    output = os.path.join(OUT, f"{name}.out")
-    command = [RUNNER, "--machine", "bochs", "--cpu", cpu, "--batch", "--log", log, "--timeout", str(TIMEOUT),
-               "--bochs-output", output, "--bochs-log", os.path.join(OUT, f"{name}.bochs.log"), *options]
-    if commands:
-        path = os.path.join(OUT, f"{name}.debugger")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(commands)
-        command += ["--bochs-commands", path]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    texts = []
-    for path in (log, output):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            texts.append(file.read().replace("\r", ""))
-    if done.returncode != 0:
-        raise RuntimeError(f"{name}: lamina-run ended with status {done.returncode}\n" + done.stdout.decode(errors="replace"))
-    return texts
+class NoEngine(Exception):
+    """Lamina cannot use this machine's CPU."""
 
 
 def number(pattern, text, what):
@@ -67,30 +55,134 @@ def linux(options):
     return ["--kernel", os.path.join(TOP, "build/guests/vmlinuz"), "--initrd", os.path.join(TOP, "build/guests/initrd.gz"), *options]
 
 
-def native_linux(cpu, memory):
-    """Ticks from the kernel's entry to init."""
-    commands = f"pb {KERNEL_ENTRY:#x}\nc\nbpd 1\nc\n"
-    console, debugger = run("native", linux(["--native", "--host-memory", str(memory), "--cmdline", f"{CMDLINE} tsc_early_khz=100000"]),
-                            cpu, commands)
-    entry = number(r"Breakpoint 1[^\n]*\n[^\n]*?Next at t=(\d+)", debugger, "breakpoint at the kernel's entry")
-    return number(r"^lamina-guest: tsc (\d+)", console, "TSC of init") - entry
+# What a stamped kernel executes first: RDTSC, its eight bytes to port 0xe9, lowest first. Uses EAX, ECX and EDX, which the boot
+# protocol leaves free.
+STAMP = bytes.fromhex("0f31" "b908000000" "e6e9" "0facd008" "c1ea08" "49" "75f4")
+# startup_32 begins with CLD, CLI, LEA ESP, [ESI + …]: eight bytes, which work anywhere. Before startup_64 at 0x200 there is room.
+FIRST, ROOM, ROOM_END = 8, 0x1C0, 0x200
 
 
-def lamina_linux(cpu, memory):
-    """Ticks from the guest's first instruction to init, and Lamina's own log."""
-    console, _ = run("lamina", linux(["--memory", str(memory), "--cmdline", CMDLINE]), cpu)
-    start = re.search(r"^lamina: vm \S+: starts at guest TSC (\d+)", console, re.MULTILINE)
-    ticks = number(r"lamina-guest: tsc (\d+)", console, "TSC of init") - (int(start.group(1)) if start else 0)
-    return ticks, console
+def stamped(image):
+    """The bzImage with an entry that tells the TSC."""
+    start = ((image[0x1F1] or 4) + 1) * 512
+    entry = image[start:start + ROOM_END]
+    if not entry.startswith(b"\xfc\xfa\x8d\xa6") or any(entry[ROOM:]):
+        raise RuntimeError("this kernel's entry is not as expected: nothing can be put in front of it")
+
+    def jump(at, to):
+        return b"\xe9" + struct.pack("<i", to - (at + 5))
+
+    code = STAMP + entry[:FIRST]
+    code += jump(ROOM + len(code), FIRST)
+    head = (jump(0, ROOM) + bytes((0x90, 0x90, 0x90)) + entry[FIRST:ROOM] + code).ljust(ROOM_END, b"\0")
+    return image[:start] + head + image[start + ROOM_END:]
 
 
-def bench_guest(cpu):
-    """The lines of the bench guest: [(name, value)]."""
-    path = os.path.join(TOP, "build/tests/guests/bench.elf")
-    if not os.path.isfile(path):
-        return []
-    console, _ = run("guest", ["--kernel", path], cpu)
-    return [(name.strip(), int(value)) for name, value in re.findall(r"bench: (.+?)[ :]+(\d+)\b", console)]
+class Bench:
+    """The runs on one machine, and their results: `bare` and `ticks` (Linux to init), `console` (of that boot), `figures` (the guest's)."""
+
+    def __init__(self, options):
+        self.memory = options.memory
+        self.lamina = os.path.abspath(options.lamina)
+        self.bare = self.ticks = self.missing = None
+        self.console, self.figures = "", {}
+
+    def command(self, name, options):
+        paths = [os.path.join(OUT, f"{self.machine}-{name}.{end}") for end in ("log", "out", "machine.log")]
+        command = [RUNNER, "--machine", self.machine, "--batch", "--timeout", str(TIMEOUT), "--lamina", self.lamina,
+                   "--log", paths[0], "--machine-output", paths[1], "--machine-log", paths[2], *self.options, *options]
+        return command, paths
+
+    def run(self, name, options, meanwhile=None):
+        """One batch run; returns its console and what the machine printed. It must end well."""
+        command, (log, output, _) = self.command(name, options)
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            try:
+                if meanwhile:
+                    meanwhile()
+                said, _ = process.communicate()
+            finally:
+                process.terminate()
+        texts = []
+        for path in (log, output):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                texts.append(file.read().replace("\r", ""))
+        if process.returncode != 0:
+            refusal = re.search(r"^lamina: fatal: (.*)", texts[0], re.MULTILINE)
+            if refusal:
+                raise NoEngine(refusal.group(1))
+            raise RuntimeError(f"{self.machine}, {name}: lamina-run ended with status {process.returncode}\n" + said.decode(errors="replace"))
+        return texts
+
+    def native_options(self):
+        return linux(["--native", "--host-memory", str(self.memory), "--cmdline", f"{CMDLINE} tsc_early_khz={self.khz}"])
+
+    def measure_native(self):
+        """Ticks from the kernel's entry to init."""
+        entry, console = self.native()
+        self.bare = number(r"^lamina-guest: tsc (\d+)", console, "TSC of init") - entry
+
+    def measure_lamina(self):
+        """Ticks from the guest's first instruction to init, and Lamina's own log."""
+        self.console, _ = self.run("lamina", linux(["--memory", str(self.memory), "--cmdline", CMDLINE]))
+        start = re.search(r"^lamina: vm \S+: starts at guest TSC (\d+)", self.console, re.MULTILINE)
+        self.ticks = number(r"lamina-guest: tsc (\d+)", self.console, "TSC of init") - (int(start.group(1)) if start else 0)
+
+    def measure_guest(self):
+        """The lines of the bench guest."""
+        console, _ = self.run("guest", ["--kernel", os.path.join(TOP, "build/tests/guests/bench.elf")])
+        self.figures = {name.strip(): int(value) for name, value in re.findall(r"bench: (.+?)[ :]+(\d+)\b", console)}
+
+    def attempt(self, measure):
+        try:
+            measure()
+        except NoEngine as reason:
+            self.missing = str(reason)
+
+
+class BochsBench(Bench):
+    """VT-x in Bochs."""
+
+    machine, engine, khz = "bochs", "VT-x", 100000
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.options = ["--cpu", options.cpu]
+        self.title = f"VT-x in Bochs ({options.cpu})"
+
+    def native(self):
+        """The TSC at the kernel's entry, and the console."""
+        path = os.path.join(OUT, "native.debugger")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"pb {KERNEL_ENTRY:#x}\nc\nbpd 1\nc\n")
+        console, debugger = self.run("native", self.native_options() + ["--bochs-commands", path])
+        return number(r"Breakpoint 1[^\n]*\n[^\n]*?Next at t=(\d+)", debugger, "breakpoint at the kernel's entry"), console
+
+
+class QemuBench(Bench):
+    """AMD-V in QEMU, which counts instructions."""
+
+    machine, engine, khz = "qemu", "AMD-V", 1000000
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.options = ["--icount"] + (["--cpu", options.qemu_cpu] if options.qemu_cpu else [])
+        self.title = f"AMD-V in QEMU ({options.qemu_cpu or 'EPYC'})"
+
+    def native(self):
+        """The TSC at the kernel's entry, and the console. QEMU's clock jumps when a debugger stops it, so the kernel itself tells."""
+        kernel, stamp = os.path.join(OUT, "vmlinuz.stamped"), os.path.join(OUT, "stamp")
+        with open(os.path.join(TOP, "build/guests/vmlinuz"), "rb") as file:
+            image = stamped(file.read())
+        with open(kernel, "wb") as file:
+            file.write(image)
+        words = ("-chardev", f"file,id=stamp,path={stamp}", "-device", "isa-debugcon,iobase=0xe9,chardev=stamp")
+        console, _ = self.run("native", self.native_options() + ["--kernel", kernel] + [f"--qemu-option={word}" for word in words])
+        with open(stamp, "rb") as file:
+            data = file.read()
+        if len(data) != 8:
+            raise RuntimeError(f"the kernel gave {len(data)} bytes of time stamp instead of 8")
+        return int.from_bytes(data, "little"), console
 
 
 def image_size(path):
@@ -108,66 +200,115 @@ def image_size(path):
     return loaded / 1024, occupied / 1024
 
 
-def line(name, value, limit=None, over=False):
-    judgement = "" if limit is None else f"   (to reach: at most {limit}{'; NOT REACHED' if over else ''})"
-    print(f"{name:<58} {value:>16}{judgement}")
+def show(value):
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def print_exits(console):
-    exits = re.findall(r"^lamina: vm \S+: exit (.+?) +count (\d+) +ticks (\d+)", console, re.MULTILINE)
-    print("\nExits of that boot, from start to power-off")
-    print(f"  {'reason':<40} {'count':>10} {'ticks':>14} {'ticks each':>10}")
-    for name, count, ticks in sorted(exits, key=lambda entry: -int(entry[2])):
-        print(f"  {name:<40} {int(count):>10} {int(ticks):>14} {int(ticks) / max(int(count), 1):>10.0f}")
-    print(f"  {'all':<40} {sum(int(entry[1]) for entry in exits):>10} {sum(int(entry[2]) for entry in exits):>14}")
+def row(name, values, limits=(), limit=None):
+    """A line of the table: a value for each machine; `limits` are theirs, or one `limit` is everybody's."""
+    limits = list(limits) or [limit] * len(values)
+    words = []
+    for value, most in zip(values, limits):
+        if most is not None and value is not None:
+            over = float(value) > most
+            words.append(f"at most {most:g}{': NOT REACHED' if over else ''}")
+    text = f"   (to reach: {', '.join(dict.fromkeys(words))})" if words else ""
+    print(f"{name:<58}" + "".join(f" {show(value):>16}" for value in values) + text)
 
 
-def print_memory(console, image):
+def ratio(bench):
+    return bench.ticks / bench.bare if bench.ticks and bench.bare else None
+
+
+def print_guest(benches):
+    """The bench guest's figures; AMD-V's have VT-x's for a measure."""
+    print("\nAs the guest sees it, instructions")
+    names = list(dict.fromkeys(name for bench in benches for name in bench.figures))
+    for name in names:
+        values = [bench.figures.get(name) for bench in benches]
+        own = next((limit for pattern, limit in GUEST_LIMITS if re.match(pattern, name)), None)
+        vt_x = next((bench.figures.get(name) for bench in benches if bench.engine == "VT-x"), None)
+        # Operations that cost next to nothing are no exits: a few instructions more say nothing.
+        limits = [own if bench.engine == "VT-x" else round(AMD_LIMIT * vt_x) if vt_x and vt_x > 20 else own for bench in benches]
+        row(name, values, limits)
+
+
+def exits_of(bench):
+    lines = re.findall(r"^lamina: vm \S+: exit (.+?) +count (\d+) +ticks (\d+)", bench.console, re.MULTILINE)
+    return {name: (int(count), int(ticks)) for name, count, ticks in lines}
+
+
+def print_exits(benches):
+    tables = [exits_of(bench) for bench in benches]
+    if not any(tables):
+        return
+    print("\nExits of that boot, from start to power-off: how many, and ticks of each")
+    print(f"  {'':<40}" + "".join(f" {bench.engine:>21}" for bench in benches))
+    names = dict.fromkeys(name for table in tables for name in sorted(table, key=lambda entry: -table[entry][1]))
+    for name in names:
+        print(f"  {name:<40}" + "".join(f" {table[name][0]:>12} {table[name][1] / max(table[name][0], 1):>8.0f}" if name in table else f" {'-':>21}"
+                                        for table in tables))
+    print(f"  {'all':<40}" + "".join(f" {sum(count for count, _ in table.values()):>12} "
+                                    f"{sum(ticks for _, ticks in table.values()) / max(sum(count for count, _ in table.values()), 1):>8.0f}"
+                                    for table in tables))
+
+
+def said(bench, pattern):
+    """The numbers in a line of Lamina's log, or None."""
+    match = re.search(pattern, bench.console, re.MULTILINE)
+    return [int(value) for value in match.groups()] if match else None
+
+
+def print_memory(benches, image):
     loaded, occupied = image_size(image)
     print("\nSize and memory")
-    line("image: code and data loaded, KiB", f"{loaded:.0f}", IMAGE_LIMIT, loaded > IMAGE_LIMIT)
-    line("image in memory, with zeroed data, KiB", f"{occupied:.0f}")
-    match = re.search(r"^lamina: memory: image (\d+) KiB, pool (\d+) KiB of (\d+) KiB", console, re.MULTILINE)
-    if match:
-        held, used, pool = (int(value) for value in match.groups())
-        line("memory for the machine: image and pool, KiB", f"{held + pool}", MACHINE_LIMIT, held + pool > MACHINE_LIMIT)
-        line("  of the pool in use, KiB", f"{used}")
-    match = re.search(r"^lamina: vm guest: .*control structures (\d+) KiB", console, re.MULTILINE)
-    if match:
-        line("memory for the VM beyond its own, KiB", match.group(1), VM_LIMIT, int(match.group(1)) > VM_LIMIT)
-    match = re.search(r"^lamina: boot: (\d+) ticks from hand-over to the first instruction", console, re.MULTILINE)
-    line("from GRUB's hand-over to the guest's first instruction", match.group(1) if match else "not reported")
+    row("image: code and data loaded, KiB", [round(loaded)], limit=IMAGE_LIMIT)
+    row("image in memory, with zeroed data, KiB", [round(occupied)])
+    pools = [said(bench, r"^lamina: memory: image (\d+) KiB, pool (\d+) KiB of (\d+) KiB") for bench in benches]
+    row("memory for the machine: image and pool, KiB", [pool and pool[0] + pool[2] for pool in pools], limit=MACHINE_LIMIT)
+    row("  of the pool in use, KiB", [pool and pool[1] for pool in pools])
+    vms = [said(bench, r"^lamina: vm guest: .*control structures (\d+) KiB") for bench in benches]
+    row("memory for the VM beyond its own, KiB", [vm and vm[0] for vm in vms], limit=VM_LIMIT)
+    boots = [said(bench, r"^lamina: boot: (\d+) ticks from hand-over to the first instruction") for bench in benches]
+    row("from GRUB's hand-over to the guest's first instruction", [boot and boot[0] for boot in boots])
+
+
+def parse():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--machine", choices=("both", "bochs", "qemu"), default="both", help="measure only on one (both)")
+    arguments.add_argument("--cpu", default="corei7_skylake_x", help="Bochs's CPU model (corei7_skylake_x)")
+    arguments.add_argument("--qemu-cpu", metavar="MODEL", help="QEMU's CPU model (EPYC,+svm,+npt)")
+    arguments.add_argument("--lamina", default=os.path.join(TOP, "build/lamina.elf"), help="the hypervisor (build/lamina.elf)")
+    arguments.add_argument("--memory", type=int, default=1024, help="the guest's memory in MiB (1024)")
+    arguments.add_argument("--native-only", action="store_true", help="only the native boot")
+    return arguments.parse_args()
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cpu", default="corei7_skylake_x", help="Bochs's CPU model (corei7_skylake_x)")
-    arguments.add_argument("--memory", type=int, default=1024, help="the guest's memory in MiB (1024)")
-    arguments.add_argument("--native-only", action="store_true", help="only the native boot")
-    options = arguments.parse_args()
+    options = parse()
     os.makedirs(OUT, exist_ok=True)
-    if options.native_only:
-        line("Linux from kernel entry to init, native, instructions", str(native_linux(options.cpu, options.memory)))
-        return 0
+    kinds = {"bochs": (BochsBench,), "qemu": (QemuBench,), "both": (BochsBench, QemuBench)}[options.machine]
+    benches = [kind(options) for kind in kinds]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        native = pool.submit(native_linux, options.cpu, options.memory)
-        lamina = pool.submit(lamina_linux, options.cpu, options.memory)
-        guest = pool.submit(bench_guest, options.cpu)
-        bare = native.result()
-        ticks, console = lamina.result()
-        figures = guest.result()
+        work = [pool.submit(bench.attempt, bench.measure_native) for bench in benches]
+        if not options.native_only:
+            work += [pool.submit(bench.attempt, measure) for bench in benches for measure in (bench.measure_lamina, bench.measure_guest)]
+        for future in work:
+            future.result()
 
-    print(f"Bochs {options.cpu}, one CPU, {options.memory} MiB for Linux; one tick of the TSC is one instruction\n")
-    ratio = ticks / bare
-    line("Linux from kernel entry to init, native", str(bare))
-    line("Linux from kernel entry to init, under Lamina", str(ticks))
-    line("  ratio", f"{ratio:.4f}", RATIO_LIMIT, ratio > RATIO_LIMIT)
-    print("\nAs the guest sees it, instructions")
-    for name, value in figures:
-        limit = next((limit for pattern, limit in GUEST_LIMITS if re.match(pattern, name)), None)
-        line(name, str(value), limit, limit is not None and value > limit)
-    print_exits(console)
-    print_memory(console, os.path.join(TOP, "build/lamina.elf"))
+    print(f"One CPU, {options.memory} MiB for Linux; one tick of the TSC is one instruction\n")
+    print(f"{'':<58}" + "".join(f" {bench.engine:>16}" for bench in benches) + "   " + ", ".join(bench.title for bench in benches))
+    row("Linux from kernel entry to init, native", [bench.bare for bench in benches])
+    if options.native_only:
+        return 0
+    row("Linux from kernel entry to init, under Lamina", [bench.ticks for bench in benches])
+    row("  ratio", [ratio(bench) for bench in benches], limit=RATIO_LIMIT)
+    for bench in benches:
+        if bench.missing:
+            print(f"{bench.engine}: Lamina does not run there: {bench.missing}")
+    print_guest(benches)
+    print_exits(benches)
+    print_memory(benches, options.lamina)
     return 0
 
 

@@ -2,6 +2,7 @@
 # Fetches the systems that Lamina boots in its demo, tests and bench from Debian's packages, without installing them, into build/guests:
 #
 #   vmlinuz, modules/   Debian's cloud kernel and the virtio modules that its guests need, in the order of loading (modules/order)
+#   vmlinux             the kernel inside of vmlinuz, for the decoder's test
 #   memtest86+x64.bin   memtest86+
 #   gnumach.elf         GNU Mach, a Multiboot kernel (from the i386 archive)
 #   initrd.gz           the demo's initramfs: busybox-static, tools/guest/init, the modules
@@ -36,7 +37,7 @@ need()
 			fail "$tool is missing: run tools/setup.sh first"
 	done
 }
-need dpkg apt-get cpio gzip gcc mke2fs depmod modprobe
+need dpkg apt-get cpio gzip lz4 gcc mke2fs depmod modprobe
 PATH=$PATH:/sbin:/usr/sbin
 
 # Package lists of our own, for another architecture or where the machine's are missing or out of date. $1 = architecture.
@@ -114,6 +115,13 @@ fetch_linux()
 	mv "$guests/vmlinuz.new" "$guests/vmlinuz"
 }
 
+make_vmlinux()
+{
+	[[ ! $guests/vmlinux -nt $guests/vmlinuz ]] || return 0
+	/usr/bin/python3 "$top/tools/extract-vmlinux.py" "$guests/vmlinuz" "$guests/vmlinux" || fail "vmlinuz could not be unpacked"
+	say "made vmlinux"
+}
+
 fetch_memtest()
 {
 	[[ ! -f $guests/memtest86+x64.bin ]] || return 0
@@ -177,6 +185,7 @@ make_disk()
 case ${1:-all} in
 all)
 	fetch_linux
+	make_vmlinux
 	fetch_memtest
 	fetch_gnumach
 	make_initrd
@@ -184,6 +193,7 @@ all)
 	;;
 linux)
 	fetch_linux
+	make_vmlinux
 	make_initrd
 	make_disk
 	;;

@@ -16,10 +16,10 @@ endif
 GUEST_FILES += $(if $(GUEST_INITRD),--initrd '$(GUEST_INITRD)') $(foreach disk,$(GUEST_DISK),--disk '$(disk)') \
 	$(foreach module,$(GUEST_MODULES),--module '$(module)') \
 	$(if $(GUEST_CMDLINE),--cmdline '$(GUEST_CMDLINE)') $(if $(GUEST_MEM),--memory $(GUEST_MEM)) $(if $(GUEST_CPUS),--cpus $(GUEST_CPUS))
-RUN_MACHINE := $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
+RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
 	--host-cpus $(HOST_CPUS)
 
-.PHONY: setup guests run native iso test bench help
+.PHONY: setup guests run run-qemu native iso test test-matrix bench help
 setup:
 	@tools/setup.sh
 
@@ -31,6 +31,10 @@ run: setup
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
 	@tools/lamina-run $(RUN_MACHINE) --lamina $(LAMINA_ELF) $(GUEST_FILES) $(RUN_OPTIONS)
+
+# In QEMU, whatever there is to run it with: KVM with nested VT-x or AMD-V, or its own emulation.
+run-qemu: override MACHINE = qemu
+run-qemu: run
 
 native: setup
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
@@ -45,6 +49,9 @@ iso: setup
 test: setup
 	@$(RUN_PYTHON) tests/run.py $(TESTS)
 
+test-matrix: setup
+	@$(RUN_PYTHON) tests/run.py --matrix $(TESTS)
+
 bench: setup
 	@+$(MAKE) --no-print-directory lamina guests-tests
 	@tools/fetch-guests.sh linux
@@ -55,12 +62,14 @@ help:
 	@echo 'make run            install what is missing, build, and boot the demo guest; Ctrl-] leaves'
 	@echo '                    GUEST_KERNEL= GUEST_INITRD= GUEST_DISK= GUEST_MODULES= GUEST_CMDLINE=: your own files'
 	@echo '                    GUEST_MEM=MIB GUEST_CPUS=N HOST_CPUS=N HOST_MEM=MIB MACHINE=bochs|qemu CPU=MODEL'
+	@echo 'make run-qemu       the same in QEMU: with KVM where that offers nested VT-x or AMD-V, else by QEMU alone with AMD-V'
 	@echo 'make native         the same guest without Lamina'
 	@echo 'make iso            the bootable image build/lamina.iso, for the same variables'
-	@echo 'make test           every test (TESTS="unit boot/test_gnu_mach" runs only those)'
+	@echo 'make test           every test (TESTS="unit qemu/test_gnu_mach" runs only those)'
+	@echo 'make test-matrix    Debian to its shell on every CPU model that the emulators have (TESTS="zambezi" only on that)'
 	@echo 'make check          static checks'
 	@echo 'make unit           unit tests alone'
-	@echo 'make bench          Lamina measured against the bare machine in Bochs'
+	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs, AMD-V in QEMU'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'
 	@echo 'make setup          install the Debian packages that all of this needs'
 	@echo 'tools/lamina-run --help tells how to boot anything else.'

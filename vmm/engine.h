@@ -72,6 +72,7 @@ struct engine {
 	const char *mmu_name; /* "EPT" */
 	const char *tag_name; /* of its translations: "VPID" */
 	const char *cpu_mode; /* what a core is in, once it can run guests: "VMX root mode" */
+	unsigned modes;       /* BIT(enum monitor_mode) of those that this build has with it */
 	const struct page_table_policy *nested_policy;
 
 	/* What the CPU offers to choose a monitor mode from. */
@@ -79,8 +80,8 @@ struct engine {
 	/* The largest leaf that nested paging takes (PT_LEVEL_*), and what the granted controls let guests have (CPUID_GRANT_*). */
 	unsigned (*nested_max_level)(void);
 	uint32_t (*granted)(void);
-	/* The CPU delivers virtual interrupts without exits. */
-	bool (*hw_delivery)(void);
+	/* The CPU delivers this VM's virtual interrupts without exits. */
+	bool (*hw_delivery)(const struct vm *vm);
 
 	/* What all vCPUs of a VM share, from its arena; before the first vcpu_create. Returns 0 or an error, logged. */
 	int (*vm_create)(struct vm *vm);
@@ -123,6 +124,9 @@ struct engine {
 	void (*tsc_offset)(struct vcpu *v, int64_t offset);
 	/* The guest's memory map changed, or its paging was changed behind its back: drop this vCPU's cached translations. */
 	void (*flush)(struct vcpu *v);
+	/* With shadow paging only: the root of the shadow tables; drop the cached translation of one linear address. */
+	void (*shadow_root)(struct vcpu *v, uint64_t root);
+	void (*flush_address)(struct vcpu *v, uint64_t linear);
 	/* Print the state that only the engine knows. */
 	void (*dump)(struct vcpu *v);
 };

@@ -4,6 +4,7 @@
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/exit_mmio.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 #define CPUID_LEAF_XSAVE 0xd
@@ -165,6 +166,9 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 	case 0:
 		refused = v->engine->set_cr0(v, value);
 		break;
+	case 3:
+		refused = virtual_mmu_set_cr3(v, value);
+		break;
 	case 4:
 		refused = v->engine->set_cr4(v, value);
 		break;
@@ -178,11 +182,19 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
 		return VERDICT_STOP;
 	}
-	return refused ? general_protection(v) : VERDICT_ADVANCE;
+	if (refused)
+		return general_protection(v);
+	if (exit->cr.cr == 0 || exit->cr.cr == 4)
+		virtual_mmu_update(v);
+	return VERDICT_ADVANCE;
 }
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
 {
+	if (exit->cr.cr == 3) {
+		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR3));
+		return VERDICT_ADVANCE;
+	}
 	if (exit->cr.cr == 0) {
 		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
 		return VERDICT_ADVANCE;
@@ -302,6 +314,8 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 	[EXIT_CR_READ] = handle_cr_read,
 	[EXIT_XSETBV] = handle_xsetbv,
 	[EXIT_NESTED_FAULT] = exit_nested_fault,
+	[EXIT_PAGE_FAULT] = exit_page_fault,
+	[EXIT_INVLPG] = exit_invlpg,
 	[EXIT_APIC_ACCESS] = exit_apic_access,
 	[EXIT_APIC_WRITE] = handle_apic_write,
 	[EXIT_EOI] = handle_eoi,

@@ -5,15 +5,27 @@
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/layout.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 #define CR0_PE BIT(0)
 #define RFLAGS_AC BIT(18)
 
+/* With shadow paging, writes to page tables are emulated too: that is RAM. */
+static uint64_t ram_read(const struct vcpu *v, uint64_t gpa, unsigned size)
+{
+	uint64_t value = 0;
+
+	(void)guest_read(&v->vm->memory, gpa, &value, size);
+	return value;
+}
+
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
 	struct vcpu *v = ctx;
 
+	if (v->shadow && guest_ptr(&v->vm->memory, gpa, size))
+		return ram_read(v, gpa, size);
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE)
 		return lapic_mmio_read(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size);
 	return io_space_read(&v->vm->mmio, gpa, size);
@@ -23,6 +35,11 @@ static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 {
 	struct vcpu *v = ctx;
 
+	if (v->shadow && guest_ptr(&v->vm->memory, gpa, size)) {
+		(void)guest_write(&v->vm->memory, gpa, &value, size);
+		virtual_mmu_written(v, gpa, size);
+		return;
+	}
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE) {
 		lapic_mmio_write(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size, value);
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
@@ -121,8 +138,9 @@ static void inject(struct vcpu *v, const struct emulate_result *r)
 }
 
 /* Take over what the emulator did. */
-static enum verdict conclude(struct vcpu *v, int result, const struct emulate_result *r, uint64_t address)
+static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
 {
+	const struct emulate_result *r = &v->emulated;
 	struct emulator *e = &v->emulator;
 	if (result == EMULATE_UNSUPPORTED) {
 		explain(v, r, address);
@@ -144,15 +162,14 @@ static enum verdict conclude(struct vcpu *v, int result, const struct emulate_re
 
 static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
 {
-	struct emulate_result r;
 	int result;
 
 	prepare(v);
 	v->emulator.fault_write = access & ACCESS_WRITE;
-	result = emulate_mmio(&v->emulator, gpa, &r);
+	result = emulate_mmio(&v->emulator, gpa, &v->emulated);
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
-	exit->length = r.length;
-	return conclude(v, result, &r, gpa);
+	exit->length = v->emulated.length;
+	return conclude(v, result, gpa);
 }
 
 const struct insn *exit_instruction(struct vcpu *v)
@@ -214,11 +231,10 @@ enum verdict exit_string_io(struct vcpu *v, struct vm_exit *exit)
 		.segment = exit->io.segment,
 		.length = (uint8_t)exit->length,
 	};
-	struct emulate_result r;
 	int result;
 
 	prepare(v);
-	result = emulate_string_io(&v->emulator, &io, &r);
-	exit->length = r.length;
-	return conclude(v, result, &r, exit->io.port);
+	result = emulate_string_io(&v->emulator, &io, &v->emulated);
+	exit->length = v->emulated.length;
+	return conclude(v, result, exit->io.port);
 }

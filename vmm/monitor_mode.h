@@ -55,6 +55,7 @@ struct monitor_caps {
 	bool vtx;                 /* VT-x, usable (present and not locked off) */
 	bool amdv;                /* AMD-V, usable */
 	bool nested_paging;       /* EPT or RVI */
+	const char *no_nested_paging; /* why not: a sentence, or NULL */
 	bool apic_virtualization; /* APIC-access page or more, with TPR shadow ("Penryn" and later) */
 	bool tpr_shadow;          /* at least the TPR shadow */
 	bool long_mode;           /* a 64-bit CPU */

@@ -2,6 +2,7 @@
 
 #include "lib/string.h"
 #include "vmm/vcpu.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 enum {
@@ -25,6 +26,7 @@ enum {
 	MSR_MTRR_FIX16K_LAST = 0x259,
 	MSR_MTRR_FIX4K_FIRST = 0x268,
 	MSR_MTRR_FIX4K_LAST = 0x26f,
+	MSR_PAT = 0x277,
 	MSR_MTRR_DEF_TYPE = 0x2ff,
 	MSR_TSC_DEADLINE = 0x6e0,
 	MSR_XSS = 0xda0,
@@ -165,6 +167,9 @@ int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_EFER:
 		*value = vcpu_read(v, VCPU_EFER);
 		return 0;
+	case MSR_PAT: /* exits only where the CPU cannot switch it */
+		*value = vcpu_read(v, VCPU_PAT);
+		return 0;
 	case MSR_MTRRCAP:
 		*value = MTRRCAP;
 		return 0;
@@ -226,6 +231,16 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 	}
 }
 
+/* SDM vol. 3, "Page Attribute Table": the MTRRs' types, and UC-. */
+static int write_pat(struct vcpu *v, uint64_t value)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (!valid_type((uint8_t)(value >> 8 * i)) && (uint8_t)(value >> 8 * i) != 7)
+			return ERR_INVALID;
+	vcpu_write(v, VCPU_PAT, value);
+	return 0;
+}
+
 int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 {
 	switch (msr) {
@@ -237,6 +252,8 @@ int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 		return lapic_msr_write(&v->lapic, msr, value);
 	case MSR_APIC_BASE:
 		return write_apic_base(v, value);
+	case MSR_PAT:
+		return write_pat(v, value);
 	case MSR_TSC:
 		return write_tsc(v, value);
 	case MSR_TSC_ADJUST:
@@ -244,7 +261,10 @@ int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 		v->tsc_adjust = (int64_t)value;
 		return 0;
 	case MSR_EFER:
-		return v->engine->set_efer(v, value);
+		if (v->engine->set_efer(v, value))
+			return ERR_INVALID;
+		virtual_mmu_update(v);
+		return 0;
 	case MSR_MTRR_FIRST ... MSR_MTRR_LAST:
 	case MSR_MTRR_FIX64K:
 	case MSR_MTRR_FIX16K_FIRST ... MSR_MTRR_FIX16K_LAST:

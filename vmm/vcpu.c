@@ -5,11 +5,14 @@
 #include "lib/string.h"
 #include "vmm/core.h"
 #include "vmm/exit_mmio.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
 #define RFLAGS_IF BIT(9)
 #define VECTOR_DF 8
 #define CODE_BYTES_SHOWN 16
+
+bool vcpu_debug_bad_entry;
 
 uint64_t vcpu_read_gpr(struct vcpu *v, unsigned gpr)
 {
@@ -45,20 +48,22 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	v->index = index;
 	v->engine = vm->engine;
 	v->state = VCPU_PARKED; /* until the VM starts */
-	v->hw_delivery = vm->engine->hw_delivery();
+	v->hw_delivery = vm->engine->hw_delivery(vm);
 	timer_queue_init(&v->timers, v);
 	lapic_init(&v->lapic, vm, index, index, page, v->hw_delivery);
 	err = lapic_bus_add(&vm->lapics, &v->lapic);
 	if (err)
 		return err;
 	exit_mmio_init(v);
+	if (vm->shadow && virtual_mmu_add_vcpu(v))
+		return ERR_NOMEM;
 	return vm->engine->vcpu_create(v);
 }
 
 static void load_start_state(struct vcpu *v, const struct guest_start *start)
 {
 	bool long_mode = start->mode == GUEST_START_LONG;
-	const struct vcpu_segment_state code = { start->cs, 0xffffffff, long_mode ? 0xa09b : 0xc09b, 0 };
+	struct vcpu_segment_state code = { start->cs, 0xffffffff, long_mode ? 0xa09b : 0xc09b, 0 };
 	const struct vcpu_segment_state data = { start->ds, 0xffffffff, 0xc093, 0 };
 
 	v->gpr[GPR_RAX] = start->rax;
@@ -71,6 +76,8 @@ static void load_start_state(struct vcpu *v, const struct guest_start *start)
 	vcpu_write(v, VCPU_GDT_BASE, start->gdt_base);
 	vcpu_write(v, VCPU_GDT_LIMIT, start->gdt_limit);
 	vcpu_write(v, VCPU_IDT_LIMIT, 0);
+	if (vcpu_debug_bad_entry)
+		code.access &= ~(uint32_t)BIT(7); /* not present */
 	v->engine->write_segment(v, VSEG_CS, &code);
 	for (enum vcpu_segment s = VSEG_ES; s <= VSEG_GS; s++)
 		if (s != VSEG_CS)
@@ -115,6 +122,7 @@ void vcpu_reset(struct vcpu *v)
 	if (bsp) {
 		lapic_virtual_wire(&v->lapic);
 		load_start_state(v, &v->vm->start);
+		virtual_mmu_update(v);
 	}
 }
 

@@ -10,6 +10,7 @@
 #include "vmm/timer.h"
 #include "vmm/vm_exit.h"
 
+struct shadow_vcpu;
 struct vm;
 struct sched_slot;
 
@@ -47,10 +48,12 @@ struct vcpu {
 	unsigned index;
 	void *hw;                /* the engine's own */
 	struct sched_slot *slot;
+	struct shadow_vcpu *shadow; /* NULL with nested paging */
 	struct lapic lapic;
 	struct timer_queue timers;
 	struct emulator emulator;
 	struct vcpu_context context; /* of the instruction being emulated */
+	struct emulate_result emulated;
 	int64_t tsc_adjust;      /* IA32_TSC_ADJUST as the guest wrote it */
 	uint64_t xcr0;
 	uint64_t misc_enable;
@@ -84,6 +87,9 @@ void vcpu_write_gpr(struct vcpu *v, unsigned gpr, uint64_t value);
 
 /* Set bits of `pending`, and make the vCPU's core notice. From any core of the VM. */
 void vcpu_notify(struct vcpu *v, uint32_t bits);
+
+/* For tests of the dump: start the guest with a code segment that VM entry refuses. */
+extern bool vcpu_debug_bad_entry;
 
 /* Make the control structures. Returns 0 or an error, logged. */
 int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index);

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "vmm/core.h"
 #include "vmm/devices/acpi_tables.h"
+#include "vmm/virtual_mmu.h"
 #include "vmm/vm_create.h"
 
 void vm_request(struct vm *vm, enum vm_request what, const char *why)
@@ -67,6 +68,7 @@ static void reset_devices(struct vm *vm)
 	rtc_reset(&vm->rtc);
 	acpi_pm_reset(&vm->acpi_pm);
 	uart_reset(&vm->uart);
+	virtual_mmu_reset(vm);
 	reset_ports_reset(&vm->reset_ports);
 	pci_reset(&vm->pci);
 }

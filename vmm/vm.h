@@ -30,6 +30,8 @@
 
 #define VM_PIECES_MAX 32
 
+struct shadow_mmu;
+
 struct vm {
 	struct vm_config config;
 	struct pool arena;
@@ -40,6 +42,7 @@ struct vm {
 	struct vm_handle *handle;
 	struct page_table space;      /* Lamina's address space while it works for this VM */
 	struct page_table nested;     /* guest-physical to physical */
+	struct shadow_mmu *shadow;    /* NULL with nested paging */
 	struct guest_memory memory;
 	struct cpuid_table cpuid;
 	struct msr_state msr;

@@ -6,6 +6,7 @@
 #include "mm/address_space.h"
 #include "vmm/core.h"
 #include "vmm/layout.h"
+#include "vmm/virtual_mmu.h"
 
 #define ARENA_BASE_SIZE KIB(192)
 #define ARENA_VCPU_SIZE KIB(24)
@@ -53,7 +54,7 @@ uint64_t vm_phys(const struct vm *vm, const void *p)
 /* ---- Memory ---- */
 
 /* The arena, an address space that maps it, and the struct vm at its start; runs in that address space afterwards. */
-static struct vm *make_arena(const struct vm_config *config)
+static struct vm *make_arena(const struct vm_config *config, bool shadow)
 {
 	uint64_t size = ARENA_BASE_SIZE + config->numvcpus * ARENA_VCPU_SIZE;
 	unsigned vm_pages = (sizeof(struct vm) + PAGE_SIZE - 1) / PAGE_SIZE;
@@ -65,7 +66,10 @@ static struct vm *make_arena(const struct vm_config *config)
 	for (unsigned i = 0; i < CONFIG_DISKS_MAX; i++)
 		if (config->disk[i].module[0])
 			size += ARENA_DISK_SIZE;
-	phys = frames_alloc(&frames, size, PAGE_SIZE, 0);
+	if (shadow)
+		size += virtual_mmu_size(config);
+	/* PDPTEs are loaded from below 4 GiB. */
+	phys = frames_alloc(&frames, size, PAGE_SIZE, GIB(4));
 	if (!phys || address_space_init(&space) || page_table_map(&space, VM_ARENA_BASE, phys, size, PT_READ | PT_WRITE)) {
 		log_line("vm %s: no memory for its %lu KiB of control structures", config->name, size >> 10);
 		return NULL;
@@ -269,9 +273,9 @@ static int make_vcpus(struct vm *vm, const struct vm_resources *resources)
 	const struct cpuid_policy policy = {
 		.vcpus = vm->config.numvcpus,
 		.tsc_hz = time_hz(),
-		.granted = vm->engine->granted() | CPUID_GRANT_X2APIC | CPUID_GRANT_TSC_DEADLINE,
+		.granted = (vm->engine->granted() & ~(uint32_t)(vm->shadow ? CPUID_GRANT_PCID | CPUID_GRANT_INVPCID : 0)) | CPUID_GRANT_X2APIC | CPUID_GRANT_TSC_DEADLINE,
 		.phys_bits = (uint8_t)(resources->cpuid->extended[8][CPUID_EAX] & 0xff),
-		.nested_paging = true,
+		.nested_paging = !vm->shadow,
 	};
 	int err;
 
@@ -309,14 +313,14 @@ static void log_text(void *ctx, const char *line)
 	log_line("%s", line);
 }
 
-static void log_mode(struct vm *vm)
+static void log_mode(struct vm *vm, enum monitor_mode mode)
 {
 	char details[48];
 	const char *largest = vm->nested.leaf_count[PT_LEVEL_1G] ? "1 GiB" : vm->nested.leaf_count[PT_LEVEL_2M] ? "2 MiB" : "4 KiB";
-	const struct monitor_engine_text text = { vm->engine->name, vm->engine->mmu_name, details };
+	const struct monitor_engine_text text = { vm->engine->name, vm->shadow ? NULL : vm->engine->mmu_name, details };
 
 	snprintf(details, sizeof(details), "%s pages, %s %u", largest, vm->engine->tag_name, vm->first_tag);
-	monitor_mode_log_chosen(MONITOR_HWMMU, &text, log_text, NULL);
+	monitor_mode_log_chosen(mode, &text, log_text, NULL);
 }
 
 int vm_create(const struct vm_config *config, const struct vm_resources *resources)
@@ -327,7 +331,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 
 	if (monitor_mode_select(&resources->monitor, &config->monitor, config->guest_os, log_text, NULL, &choice))
 		return ERR_UNSUPPORTED;
-	vm = make_arena(config);
+	vm = make_arena(config, choice.mode[0] == MONITOR_HV);
 	if (!vm)
 		return ERR_NOMEM;
 	vm->engine = resources->engine;
@@ -335,6 +339,8 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	vm->first_tag = next_tag;
 	next_tag = (uint16_t)(next_tag + config->numvcpus);
 	err = make_memory(vm);
+	if (!err && choice.mode[0] == MONITOR_HV)
+		err = virtual_mmu_create(vm);
 	err = err ? err : make_vcpus(vm, resources);
 	err = err ? err : make_devices(vm, resources);
 	err = err ? err : find_files(vm, resources);
@@ -349,7 +355,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 			sched_vm_ended(vm->handle);
 		return err;
 	}
-	log_mode(vm);
+	log_mode(vm, choice.mode[0]);
 	log_line("vm %s: %s, %u vcpu(s), control structures %u KiB", config->name, vm->start.protocol, vm->vcpu_count,
 		 pool_used_pages(&vm->arena) * 4);
 	return 0;

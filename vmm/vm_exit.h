@@ -21,6 +21,8 @@
 	X(CR_READ, "control-register read") \
 	X(XSETBV, "XSETBV") \
 	X(NESTED_FAULT, "nested page fault") \
+	X(PAGE_FAULT, "page fault") \
+	X(INVLPG, "INVLPG") \
 	X(APIC_ACCESS, "APIC access") \
 	X(APIC_WRITE, "APIC write") \
 	X(EOI, "EOI of a level interrupt") \
@@ -77,6 +79,11 @@ struct vm_exit {
 			bool translated; /* gpa is that of an operand or fetch, not of a page-table walk */
 			bool vectoring;  /* during the delivery of an event */
 		} fault;
+		struct {
+			uint64_t linear;
+			uint32_t error;
+			bool vectoring;
+		} page_fault; /* PAGE_FAULT, with shadow paging. INVLPG: linear only */
 		struct {
 			uint32_t offset;
 			uint8_t access;

@@ -87,7 +87,7 @@ struct boot_info *memory_init(const struct boot_info *info)
 
 void memory_free_scratch(void)
 {
-	frames_add(&frames, (uint64_t)image_end - KERNEL_BASE, (uint64_t)(scratch_end - image_end));
+	frames_add(&frames, (uint64_t)image_end - KERNEL_BASE, (uint64_t)scratch_end - (uint64_t)image_end);
 }
 
 static void *map_at(uint64_t *next, uint64_t phys, uint64_t size, uint32_t attrs)

@@ -24,7 +24,7 @@ void panic(const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	log_line("PANIC: %s", text);
-	backtrace((uint64_t)__builtin_return_address(0), (uint64_t)__builtin_frame_address(0));
+	backtrace(0, (uint64_t)__builtin_frame_address(0));
 	console_flush();
 	power_halt();
 }

@@ -187,7 +187,8 @@ static void show_frame(uint64_t rip)
 
 void backtrace(uint64_t rip, uint64_t rbp)
 {
-	show_frame(rip);
+	if (rip)
+		show_frame(rip);
 	for (unsigned n = 0; n < FRAMES_SHOWN; n++) {
 		const uint64_t *frame = (const uint64_t *)rbp;
 		uint64_t stack = (uint64_t)&frame;
@@ -196,7 +197,7 @@ void backtrace(uint64_t rip, uint64_t rbp)
 		if (rbp % 8 || ((rbp < STACKS_BASE || rbp >= DEVICES_BASE) && (rbp < (uint64_t)image_start || rbp >= (uint64_t)image_end)) ||
 		    rbp < stack || !frame[1])
 			break;
-		show_frame(frame[1]);
+		show_frame(frame[1] - 1); /* in the call, not behind it: that may be the next function */
 		if (frame[0] <= rbp)
 			break;
 		rbp = frame[0];

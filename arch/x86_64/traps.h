@@ -36,7 +36,7 @@ NORETURN void machine_check(void);
 /* Expect the instruction at `fault` to raise an exception, once; then go on at `resume`. NULL: expect none. */
 void trap_expect(const void *fault, const void *resume);
 
-/* Print the return addresses, with the names of their functions, found from frame pointer `rbp`. */
+/* Print `rip`, unless it is 0, and the calls that the frames from `rbp` on return to, with the names of their functions. */
 void backtrace(uint64_t rip, uint64_t rbp);
 /* The function that holds `address` and the offset in it. Returns "?" where none does. */
 const char *symbol_name(uint64_t address, uint64_t *offset);

@@ -11,8 +11,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)
 RUNNER = os.path.join(TOP, "tools", "lamina-run")
 GUESTS = os.path.join(TOP, "build", "guests")
 LOGS = os.path.join(TOP, "build", "test-logs")
-# The machine the boots run on; a slower or faster one is tried by setting these.
-MACHINE = os.environ.get("LAMINA_TEST_MACHINE", "bochs")
+# The machines that may be used, and how much longer than foreseen everything may take there.
+MACHINES = os.environ.get("LAMINA_TEST_MACHINES", "qemu,bochs").split(",")
 PATIENCE = float(os.environ.get("LAMINA_TEST_PATIENCE", "1"))
 PROMPT = "guest# "
 TAIL = 40
@@ -30,17 +30,18 @@ def readable(text):
 class Boot:
     """What both kinds of run share: where the log is, and looking into it."""
 
-    def __init__(self, name, number):
+    def __init__(self, machine, name, number):
         os.makedirs(LOGS, exist_ok=True)
+        self.machine = machine
         self.log = os.path.join(LOGS, f"{name}-{number}.log" if number else f"{name}.log")
-        self.bochs_log = self.log.replace(".log", ".bochs.log")
+        self.machine_log = self.log.replace(".log", ".machine.log")
         if os.path.exists(self.log):
             os.remove(self.log)
 
     def command(self, *options):
         # LAMINA_TEST_NATIVE proves the tests themselves without Lamina, where what they check is not about Lamina.
         native = ["--native"] if os.environ.get("LAMINA_TEST_NATIVE") else []
-        return [RUNNER, "--machine", MACHINE, "--log", self.log, "--bochs-log", self.bochs_log, *native, *options]
+        return [RUNNER, "--machine", self.machine, "--log", self.log, "--machine-log", self.machine_log, *native, *options]
 
     @property
     def text(self):
@@ -125,6 +126,17 @@ class Session(Boot):
             self.child.close(force=True)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "machines(name...): the machines that a test runs on, qemu if there is no mark")
+
+
+def pytest_generate_tests(metafunc):
+    """AMD-V is tried in QEMU, which is fast; what VT-x must show as well has a mark."""
+    if "machine" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("machines")
+        metafunc.parametrize("machine", [name for name in (mark.args if mark else ("qemu",)) if name in MACHINES])
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
@@ -137,12 +149,12 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture
-def new_boot(request):
+def new_boot(request, machine):
     """Makes Batch and Session objects whose logs are shown on failure and whose machines end with the test."""
     request.node.boots = []
 
     def make(kind):
-        boot = kind(re.sub(r"[^A-Za-z0-9_.-]", "_", request.node.name), len(request.node.boots))
+        boot = kind(machine, re.sub(r"[^A-Za-z0-9_.-]", "_", request.node.name), len(request.node.boots))
         request.node.boots.append(boot)
         return boot
 
@@ -168,6 +180,10 @@ def disk(tmp_path):
     path = str(tmp_path / "disk.img")
     shutil.copyfile(guest_file("disk.img"), path)
     return path
+
+
+BOTH = pytest.mark.machines("qemu", "bochs")
+BOCHS = pytest.mark.machines("bochs")
 
 
 def linux(*more, cmdline="console=ttyS0 quiet"):

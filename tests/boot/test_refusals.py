@@ -1,26 +1,44 @@
 """Machines that Lamina cannot use: one clear sentence, no reset loop."""
-from conftest import guest_file
+import pytest
+
+from conftest import BOCHS, guest_file
 
 
 def mach(*more):
     return ["--kernel", guest_file("gnumach.elf"), "--cmdline", "console=com0", *more]
 
 
-def refused(batch, pattern):
+def refused(batch, *patterns):
+    """One fatal line, in which each of the patterns is found; the guest never ran."""
     assert batch.status == 5, batch.said
-    batch.require(r"^lamina: fatal: .*" + pattern)
-    assert batch.count(r"lamina: fatal: ") == 1
+    line = batch.require(r"^lamina: fatal: .*").group(0)
+    for pattern in patterns:
+        batch.require(r"^lamina: fatal: .*" + pattern)
+    assert batch.count(r"lamina: fatal: ") == 1, line
     assert batch.count(r"GNU Mach") == 0
 
 
-def test_no_vmx(batch):
+# What is refused is named, and what is needed.
+NEITHER = ("VT-x", "AMD-V")
+NO_NESTED_PAGING = ("AMD-V", "(RVI|nested paging)")
+
+
+@BOCHS
+def test_neither_vt_x_nor_amd_v(batch):
     batch.run(*mach("--cpu", "athlon64_venice"), timeout=120)
-    refused(batch, "neither VT-x nor AMD-V")
+    refused(batch, *NEITHER)
 
 
-def test_no_nested_paging(batch):
+@BOCHS
+def test_amd_v_without_nested_paging(batch):
     batch.run(*mach("--cpu", "turion64_tyler"), timeout=120)
-    refused(batch, "AMD-V without RVI")
+    refused(batch, *NO_NESTED_PAGING)
+
+
+@pytest.mark.parametrize("cpu, patterns", [("EPYC,-svm", NEITHER), ("qemu64,+svm", NO_NESTED_PAGING)], ids=("no_svm", "no_npt"))
+def test_cpus_of_qemu(batch, cpu, patterns):
+    batch.run(*mach("--cpu", cpu), timeout=60)
+    refused(batch, *patterns)
 
 
 def test_too_little_memory_for_the_guest(batch):
@@ -32,3 +50,15 @@ def test_too_little_memory_for_the_guest(batch):
 def test_no_configuration(batch):
     batch.run(*mach("--omit-config"), timeout=120)
     refused(batch, r"lamina\.cfg")
+
+
+@BOCHS
+def test_no_long_mode(batch):
+    batch.run(*mach("--cpu", "core_duo_t2400_yonah"), timeout=120)
+    refused(batch, "long mode")
+
+
+@BOCHS
+def test_too_little_memory_for_lamina(batch):
+    batch.run("--kernel", guest_file("memtest86+x64.bin"), "--memory", "8", "--host-memory", "16", timeout=120)
+    refused(batch, "too little memory")

@@ -11,7 +11,6 @@ RUNNER = os.path.join(TOP, "tools", "lamina-run")
 sys.path.insert(0, os.path.join(TOP, "tools"))
 
 from lamina.verdict import FAILED, POWERED_OFF, STOPPED, Verdict  # noqa: E402
-from lamina import machines  # noqa: E402
 
 
 def run(*options):
@@ -81,6 +80,7 @@ def test_native(files):
     (["--kernel", "@linux", "--cmdline", "a\nb"], "printable"),
     (["--kernel", "@linux", "--until", "("], "--until"),
     (["--kernel", "@linux", "--memory", "0"], "--memory"),
+    (["--kernel", "@linux", "--icount", "--host-cpus", "2"], "--icount"),
     ([], "--kernel"),
 ])
 def test_usage_errors(files, options, word):
@@ -120,8 +120,3 @@ def test_until_sees_a_line_that_is_not_ended():
     assert not verdict.reached
     verdict.feed("sting")
     assert verdict.reached and verdict.status is None
-
-
-def test_kvm_that_is_not_there():
-    assert not machines.kvm_offers_vmx("/nonexistent/kvm")
-    assert not machines.kvm_offers_vmx("/dev/null")

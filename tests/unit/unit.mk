@@ -16,6 +16,11 @@ build/unit/$(1): tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) 
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 
+# Debian's kernel, whose code a test walks.
+build/unit/test_decode_zydis: | build/guests/vmlinux
+build/guests/vmlinux:
+	@tools/fetch-guests.sh linux
+
 .PHONY: unit unit-%
 unit: $(addprefix build/unit/,$(UNIT_TESTS))
 	@status=0; for t in $(UNIT_TESTS); do echo "== $$t"; build/unit/$$t || status=1; done; exit $$status

@@ -24,6 +24,7 @@ examples:
   tools/lamina-run --batch --log boot.log --timeout 300 --kernel build/guests/vmlinuz --initrd build/guests/initrd.gz \\
                    --cmdline "console=ttyS0 lamina.run=poweroff"
   tools/lamina-run --config my/lamina.cfg --set numvcpus=2
+  tools/lamina-run --machine bochs --cpu core2_penryn_t9600 --kernel build/guests/gnumach.elf --cmdline console=com0
   tools/lamina-run --native --kernel build/guests/gnumach.elf --cmdline console=com0
 """
 
@@ -40,11 +41,14 @@ def parser():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     machine = result.add_argument_group("the machine")
     machine.add_argument("--machine", choices=("auto", "bochs", "qemu"), default="auto",
-                         help="auto: QEMU where KVM offers nested VT-x and no --cpu is given, else Bochs")
+                         help="auto: Bochs where --cpu names one of its models, else QEMU, which boots ten times faster: under KVM "
+                              "where that offers nested VT-x or AMD-V, else by its own emulation with AMD-V")
     machine.add_argument("--cpu", metavar="MODEL",
-                         help="CPU model of the machine (Bochs: corei7_skylake_x; QEMU: host)")
+                         help="CPU model of the machine (Bochs: corei7_skylake_x; QEMU: host under KVM, else EPYC,+svm,+npt)")
     machine.add_argument("--host-cpus", type=positive, default=1, metavar="N", help="cores of the machine (1)")
     machine.add_argument("--host-memory", type=positive, default=3072, metavar="MIB", help="memory of the machine (3072)")
+    machine.add_argument("--icount", action="store_true",
+                         help="QEMU counts instructions: one tick of the TSC each, the same in every run; one core only")
     machine.add_argument("--native", action="store_true", help="boot the guest on the machine itself, without Lamina")
     machine.add_argument("--lamina", metavar="FILE", default=os.path.join(TOP, "build", "lamina.elf"),
                          help="the hypervisor (build/lamina.elf)")
@@ -78,10 +82,12 @@ def parser():
     run.add_argument("--input-after", metavar="TEXT", help="hold standard input back until the console has printed TEXT")
     run.add_argument("--keep-iso", metavar="FILE", help="keep the boot image as FILE")
     run.add_argument("--no-run", action="store_true", help="with --keep-iso: make the image, start nothing")
-    run.add_argument("--bochs-log", metavar="FILE", help="keep Bochs's own log as FILE")
+    run.add_argument("--machine-log", "--bochs-log", metavar="FILE", help="keep the emulator's own log as FILE")
+    run.add_argument("--machine-output", "--bochs-output", metavar="FILE", help="what the emulator (Bochs: and its debugger) prints")
     run.add_argument("--bochs-line", metavar="TEXT", action="append", default=[], help="a further line for bochsrc; may be repeated")
     run.add_argument("--bochs-commands", metavar="FILE", help="commands for Bochs's debugger instead of just `c`")
-    run.add_argument("--bochs-output", metavar="FILE", help="what Bochs and its debugger print")
+    run.add_argument("--qemu-option", metavar="WORD", action="append", default=[],
+                     help="a further word for QEMU's command line (--qemu-option=-s); may be repeated")
     run.add_argument("--dry-run", action="store_true", help="print lamina.cfg and grub.cfg, start nothing")
     return result
 
@@ -105,6 +111,8 @@ def parse(arguments):
         raise UsageError("--config names the guest's files itself: leave out --kernel, --initrd, --module and --disk")
     if options.config and options.native:
         raise UsageError("--native needs --kernel, not --config")
+    if options.icount and options.host_cpus > 1:
+        raise UsageError("--icount counts on one core: leave out --host-cpus")
     if options.no_run and not options.keep_iso:
         raise UsageError("--no-run is for --keep-iso FILE")
     if options.until:

@@ -130,7 +130,7 @@ def boot(options, folder):
     if options.dry_run:
         sys.stdout.write(f"--- lamina.cfg\n{guest.config}--- grub.cfg\n{image.grub_config(options, guest)}")
         return 0
-    machine = None if options.no_run else machines.choose(options, guest, folder)
+    machine, reason = (None, None) if options.no_run else machines.choose(options, guest, folder)
     iso = image.make(options, guest, folder)
     if options.keep_iso:
         shutil.copyfile(iso, options.keep_iso)
@@ -140,10 +140,11 @@ def boot(options, folder):
     serial = Serial()
     process = console = None
     log = open(options.log, "wb") if options.log else None
-    output = open(options.bochs_output, "wb") if options.bochs_output else open(os.path.join(folder, "output"), "wb")
+    output = open(options.machine_output or os.path.join(folder, "output"), "wb")
     try:
-        if not options.batch:
-            say(f"{machine.describe()}. The guest's console follows; Ctrl-] leaves.")
+        if reason:
+            say(reason)
+        say(machine.describe() + ("" if options.batch else ". The guest's console follows; Ctrl-] leaves."))
         process = machine.start(iso, serial.name, output)
         console = Console(serial, log, to_user=not options.batch or not log, from_user=not options.batch,
                           hold_until=options.input_after)

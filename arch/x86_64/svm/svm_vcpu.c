@@ -277,8 +277,9 @@ static uint32_t granted(void)
 }
 
 /* AVIC is not used. */
-static bool hw_delivery(void)
+static bool hw_delivery(const struct vm *vm)
 {
+	(void)vm;
 	return false;
 }
 
@@ -286,6 +287,7 @@ const struct engine engine_svm = {
 	.name = "AMD-V",
 	.mmu_name = "RVI",
 	.tag_name = "ASID",
+	.modes = BIT(MONITOR_HWMMU),
 	.cpu_mode = "SVM host mode",
 	.nested_policy = &policy_npt,
 	.monitor_caps = monitor_caps,

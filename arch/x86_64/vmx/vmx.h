@@ -14,6 +14,7 @@
 #define PROC_INTERRUPT_WINDOW BIT(2)
 #define PROC_TSC_OFFSETTING BIT(3)
 #define PROC_HLT BIT(7)
+#define PROC_INVLPG BIT(9)
 #define PROC_MWAIT BIT(10)
 #define PROC_RDPMC BIT(11)
 #define PROC_CR3_LOAD BIT(15)
@@ -75,6 +76,7 @@ struct vmx_controls {
 	uint64_t eptp_flags;       /* memory type, walk length, A/D */
 	uint32_t ept_vpid_capability_high, ept_vpid_capability_low;
 	unsigned preemption_shift; /* the preemption timer counts the TSC's ticks shifted right by this */
+	const char *no_nested_paging; /* NULL, or why guests cannot run on EPT: a sentence */
 	bool apic_virtualization;  /* APIC-access page (or x2APIC mode) with register virtualization and interrupt delivery */
 };
 
@@ -94,6 +96,8 @@ struct vmx_vcpu {
 	bool loaded_once;
 	uint32_t proc, proc2;      /* as now in the VMCS */
 	uint64_t cr0_owned, cr4_owned, cr4_offered; /* guest-owned bits; bits that the guest may set */
+	uint64_t pat;              /* where the CPU does not switch it: kept, without effect */
+	uint64_t cr3, efer;        /* with shadow paging: as the guest knows them */
 	uint16_t vpid;
 	uint8_t rvi, svi;
 	unsigned cpu;              /* core whose host state the VMCS holds */
@@ -122,6 +126,7 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
 void vmx_read_context(struct vcpu *v, struct vcpu_context *context);
 void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
 void vmx_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
+void vmx_shadow_root(struct vcpu *v, uint64_t root);
 int vmx_set_cr0(struct vcpu *v, uint64_t value);
 int vmx_set_cr4(struct vcpu *v, uint64_t value);
 int vmx_set_efer(struct vcpu *v, uint64_t value);
@@ -139,6 +144,7 @@ void vmx_eoi_exits(struct vcpu *v, const uint64_t bitmap[4]);
 void vmx_apic_mode(struct vcpu *v, enum vcpu_apic_mode mode);
 /* Invalidation (vmx_tlb.c; SDM vol. 3, "Invalidating Cached Translation Information"). */
 void vmx_flush(struct vcpu *v);
+void vmx_flush_address(struct vcpu *v, uint64_t linear);
 void vmx_flush_all(void);
 /* The dump and the named checks of guest state (vmx_dump.c). */
 void vmx_dump(struct vcpu *v);

@@ -83,22 +83,41 @@ static const char *negotiate(const char *word, uint32_t msr, uint64_t required, 
 
 #define NEGOTIATE(word, msr, required, optional, names, result) negotiate(word, msr, required, optional, names, ARRAY_SIZE(names), result)
 
-static const char *negotiate_ept(struct vmx_controls *c)
+static const char *negotiate_vpid(struct vmx_controls *c)
 {
 	uint64_t capability = rdmsr(MSR_VMX_EPT_VPID_CAP);
 
+	if (!(capability & BIT(32)) || !(capability & (BIT(41) | BIT(42))))
+		return "this CPU lacks INVVPID (bits 32, 41 and 42 of MSR 0x48c)";
+	c->ept_vpid_capability_low = (uint32_t)capability;
+	c->ept_vpid_capability_high = (uint32_t)(capability >> 32);
+	return NULL;
+}
+
+/* Nested paging wants unrestricted guest too, since guests begin in real mode, and VPID. Returns NULL or what is missing. */
+static const char *negotiate_nested(struct vmx_controls *c)
+{
+	static char why[sizeof(reason)];
+	const char *error = NEGOTIATE("secondary processor-based", MSR_VMX_PROCBASED_CTLS2,
+				      PROC2_EPT | PROC2_UNRESTRICTED | PROC2_WBINVD | PROC2_VPID,
+				      PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY |
+					      PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES,
+				      proc2_names, &c->proc2);
+	uint64_t capability;
+
+	if (error) {
+		snprintf(why, sizeof(why), "%s", error);
+		return why;
+	}
+	capability = rdmsr(MSR_VMX_EPT_VPID_CAP);
 	if (!(capability & BIT(6)))
 		return "this CPU's EPT lacks 4-level page walks (bit 6 of MSR 0x48c)";
 	if (!(capability & BIT(14)))
 		return "this CPU's EPT lacks the write-back memory type (bit 14 of MSR 0x48c)";
-	if (!(capability & BIT(32)) || !(capability & (BIT(41) | BIT(42))))
-		return "this CPU lacks INVVPID (bits 32, 41 and 42 of MSR 0x48c)";
 	if (!(capability & BIT(20)) || !(capability & (BIT(25) | BIT(26))))
 		return "this CPU lacks INVEPT (bits 20, 25 and 26 of MSR 0x48c)";
 	c->eptp_flags = 6 | 3 << 3 | (capability & BIT(21) ? BIT(6) : 0); /* WB, 4 levels, A/D */
-	c->ept_vpid_capability_low = (uint32_t)capability;
-	c->ept_vpid_capability_high = (uint32_t)(capability >> 32);
-	return NULL;
+	return negotiate_vpid(c);
 }
 
 const char *vmx_controls_negotiate(void)
@@ -106,6 +125,8 @@ const char *vmx_controls_negotiate(void)
 	struct vmx_controls *c = &vmx_controls;
 	uint64_t basic = rdmsr(MSR_VMX_BASIC);
 	bool true_controls = basic & BIT(55);
+	const uint64_t exit_msrs = EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER;
+	const uint64_t entry_msrs = ENTRY_LOAD_PAT | ENTRY_LOAD_EFER;
 	const uint32_t apic = PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY;
 	const char *error;
 
@@ -126,18 +147,21 @@ const char *vmx_controls_negotiate(void)
 			  0, proc_names, &c->proc);
 	if (error)
 		return error;
-	error = NEGOTIATE("secondary processor-based", MSR_VMX_PROCBASED_CTLS2, PROC2_EPT | PROC2_UNRESTRICTED | PROC2_WBINVD | PROC2_VPID,
-			  apic | PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES, proc2_names, &c->proc2);
-	if (error)
-		return error;
-	error = NEGOTIATE("VM-exit", true_controls ? MSR_VMX_TRUE_EXIT_CTLS : MSR_VMX_EXIT_CTLS,
-			  EXIT_HOST_64 | EXIT_ACK_INTERRUPT | EXIT_SAVE_DEBUG | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER |
-				  EXIT_LOAD_EFER,
-			  0, exit_names, &c->exit);
-	if (error)
-		return error;
-	error = NEGOTIATE("VM-entry", true_controls ? MSR_VMX_TRUE_ENTRY_CTLS : MSR_VMX_ENTRY_CTLS,
-			  ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, 0, entry_names, &c->entry);
+	c->no_nested_paging = negotiate_nested(c);
+	if (c->no_nested_paging) {
+		/* Shadow paging needs none of that; it is the better for VPID. */
+		error = NEGOTIATE("secondary processor-based", MSR_VMX_PROCBASED_CTLS2, 0,
+				  apic | PROC2_WBINVD | PROC2_VPID | PROC2_RDTSCP | PROC2_XSAVES, proc2_names, &c->proc2);
+		if (!error && c->proc2 & PROC2_VPID && negotiate_vpid(c))
+			c->proc2 &= ~(uint32_t)PROC2_VPID;
+	}
+	if (!error)
+		error = NEGOTIATE("VM-exit", true_controls ? MSR_VMX_TRUE_EXIT_CTLS : MSR_VMX_EXIT_CTLS,
+				  EXIT_HOST_64 | EXIT_ACK_INTERRUPT | EXIT_SAVE_DEBUG | (c->no_nested_paging ? 0 : exit_msrs),
+				  exit_msrs, exit_names, &c->exit);
+	if (!error)
+		error = NEGOTIATE("VM-entry", true_controls ? MSR_VMX_TRUE_ENTRY_CTLS : MSR_VMX_ENTRY_CTLS,
+				  ENTRY_LOAD_DEBUG | (c->no_nested_paging ? 0 : entry_msrs), entry_msrs, entry_names, &c->entry);
 	if (error)
 		return error;
 	/* APIC virtualization is all or nothing: one way with every exit that it saves, one way without. */
@@ -146,7 +170,7 @@ const char *vmx_controls_negotiate(void)
 		c->proc2 &= ~apic;
 	if (!(c->proc2 & PROC2_XSAVES))
 		cpu_features.xsaves = false;
-	return negotiate_ept(c);
+	return NULL;
 }
 
 bool vmx_present(void)

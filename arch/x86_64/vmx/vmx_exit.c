@@ -18,6 +18,7 @@ enum {
 	REASON_GETSEC = 11,
 	REASON_HLT = 12,
 	REASON_INVD = 13,
+	REASON_INVLPG = 14,
 	REASON_RDPMC = 15,
 	REASON_VMCALL = 18,
 	REASON_VMXON = 27,
@@ -46,6 +47,7 @@ enum {
 #define REASON_ENTRY_FAILED BIT(31)
 #define VECTOR_UD 6
 #define VECTOR_GP 13
+#define VECTOR_PF 14
 
 /* Most exits happen outside the delivery of an event. */
 static inline bool requeue_vectoring(void)
@@ -66,6 +68,12 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI) {
 		vmx_unblock_nmi();
 		return EXIT_NMI;
+	}
+	if ((uint8_t)info == VECTOR_PF) { /* intercepted with shadow paging only */
+		exit->page_fault.linear = vmread(VMCS_EXIT_QUALIFICATION);
+		exit->page_fault.error = vmread32(VMCS_EXIT_ERROR_CODE);
+		exit->page_fault.vectoring = requeue_vectoring();
+		return EXIT_PAGE_FAULT;
 	}
 	exit->exception.vector = (uint8_t)info;
 	exit->exception.has_error = info & INTR_HAS_ERROR;
@@ -191,6 +199,13 @@ static enum vm_exit_kind decode_apic_write(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_APIC_WRITE;
 }
 
+static enum vm_exit_kind decode_invlpg(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	exit->page_fault.linear = vmread(VMCS_EXIT_QUALIFICATION);
+	return EXIT_INVLPG;
+}
+
 static enum vm_exit_kind decode_undefined(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
@@ -244,6 +259,7 @@ static const struct decoder decoders[REASONS + 2] = {
 	[REASON_GETSEC] = { .decode = decode_undefined },
 	[REASON_HLT] = { .kind = EXIT_HLT },
 	[REASON_INVD] = { .kind = EXIT_WBINVD },
+	[REASON_INVLPG] = { .decode = decode_invlpg },
 	[REASON_RDPMC] = { .decode = decode_rdpmc },
 	[REASON_VMCALL ... REASON_VMXON] = { .decode = decode_undefined },
 	[REASON_CR_ACCESS] = { .decode = decode_cr },

@@ -2,6 +2,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/vmx/vmx.h"
+#include "vmm/vm.h"
 
 /* The VMCS keeps the eight segments two encodings apart, in the order of enum vcpu_segment (ES, CS, SS, DS, FS, GS, LDTR, TR). */
 static struct vmcs_field16 selector_field(enum vcpu_segment s)
@@ -48,6 +49,17 @@ static uint64_t read_cr(struct vmcs_field_natural real, struct vmcs_field_natura
 	return (vmread(real) & owned) | (vmread(shadow) & ~owned);
 }
 
+/* With shadow paging the VMCS holds what the hardware runs with; the guest's own values are kept beside it. */
+static inline uint64_t read_cr3_of(struct vcpu *v)
+{
+	return __builtin_expect(v->shadow != NULL, 0) ? vmx_of(v)->cr3 : vmread(VMCS_GUEST_CR3);
+}
+
+static inline uint64_t read_efer_of(struct vcpu *v)
+{
+	return __builtin_expect(v->shadow != NULL, 0) ? vmx_of(v)->efer : vmread64(VMCS_GUEST_EFER);
+}
+
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 {
 	switch (reg) {
@@ -62,11 +74,11 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 	case VCPU_CR2:
 		return read_cr2();
 	case VCPU_CR3:
-		return vmread(VMCS_GUEST_CR3);
+		return read_cr3_of(v);
 	case VCPU_CR4:
 		return read_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(v)->cr4_owned);
 	case VCPU_EFER:
-		return vmread64(VMCS_GUEST_EFER);
+		return read_efer_of(v);
 	case VCPU_GDT_BASE:
 		return vmread(VMCS_GUEST_GDTR_BASE);
 	case VCPU_GDT_LIMIT:
@@ -78,7 +90,7 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 	case VCPU_DR7:
 		return vmread(VMCS_GUEST_DR7);
 	case VCPU_PAT:
-		return vmread64(VMCS_GUEST_PAT);
+		return vmx_controls.entry & ENTRY_LOAD_PAT ? vmread64(VMCS_GUEST_PAT) : vmx_of(v)->pat;
 	case VCPU_FS_BASE:
 		return vmread(VMCS_GUEST_FS_BASE);
 	case VCPU_GS_BASE:
@@ -103,34 +115,58 @@ void vmx_read_context(struct vcpu *v, struct vcpu_context *c)
 	c->rsp = vmread(VMCS_GUEST_RSP);
 	c->rflags = vmread(VMCS_GUEST_RFLAGS);
 	c->cr0 = read_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(v)->cr0_owned);
-	c->cr3 = vmread(VMCS_GUEST_CR3);
+	c->cr3 = read_cr3_of(v);
 	c->cr4 = read_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(v)->cr4_owned);
-	c->efer = vmread64(VMCS_GUEST_EFER);
+	c->efer = read_efer_of(v);
 	c->cs_access = vmread32(VMCS_GUEST_CS_ACCESS);
 	c->ss_access = vmread32(VMCS_GUEST_SS_ACCESS);
 }
 
-static void write_cr0_state(struct vcpu *v, uint64_t value)
-{
-	(void)v;
-	/* Unrestricted guest frees PE and PG; the other fixed bits (NE) stay as VMX wants them, the shadow shows the guest's own. */
-	vmwrite(VMCS_GUEST_CR0, (value | (vmx_controls.cr0_fixed0 & ~(CR0_PE | CR0_PG))) & vmx_controls.cr0_fixed1 & ~(CR0_CD | CR0_NW));
-	vmwrite(VMCS_CR0_SHADOW, value);
-}
-
 static void write_cr4_state(struct vcpu *v, uint64_t value)
 {
-	(void)v;
-	vmwrite(VMCS_GUEST_CR4, value | vmx_controls.cr4_fixed0 | CR4_MCE);
+	uint64_t real = value | vmx_controls.cr4_fixed0 | CR4_MCE;
+
+	if (v->shadow) {
+		/* Shadow tables have PAE's format or four levels, and guests without paging know neither SMEP nor SMAP. */
+		real = (real & ~(CR4_PCIDE | CR4_LA57 | CR4_PKE)) | CR4_PAE;
+		if (!(vmread(VMCS_CR0_SHADOW) & CR0_PG))
+			real &= ~(CR4_SMEP | CR4_SMAP);
+	}
+	vmwrite(VMCS_GUEST_CR4, real);
 	vmwrite(VMCS_CR4_SHADOW, value);
 }
 
-static void write_efer_state(uint64_t value)
+static void write_cr0_state(struct vcpu *v, uint64_t value)
+{
+	/* Unrestricted guest frees PE and PG; the other fixed bits (NE) stay as VMX wants them, the shadow shows the guest's own. With
+	 * shadow paging all are fixed, and WP makes the read-only entries of page tables that are traced bind the guest's kernel too. */
+	uint64_t fixed = v->shadow ? vmx_controls.cr0_fixed0 | CR0_WP : vmx_controls.cr0_fixed0 & ~(CR0_PE | CR0_PG);
+
+	vmwrite(VMCS_GUEST_CR0, (value | fixed) & vmx_controls.cr0_fixed1 & ~(CR0_CD | CR0_NW));
+	vmwrite(VMCS_CR0_SHADOW, value);
+	if (v->shadow)
+		write_cr4_state(v, vmx_read(v, VCPU_CR4));
+}
+
+static void write_efer_state(struct vcpu *v, uint64_t value)
 {
 	uint32_t entry = vmread32(VMCS_ENTRY_CONTROLS);
+	uint64_t real = value;
 
-	vmwrite64(VMCS_GUEST_EFER, value);
+	vmx_of(v)->efer = value;
+	/* With shadow paging CR0.PG is always on, so that LME must be what LMA is; and the tables use NX. */
+	if (v->shadow)
+		real = (value & ~(EFER_LME | EFER_LMA)) | (value & EFER_LMA ? EFER_LME | EFER_LMA : 0) | EFER_NXE;
+	/* Without this control the CPU derives LMA and LME from the next one; the rest of EFER stays Lamina's. */
+	if (vmx_controls.entry & ENTRY_LOAD_EFER)
+		vmwrite64(VMCS_GUEST_EFER, real);
 	vmwrite32(VMCS_ENTRY_CONTROLS, value & EFER_LMA ? entry | ENTRY_IA32E : entry & ~(uint32_t)ENTRY_IA32E);
+}
+
+void vmx_shadow_root(struct vcpu *v, uint64_t root)
+{
+	(void)v;
+	vmwrite(VMCS_GUEST_CR3, root);
 }
 
 void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
@@ -152,13 +188,16 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		write_cr2(value);
 		break;
 	case VCPU_CR3:
-		vmwrite(VMCS_GUEST_CR3, value);
+		if (v->shadow)
+			vmx_of(v)->cr3 = value;
+		else
+			vmwrite(VMCS_GUEST_CR3, value);
 		break;
 	case VCPU_CR4:
 		write_cr4_state(v, value);
 		break;
 	case VCPU_EFER:
-		write_efer_state(value);
+		write_efer_state(v, value);
 		break;
 	case VCPU_GDT_BASE:
 		vmwrite(VMCS_GUEST_GDTR_BASE, value);
@@ -176,7 +215,9 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		vmwrite(VMCS_GUEST_DR7, value);
 		break;
 	case VCPU_PAT:
-		vmwrite64(VMCS_GUEST_PAT, value);
+		vmx_of(v)->pat = value;
+		if (vmx_controls.entry & ENTRY_LOAD_PAT)
+			vmwrite64(VMCS_GUEST_PAT, value);
 		break;
 	case VCPU_FS_BASE:
 		vmwrite(VMCS_GUEST_FS_BASE, value);
@@ -210,11 +251,13 @@ static int load_pdptes(struct vcpu *v)
 	uint64_t reserved = PDPTE_RESERVED_LOW | ~(BIT(cpu_features.phys_bits) - 1);
 	uint64_t pdpte[4] = { 0 };
 
-	if (vcpu_read_pdptes(v, vmread(VMCS_GUEST_CR3), pdpte))
+	if (vcpu_read_pdptes(v, read_cr3_of(v), pdpte))
 		pdpte[0] = pdpte[1] = pdpte[2] = pdpte[3] = 0;
 	for (unsigned i = 0; i < 4; i++)
 		if (pdpte[i] & PDPTE_PRESENT && pdpte[i] & reserved)
 			return ERR_INVALID;
+	if (v->shadow)
+		return 0;
 	vmwrite64(VMCS_GUEST_PDPTE0, pdpte[0]);
 	vmwrite64(VMCS_GUEST_PDPTE1, pdpte[1]);
 	vmwrite64(VMCS_GUEST_PDPTE2, pdpte[2]);
@@ -227,12 +270,17 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 {
 	const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 	uint64_t old = vmx_read(v, VCPU_CR0), cr4 = vmx_read(v, VCPU_CR4);
-	uint64_t efer = vmread64(VMCS_GUEST_EFER);
+	uint64_t efer = read_efer_of(v);
 	bool long_code = efer & EFER_LMA && vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L;
 
 	if (value >> 32)
 		return ERR_INVALID;
 	value = (value & defined) | CR0_ET;
+	if (v->shadow && !(value & CR0_PE)) {
+		/* The architecture allows it; running it takes unrestricted guest, which EPT brings, or emulation. */
+		vm_request(v->vm, VM_REQUEST_STOP, "real mode under shadow page tables, which this build does not emulate");
+		return 0;
+	}
 	if ((value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)))
 		return ERR_INVALID;
 	if (value & CR0_PG && !(efer & (EFER_LME | EFER_LMA)) && cr4 & CR4_PAE && load_pdptes(v))
@@ -241,12 +289,12 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS (SDM vol. 3, "Initializing IA-32e Mode"). */
 		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L || (vmread32(VMCS_GUEST_TR_ACCESS) & 15) != TYPE_BUSY_TSS_32)
 			return ERR_INVALID;
-		write_efer_state(efer | EFER_LMA);
+		write_efer_state(v, efer | EFER_LMA);
 	}
 	if (!(value & CR0_PG) && old & CR0_PG) {
 		if (cr4 & CR4_PCIDE || long_code)
 			return ERR_INVALID;
-		write_efer_state(efer & ~EFER_LMA);
+		write_efer_state(v, efer & ~EFER_LMA);
 	}
 	write_cr0_state(v, value);
 	if ((value ^ old) & (CR0_PG | CR0_PE))
@@ -256,13 +304,13 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 
 int vmx_set_cr4(struct vcpu *v, uint64_t value)
 {
-	uint64_t old = vmx_read(v, VCPU_CR4), efer = vmread64(VMCS_GUEST_EFER);
+	uint64_t old = vmx_read(v, VCPU_CR4), efer = read_efer_of(v);
 
 	if (value & ~vmx_of(v)->cr4_offered)
 		return ERR_INVALID;
 	if (efer & EFER_LMA && !(value & CR4_PAE))
 		return ERR_INVALID;
-	if (value & CR4_PCIDE && !(old & CR4_PCIDE) && (!(efer & EFER_LMA) || vmread(VMCS_GUEST_CR3) & 0xfff))
+	if (value & CR4_PCIDE && !(old & CR4_PCIDE) && (!(efer & EFER_LMA) || read_cr3_of(v) & 0xfff))
 		return ERR_INVALID;
 	if (value & CR4_PAE && !(efer & EFER_LMA) && vmx_read(v, VCPU_CR0) & CR0_PG && load_pdptes(v))
 		return ERR_INVALID;
@@ -274,14 +322,14 @@ int vmx_set_cr4(struct vcpu *v, uint64_t value)
 
 int vmx_set_efer(struct vcpu *v, uint64_t value)
 {
-	uint64_t old = vmread64(VMCS_GUEST_EFER);
+	uint64_t old = read_efer_of(v);
 
 	if (value & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))
 		return ERR_INVALID;
 	if ((value ^ old) & EFER_LME && vmx_read(v, VCPU_CR0) & CR0_PG)
 		return ERR_INVALID;
 	value = (value & ~EFER_LMA) | (old & EFER_LMA);
-	write_efer_state(value);
+	write_efer_state(v, value);
 	if ((value ^ old) & EFER_NXE)
 		vmx_flush(v);
 	return 0;
@@ -295,7 +343,7 @@ void vmx_advance(struct vcpu *v, unsigned length)
 	(void)v;
 	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
 	if (__builtin_expect(rip >> 32 != 0, 0) &&
-	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && vmread64(VMCS_GUEST_EFER) & EFER_LMA))
+	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && read_efer_of(v) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);
 	if (__builtin_expect((blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != 0, 0))

@@ -33,7 +33,7 @@ static const uint32_t switched_msrs[VMX_SWITCHED_MSRS] = {
 
 static const uint32_t direct_msrs[] = {
 	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
-	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT,
+	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
 #define BITMAP_READ 0
@@ -48,14 +48,19 @@ static void allow_msr(uint8_t *bitmap, unsigned direction, uint32_t msr)
 	bitmap[direction + (msr >= 0xc0000000 ? 1024 : 0) + bit / 8] &= (uint8_t)~(1U << bit % 8);
 }
 
-static void fill_msr_bitmap(uint8_t *bitmap)
+static void fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
 {
 	memset(bitmap, 0xff, PAGE_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++) {
 		allow_msr(bitmap, BITMAP_READ, direct_msrs[i]);
 		allow_msr(bitmap, BITMAP_WRITE, direct_msrs[i]);
 	}
-	allow_msr(bitmap, BITMAP_READ, MSR_EFER);
+	if (vmx_controls.entry & ENTRY_LOAD_PAT) {
+		allow_msr(bitmap, BITMAP_READ, MSR_PAT);
+		allow_msr(bitmap, BITMAP_WRITE, MSR_PAT);
+	}
+	if (!vm->shadow) /* shadow paging runs the guest with bits that it did not set */
+		allow_msr(bitmap, BITMAP_READ, MSR_EFER);
 	allow_msr(bitmap, BITMAP_READ, MSR_TSC); /* the CPU adds the offset */
 	if (cpu_features.rdtscp) {
 		allow_msr(bitmap, BITMAP_READ, MSR_TSC_AUX);
@@ -65,11 +70,11 @@ static void fill_msr_bitmap(uint8_t *bitmap)
 
 /* In x2APIC mode the CPU virtualizes all reads but the current count, and writes of TPR, EOI and self-IPI
  * (SDM vol. 3, "Virtualizing MSR-Based APIC Accesses"). */
-static void fill_x2apic_bitmap(uint8_t *bitmap)
+static void fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap)
 {
 	static const uint8_t readable[] = { 0x02, 0x03, 0x08, 0x0a, 0x0d, 0x0f, 0x28, 0x30, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x3e };
 
-	fill_msr_bitmap(bitmap);
+	fill_msr_bitmap(vm, bitmap);
 	for (unsigned i = 0; i < ARRAY_SIZE(readable); i++)
 		allow_msr(bitmap, BITMAP_READ, MSR_X2APIC_BASE + readable[i]);
 	for (uint32_t r = 0x10; r < 0x28; r++) /* ISR, TMR, IRR */
@@ -77,6 +82,13 @@ static void fill_x2apic_bitmap(uint8_t *bitmap)
 	allow_msr(bitmap, BITMAP_WRITE, MSR_X2APIC_BASE + 0x08);
 	allow_msr(bitmap, BITMAP_WRITE, MSR_X2APIC_BASE + 0x0b);
 	allow_msr(bitmap, BITMAP_WRITE, MSR_X2APIC_BASE + 0x3f);
+}
+
+/* Not with shadow paging: exits in the middle of a delivery are everyday there, and Bochs 2.7 then reports the event before as the one to
+ * deliver again. Nothing but exits is lost. */
+static bool hw_delivery(const struct vm *vm)
+{
+	return vmx_controls.apic_virtualization && !vm->shadow;
 }
 
 int vmx_vm_create(struct vm *vm)
@@ -89,13 +101,13 @@ int vmx_vm_create(struct vm *vm)
 	if (!x || !io || !msr)
 		return ERR_NOMEM;
 	memset(io, 0xff, 2UL * PAGE_SIZE); /* no port goes to the machine */
-	fill_msr_bitmap(msr);
-	fill_x2apic_bitmap(msr + PAGE_SIZE);
+	fill_msr_bitmap(vm, msr);
+	fill_x2apic_bitmap(vm, msr + PAGE_SIZE);
 	x->io_bitmap_a = vm_phys(vm, io);
 	x->io_bitmap_b = x->io_bitmap_a + PAGE_SIZE;
 	x->msr_bitmap = vm_phys(vm, msr);
 	x->msr_bitmap_x2apic = x->msr_bitmap + PAGE_SIZE;
-	if (vmx_controls.apic_virtualization) {
+	if (hw_delivery(vm)) {
 		/* Accesses to this page are the local APIC's; its contents are never used. */
 		access = vm_alloc_pages(vm, 1);
 		if (!access)
@@ -135,7 +147,6 @@ static int create(struct vcpu *v)
 	*vmcs = vmx_controls.revision;
 	x->vmcs_phys = vm_phys(v->vm, vmcs);
 	x->vpid = (uint16_t)(v->vm->first_tag + v->index);
-	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	v->hw = x;
 	vmclear(x->vmcs_phys);
 	return 0;
@@ -171,6 +182,11 @@ static void write_controls(struct vcpu *v)
 
 	x->proc = vmx_controls.proc;
 	x->proc2 = vmx_controls.proc2;
+	if (v->shadow) {
+		x->proc |= PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG;
+		x->proc2 &= ~(uint32_t)(PROC2_EPT | PROC2_UNRESTRICTED | PROC2_INVPCID | PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE |
+					PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
+	}
 	vmwrite32(VMCS_PIN_BASED_CONTROLS, vmx_controls.pin);
 	vmwrite32(VMCS_PROCESSOR_CONTROLS, x->proc);
 	vmwrite32(VMCS_SECONDARY_CONTROLS, x->proc2);
@@ -179,7 +195,7 @@ static void write_controls(struct vcpu *v)
 	vmwrite32(VMCS_EXIT_CONTROLS, vmx_controls.exit);
 	vmwrite32(VMCS_ENTRY_CONTROLS, vmx_controls.entry);
 	/* #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of the guest's. */
-	vmwrite32(VMCS_EXCEPTION_BITMAP, BIT(18) | BIT(17) | BIT(1));
+	vmwrite32(VMCS_EXCEPTION_BITMAP, (uint32_t)(BIT(18) | BIT(17) | BIT(1) | (v->shadow ? BIT(14) : 0)));
 	vmwrite32(VMCS_PAGE_FAULT_MASK, 0);
 	vmwrite32(VMCS_PAGE_FAULT_MATCH, 0);
 	vmwrite32(VMCS_CR3_TARGET_COUNT, 0);
@@ -192,10 +208,12 @@ static void write_controls(struct vcpu *v)
 	vmwrite64(VMCS_MSR_BITMAP, vm->msr_bitmap);
 	vmwrite64(VMCS_VMCS_LINK_POINTER, UINT64_MAX);
 	vmwrite64(VMCS_VIRTUAL_APIC, vm_phys(v->vm, v->lapic.page));
-	vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
-	vmwrite16(VMCS_VPID, x->vpid);
+	if (!v->shadow)
+		vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
+	if (x->proc2 & PROC2_VPID)
+		vmwrite16(VMCS_VPID, x->vpid);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
-	if (vmx_controls.apic_virtualization) {
+	if (v->hw_delivery) {
 		vmwrite64(VMCS_APIC_ACCESS, vm->apic_access);
 		vmwrite16(VMCS_GUEST_INTERRUPT_STATUS, 0);
 		vmx_eoi_exits(v, v->lapic.eoi_exit);
@@ -222,8 +240,10 @@ static void write_host_state(void)
 	vmwrite16(VMCS_HOST_FS_SELECTOR, 0);
 	vmwrite16(VMCS_HOST_GS_SELECTOR, 0);
 	vmwrite16(VMCS_HOST_TR_SELECTOR, GDT_TSS);
-	vmwrite64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
-	vmwrite64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	if (vmx_controls.exit & EXIT_LOAD_PAT)
+		vmwrite64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+	if (vmx_controls.exit & EXIT_LOAD_EFER)
+		vmwrite64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
 	vmwrite32(VMCS_HOST_SYSENTER_CS, 0);
 	vmwrite(VMCS_HOST_CR0, read_cr0());
 	vmwrite(VMCS_HOST_CR3, read_cr3());
@@ -265,6 +285,12 @@ static void reset(struct vcpu *v, bool init)
 	load(v);
 	x->cr4_offered = offered_cr4(v->vm);
 	x->cr4_owned = x->cr4_offered & ~(uint64_t)CR4_MCE;
+	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
+	if (v->shadow) {
+		/* What bears on paging must be seen. */
+		x->cr0_owned &= ~(uint64_t)CR0_WP;
+		x->cr4_owned &= ~(uint64_t)(CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP);
+	}
 	write_controls(v);
 	write_host_state();
 	reset_segments(v);
@@ -276,10 +302,12 @@ static void reset(struct vcpu *v, bool init)
 	vmx_write(v, VCPU_RSP, 0);
 	vmx_write(v, VCPU_RFLAGS, RFLAGS_FIXED);
 	vmx_write(v, VCPU_DR7, DR7_RESET);
-	vmwrite64(VMCS_GUEST_PDPTE0, 0);
-	vmwrite64(VMCS_GUEST_PDPTE1, 0);
-	vmwrite64(VMCS_GUEST_PDPTE2, 0);
-	vmwrite64(VMCS_GUEST_PDPTE3, 0);
+	if (!v->shadow) {
+		vmwrite64(VMCS_GUEST_PDPTE0, 0);
+		vmwrite64(VMCS_GUEST_PDPTE1, 0);
+		vmwrite64(VMCS_GUEST_PDPTE2, 0);
+		vmwrite64(VMCS_GUEST_PDPTE3, 0);
+	}
 	vmx_write(v, VCPU_SYSENTER_CS, 0);
 	vmx_write(v, VCPU_SYSENTER_ESP, 0);
 	vmx_write(v, VCPU_SYSENTER_EIP, 0);
@@ -366,13 +394,17 @@ static void set_tsc_offset(struct vcpu *v, int64_t offset)
 static void monitor_caps(struct monitor_caps *caps)
 {
 	caps->vtx = true;
-	caps->nested_paging = cpu_features.ept;
+	caps->nested_paging = !vmx_controls.no_nested_paging;
+	caps->no_nested_paging = vmx_controls.no_nested_paging;
 	caps->apic_virtualization = cpu_features.virtualize_apic_accesses;
 	caps->tpr_shadow = cpu_features.tpr_shadow;
 }
 
 static unsigned nested_max_level(void)
 {
+	/* No CPU walks it for shadow paging: there the shadow tables' page sizes count, which every x86-64 CPU has up to 2 MiB. */
+	if (vmx_controls.no_nested_paging)
+		return cpu_features.page_1g ? PT_LEVEL_1G : PT_LEVEL_2M;
 	return cpu_features.ept_1g ? PT_LEVEL_1G : cpu_features.ept_2m ? PT_LEVEL_2M : PT_LEVEL_4K;
 }
 
@@ -385,15 +417,11 @@ static uint32_t granted(void)
 	       (cpu_features.xsave ? CPUID_GRANT_XSAVE : 0);
 }
 
-static bool hw_delivery(void)
-{
-	return vmx_controls.apic_virtualization;
-}
-
 const struct engine engine_vmx = {
 	.name = "VT-x",
 	.mmu_name = "EPT",
 	.tag_name = "VPID",
+	.modes = BIT(MONITOR_HWMMU) | BIT(MONITOR_HV),
 	.cpu_mode = "VMX root mode",
 	.nested_policy = &policy_ept,
 	.monitor_caps = monitor_caps,
@@ -425,5 +453,7 @@ const struct engine engine_vmx = {
 	.apic_mode = vmx_apic_mode,
 	.tsc_offset = set_tsc_offset,
 	.flush = vmx_flush,
+	.shadow_root = vmx_shadow_root,
+	.flush_address = vmx_flush_address,
 	.dump = vmx_dump,
 };

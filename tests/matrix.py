@@ -1,0 +1,71 @@
+"""The CPU models that `make test-matrix` boots Debian on under Lamina, to its shell, and what is expected instead where that cannot be."""
+import os
+
+GUESTS = os.path.join("build", "guests")
+SHELL = "guest# "
+POPCNT, UMIP = 151, 580     # Linux's numbers of CPUID bits, for its option clearcpuid=
+
+
+class Entry:
+    """One CPU model, and what is seen on the console when all is well: the shell's prompt or a line with this pattern. `reason` tells
+    why something else than a plain boot is expected; it is printed."""
+
+    def __init__(self, machine, cpu, options=(), clear=None, expect=SHELL, reason=None):
+        self.machine = machine
+        self.cpu = cpu
+        self.options = list(options)
+        self.clear = clear
+        self.expect = expect
+        self.reason = reason
+
+    @property
+    def name(self):
+        return f"{self.machine}/{self.cpu}"
+
+    @property
+    def limit(self):
+        """Seconds of wall time."""
+        return 240 if self.machine == "bochs" else 90
+
+    def command(self, logs):
+        log = os.path.join(logs, f"matrix_{self.machine}_{self.cpu}.log")
+        cmdline = "console=ttyS0 quiet" + (f" clearcpuid={self.clear}" if self.clear else "")
+        return ["tools/lamina-run", "--machine", self.machine, "--cpu", self.cpu, "--batch", "--log", log, "--machine-log",
+                log.replace(".log", ".machine.log"), "--timeout", str(self.limit), "--until", self.expect, "--cmdline", cmdline,
+                "--kernel", f"{GUESTS}/vmlinuz", "--initrd", f"{GUESTS}/initrd.gz", *self.options]
+
+
+def refused(cpu, needs, reason):
+    """A CPU that Lamina cannot use: a sentence that says what is missing."""
+    return Entry("bochs", cpu, expect=r"lamina: fatal: .*" + needs, reason=f"refused: {reason}")
+
+
+WRONG_UMIP = "the guest is told to leave UMIP alone, which Bochs reports but does wrong"
+
+# Intel, from old to new, AMD in Bochs, AMD in QEMU.
+ENTRIES = (
+    refused("core2_penryn_t9600", "EPT", "VT-x without EPT"),
+    refused("corei5_lynnfield_750", "(?i:unrestricted guest)", "EPT without unrestricted guest"),
+    Entry("bochs", "corei5_arrandale_m520"),
+    Entry("bochs", "corei7_sandy_bridge_2600k"),
+    Entry("bochs", "corei7_ivy_bridge_3770k"),
+    Entry("bochs", "corei7_haswell_4770"),
+    Entry("bochs", "broadwell_ult"),
+    Entry("bochs", "corei7_skylake_x"),
+    Entry("bochs", "corei3_cnl"),
+    Entry("bochs", "corei7_icelake_u", clear=UMIP, reason=WRONG_UMIP),
+    Entry("bochs", "tigerlake", clear=UMIP, reason=WRONG_UMIP),
+
+    refused("athlon64_venice", "AMD-V", "neither VT-x nor AMD-V"),
+    refused("turion64_tyler", "(RVI|nested paging)", "AMD-V without nested paging"),
+    Entry("bochs", "phenom_8650_toliman", clear=POPCNT,
+          reason="the guest is told to leave POPCNT alone, which Bochs reports but answers with #UD"),
+    Entry("bochs", "zambezi"),
+    Entry("bochs", "trinity_apu"),
+    Entry("bochs", "ryzen", options=["--bochs-line", "cpu: mwait_is_nop=1"]),
+
+    Entry("qemu", "EPYC,+svm,+npt"),
+    Entry("qemu", "Opteron_G3,+svm,+npt"),
+    Entry("qemu", "qemu64,+svm,+npt"),
+    Entry("qemu", "max,+svm,+npt"),
+)

@@ -1,0 +1,434 @@
+/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/guest_walk.c vmm/guest_memory.c */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/shadow_model.h"
+
+#define P BIT(0)
+#define W BIT(1)
+#define U BIT(2)
+#define A BIT(5)
+#define D BIT(6)
+#define PS BIT(7)
+#define G BIT(8)
+#define NX BIT(63)
+#define CR4_PGE BIT(7)
+#define STEPS 60000
+#define CHECK_EVERY 4096
+
+static uint64_t step;
+
+static bool chance(unsigned percent)
+{
+	return model_random() % 100 < percent;
+}
+
+static bool wide(const struct guest_paging *paging)
+{
+	return (paging->efer & GUEST_EFER_LMA) || (paging->cr4 & GUEST_CR4_PAE);
+}
+
+/* Few slots of each table are used, so that what is written is also met. */
+static uint64_t random_linear(const struct guest_paging *paging)
+{
+	static const unsigned slot9[] = { 0, 1, 3, 511 }, slot10[] = { 0, 1, 2, 511, 512, 1023 };
+	uint64_t offset = model_random() & 0xff8;
+
+	if (!(paging->cr0 & GUEST_CR0_PG))
+		return chance(20) ? model_random() & 0xffffffff : (model_table[model_random() % MODEL_TABLES] ^ (chance(30) ? 0x3f000 : 0)) | offset;
+	if (paging->efer & GUEST_EFER_LMA) {
+		uint64_t linear = (uint64_t)slot9[model_random() % 4] << 39 | (uint64_t)slot9[model_random() % 4] << 30 |
+				  slot9[model_random() % 4] << 21 | slot9[model_random() % 4] << 12 | offset;
+
+		return (uint64_t)((int64_t)(linear << 16) >> 16);
+	}
+	if (paging->cr4 & GUEST_CR4_PAE)
+		return (model_random() & 3) << 30 | slot9[model_random() % 4] << 21 | slot9[model_random() % 4] << 12 | offset;
+	return (uint64_t)slot10[model_random() % 6] << 22 | slot10[model_random() % 6] << 12 | offset;
+}
+
+static uint64_t random_address(bool large)
+{
+	switch (model_random() % 16) {
+	case 0:
+		return 0xfee00000;
+	case 1:
+		return model_random() & 0xfffffff000;
+	case 2:
+		return MODEL_SCATTERED + (model_random() & 0x1f000);
+	case 3:
+		return MODEL_BIG_START + (large ? 0 : model_random() & 0x3ffff000);
+	case 4:
+		return MIB(2) * (model_random() % 4);
+	default:
+		return model_table[model_random() % MODEL_TABLES];
+	}
+}
+
+static uint64_t random_entry(bool is_wide)
+{
+	uint64_t e = P | W | U | A | D;
+	bool large = chance(20);
+
+	if (chance(10))
+		return chance(50) ? 0 : model_random() & ~(uint64_t)1;
+	e |= random_address(large);
+	if (large) {
+		e |= PS;
+		if (!chance(10))
+			e &= is_wide ? ~0x1fe000ULL : ~0x3ff000ULL;
+		if (is_wide && chance(30))
+			e &= ~(GIB(1) - 1) | 0x1fff;
+		e |= chance(20) ? BIT(12) : 0;
+	}
+	e ^= (chance(15) ? W : 0) | (chance(15) ? U : 0) | (chance(30) ? A : 0) | (chance(30) ? D : 0) | (chance(15) ? G : 0) |
+	     (chance(10) ? BIT(3) : 0) | (chance(10) ? BIT(4) : 0);
+	if (is_wide)
+		e |= (chance(10) ? NX : 0) | (chance(3) ? BIT(40 + model_random() % 23) : 0);
+	return is_wide ? e : (uint32_t)e;
+}
+
+static void store_entry(uint64_t gpa, uint64_t value, bool is_wide)
+{
+	assert_int_equal(guest_write(&model_memory, gpa, &value, is_wide ? 8 : 4), 0);
+}
+
+static void all_stale(void)
+{
+	for (unsigned i = 0; i < MODEL_VCPUS; i++)
+		model_vcpu[i].stale = true;
+}
+
+/* Write a guest entry: through a TLB entry if one allows, else through a linear address that the guest could use, else as a device. */
+static void write_entry(struct model_vcpu *v, uint64_t gpa, uint64_t value)
+{
+	bool is_wide = wide(&v->paging);
+	uint64_t hpa, size, at;
+
+	assert_true(model_machine(NULL, gpa, &hpa, &size));
+	all_stale();
+	for (unsigned i = 0; i < MODEL_VCPUS; i++) {
+		if (model_tlb_writes(&model_vcpu[i], hpa)) {
+			store_entry(gpa, value, is_wide);
+			return;
+		}
+	}
+	for (unsigned i = 0; i < 60; i++) {
+		uint64_t linear = (random_linear(&v->paging) & PAGE_MASK) | (gpa & (PAGE_SIZE - 1));
+		struct model_access r;
+
+		if (guest_walk(&model_memory, &v->paging, linear, WALK_WRITE, &at, NULL, NULL) || at != gpa)
+			continue;
+		r = model_access(v, linear, WALK_WRITE);
+		if (r.result == MODEL_OK && r.hpa == (hpa | (gpa & (PAGE_SIZE - 1)))) {
+			store_entry(gpa, value, is_wide);
+			return;
+		}
+		if (r.result == MODEL_EMULATE && r.gpa == gpa) {
+			store_entry(gpa, value, is_wide);
+			shadow_written(&model_mmu, &v->sv, gpa, is_wide ? 8 : 4);
+			return;
+		}
+	}
+	store_entry(gpa, value, is_wide);
+	shadow_written(&model_mmu, NULL, gpa, is_wide ? 8 : 4);
+}
+
+static void random_write(struct model_vcpu *v)
+{
+	static const unsigned slot9[] = { 0, 1, 3, 511 }, slot10[] = { 0, 1, 2, 511, 512, 1023 };
+	uint64_t table = model_table[model_random() % MODEL_TABLES];
+
+	if (wide(&v->paging))
+		write_entry(v, table + slot9[model_random() % 4] * 8, random_entry(true));
+	else
+		write_entry(v, table + slot10[model_random() % 6] * 4, random_entry(false));
+}
+
+static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
+{
+	*paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE, .maxphyaddr = maxphyaddr };
+	paging->cr3 = model_table[model_random() % 6];
+	if (chance(50))
+		paging->cr0 |= GUEST_CR0_WP;
+	if (chance(40))
+		paging->cr4 |= GUEST_CR4_SMEP;
+	if (chance(40))
+		paging->cr4 |= GUEST_CR4_SMAP;
+	if (chance(50))
+		paging->cr4 |= CR4_PGE;
+	if (chance(80))
+		paging->efer |= GUEST_EFER_NXE;
+	paging->cpl = chance(50) ? 3 : 0;
+	paging->rflags_ac = chance(50);
+	switch (model_random() % 8) {
+	case 0:
+		return true; /* no paging */
+	case 1:
+		paging->cr0 |= GUEST_CR0_PG;
+		paging->cr4 |= chance(70) ? GUEST_CR4_PSE : 0;
+		return true;
+	case 2:
+	case 3:
+		paging->cr0 |= GUEST_CR0_PG;
+		paging->cr4 |= GUEST_CR4_PAE;
+		return !shadow_read_pdptes(&model_mmu, paging->cr3, maxphyaddr, paging->pdpte);
+	default:
+		paging->cr0 |= GUEST_CR0_PG;
+		paging->cr4 |= GUEST_CR4_PAE;
+		paging->efer |= GUEST_EFER_LMA;
+		return true;
+	}
+}
+
+/* All that the guest's own walk says must come true, if the guest has flushed what it changed. */
+static void compare(struct model_vcpu *v, uint64_t linear, unsigned access)
+{
+	struct model_path path;
+	struct model_access r;
+	uint64_t gpa = 0, hpa = 0, size;
+	uint32_t error = 0;
+	int want;
+	bool there;
+
+	model_path(&v->paging, linear, &path);
+	want = guest_walk(&model_memory, &v->paging, linear, access, &gpa, &error, NULL);
+	r = model_access(v, linear, access);
+	if (r.result == MODEL_LOOP)
+		fail_msg("step %lu: %lx faults for ever", step, linear);
+	if (v->stale)
+		return;
+	if (want == ERR_RANGE)
+		return;
+	if (want == ERR_NOENT) {
+		if (r.result != MODEL_FAULT || r.error != error)
+			fail_msg("step %lu: %lx access %u: want fault %x, got %d, fault %x", step, linear, access, error, r.result, r.error);
+		for (unsigned i = 0; i < path.count; i++)
+			if (model_path_now(&path, i) != path.value[i])
+				fail_msg("step %lu: %lx: a fault changed the guest's entry", step, linear);
+		return;
+	}
+	assert_int_equal(want, 0);
+	there = model_machine(NULL, gpa, &hpa, &size);
+	hpa |= gpa & (PAGE_SIZE - 1);
+	if (r.result == MODEL_FAULT || (r.result == MODEL_OK && (!there || r.hpa != hpa)) || (r.result == MODEL_MMIO && (there || r.gpa != gpa)) ||
+	    (r.result == MODEL_EMULATE && (!there || r.gpa != gpa || !(access & WALK_WRITE))))
+		fail_msg("step %lu: %lx access %u: want gpa %lx, got %d, hpa %lx gpa %lx fault %x", step, linear, access, gpa, r.result, r.hpa, r.gpa,
+			 r.error);
+	for (unsigned i = 0; i < path.count; i++) {
+		uint64_t flags = A | (i == path.count - 1 && (access & WALK_WRITE) ? D : 0), now = model_path_now(&path, i);
+		bool again = false;
+
+		/* The same entry at two levels. */
+		for (unsigned j = 0; j < path.count; j++)
+			again |= j != i && path.at[i] == path.at[j];
+		if (again ? (now & flags) != flags : now != (path.value[i] | flags))
+			fail_msg("step %lu: %lx access %u: entry %u was %lx, is %lx", step, linear, access, i, path.value[i], now);
+	}
+	if (r.result == MODEL_OK && path.count && r.cache != path.cache)
+		fail_msg("step %lu: %lx: memory type bits %x, not %x", step, linear, r.cache, path.cache);
+}
+
+/* Make a vCPU know of all changes, in one of the ways that a guest has. */
+static void flush_guest(struct model_vcpu *v)
+{
+	bool paging = v->paging.cr0 & GUEST_CR0_PG;
+
+	switch (model_random() % 4) {
+	case 0:
+		if (!paging || (v->paging.cr4 & CR4_PGE))
+			break;
+		if (model_load_cr3(v, v->paging.cr3))
+			v->stale = false;
+		return;
+	case 1:
+		if (!paging || (v->paging.cr4 & CR4_PGE))
+			break;
+		if (model_load_cr3(v, model_table[model_random() % 6]))
+			v->stale = false;
+		return;
+	case 2: {
+		struct guest_paging p = v->paging;
+
+		if ((p.cr0 & GUEST_CR0_PG) && !(p.efer & GUEST_EFER_LMA) && (p.cr4 & GUEST_CR4_PAE))
+			break; /* would load the PDPTEs again */
+		p.cr4 ^= CR4_PGE;
+		model_set_paging(v, &p);
+		v->stale = false;
+		return;
+	}
+	default:
+		break;
+	}
+	model_flush_all(v);
+	v->stale = false;
+}
+
+/* Change one entry of what must be, for all addresses, a leaf table or none, and invalidate each address. */
+static void change_and_invalidate(struct model_vcpu *v)
+{
+	static const unsigned slot9[] = { 0, 1, 3, 511 }, slot10[] = { 0, 1, 2, 511, 512, 1023 };
+	bool clean[MODEL_VCPUS];
+
+	for (unsigned i = 0; i < MODEL_VCPUS; i++)
+		clean[i] = !model_vcpu[i].stale;
+	random_write(v);
+	for (unsigned n = 0; n < MODEL_VCPUS; n++) {
+		struct model_vcpu *o = &model_vcpu[n];
+
+		if (!clean[n] || !(o->paging.cr0 & GUEST_CR0_PG))
+			continue;
+		if (wide(&o->paging)) {
+			unsigned tops = o->paging.efer & GUEST_EFER_LMA ? 4 : 1;
+
+			for (unsigned i = 0; i < 64 * tops; i++) {
+				uint64_t linear = (uint64_t)slot9[i >> 6 & 3] << 39 | (uint64_t)(tops == 1 ? i & 3 : slot9[i & 3]) << 30 |
+						  slot9[i >> 2 & 3] << 21 | slot9[i >> 4 & 3] << 12;
+
+				model_invlpg(o, (uint64_t)((int64_t)(linear << 16) >> 16));
+			}
+		} else {
+			for (unsigned i = 0; i < 36; i++)
+				model_invlpg(o, (uint64_t)slot10[i / 6] << 22 | slot10[i % 6] << 12);
+		}
+		o->stale = false;
+	}
+}
+
+static void random_step(void)
+{
+	struct model_vcpu *v = &model_vcpu[model_random() % MODEL_VCPUS];
+	unsigned what = (unsigned)(model_random() % 1000);
+	struct guest_paging paging;
+
+	if (what < 650) {
+		static const unsigned kind[] = { WALK_READ, WALK_READ, WALK_WRITE, WALK_WRITE, WALK_EXEC };
+
+		if (chance(40)) {
+			v->paging.cpl = chance(50) ? 3 : 0;
+			v->paging.rflags_ac = chance(50);
+		}
+		if (v->stale && chance(60))
+			flush_guest(v);
+		compare(v, random_linear(&v->paging), kind[model_random() % 5]);
+	} else if (what < 860) {
+		for (unsigned n = model_random() % 6; n; n--)
+			random_write(v);
+		random_write(v);
+	} else if (what < 900) {
+		flush_guest(v);
+	} else if (what < 940) {
+		change_and_invalidate(v);
+	} else if (what < 980) {
+		/* Mostly the rights change, or the format; both vCPUs go on sharing tables. */
+		if (random_paging(&paging, 44)) {
+			uint32_t role = v->sv.role;
+			uint64_t cr4 = v->paging.cr4;
+
+			model_set_paging(v, &paging);
+			if (role != v->sv.role || ((cr4 ^ paging.cr4) & CR4_PGE))
+				v->stale = false;
+		}
+	} else if (what < 990) {
+		/* A device writes a whole page. */
+		uint64_t table = model_table[model_random() % MODEL_TABLES];
+		uint8_t page[PAGE_SIZE];
+
+		if (chance(50))
+			memset(page, 0, sizeof(page));
+		else
+			guest_read(&model_memory, model_table[model_random() % MODEL_TABLES], page, sizeof(page));
+		guest_write(&model_memory, table, page, sizeof(page));
+		shadow_written(&model_mmu, NULL, table, sizeof(page));
+		all_stale();
+	} else {
+		model_invlpg(v, model_random() << 40 | 0x0000800000000000);
+	}
+}
+
+static void fill_tables(bool is_wide)
+{
+	for (unsigned t = 0; t < MODEL_TABLES; t++)
+		for (unsigned slot = 0; slot < (is_wide ? 512 : 1024); slot++)
+			store_entry(model_table[t] + slot * (is_wide ? 8 : 4), random_entry(is_wide), is_wide);
+}
+
+static void check(void)
+{
+	const char *wrong = shadow_check(&model_mmu);
+
+	if (wrong)
+		fail_msg("step %lu: %s", step, wrong);
+}
+
+static void histories(unsigned table_pages, bool pages_1g, uint64_t steps, uint64_t seed)
+{
+	model_seed(seed);
+	model_init(table_pages, pages_1g);
+	fill_tables(true);
+	for (step = 0; step < steps; step++) {
+		random_step();
+		if (step % CHECK_EVERY == 0 || (getenv("SHADOW_CHECK") && step % (unsigned)atoi(getenv("SHADOW_CHECK")) == 0))
+			check();
+		if (step % 20000 == 19999) {
+			shadow_reset(&model_mmu);
+			for (unsigned i = 0; i < MODEL_VCPUS; i++)
+				model_set_paging(&model_vcpu[i], &(struct guest_paging){ .maxphyaddr = 44 });
+			fill_tables(chance(80));
+		}
+	}
+	check();
+	if (getenv("SHADOW_VERBOSE")) {
+		const struct shadow_stats *s = &model_mmu.stats;
+
+		print_message("reflected %lu resolved %lu unsynced %lu emulated %lu mmio %lu same %lu cached %lu new %lu invlpg %lu resyncs %lu "
+			      "entries %lu writes %lu made %lu reclaimed %lu dropped %lu remote %lu\n",
+			      s->reflected, s->resolved, s->unsynced, s->emulated, s->mmio, s->cr3_same, s->cr3_cached, s->cr3_new, s->invlpg,
+			      s->resyncs, s->resynced_entries, s->writes_seen, s->tables_made, s->tables_reclaimed, s->tables_dropped,
+			      s->remote_flushes);
+	}
+	model_free();
+}
+
+static uint64_t steps_wanted(void)
+{
+	const char *text = getenv("SHADOW_STEPS");
+
+	return text ? strtoull(text, NULL, 0) : STEPS;
+}
+
+static uint64_t seed_wanted(uint64_t seed)
+{
+	const char *text = getenv("SHADOW_SEED");
+
+	return text ? strtoull(text, NULL, 0) : seed;
+}
+
+static void test_histories(void **state)
+{
+	(void)state;
+	histories(2048, true, steps_wanted() / 2, seed_wanted(1));
+}
+
+static void test_histories_little_memory(void **state)
+{
+	(void)state;
+	histories(SHADOW_PAGES_MIN + 3 * MODEL_VCPUS, false, steps_wanted() / 2, seed_wanted(2));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_histories),
+		cmocka_unit_test(test_histories_little_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

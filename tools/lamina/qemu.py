@@ -1,0 +1,76 @@
+"""QEMU: the fast machine where KVM offers nested virtualization, and by its own emulation, which has AMD-V, everywhere else."""
+import shutil
+
+from .errors import UsageError
+from .machine import Machine
+
+PROGRAM = "qemu-system-x86_64"
+EMULATED_CPU = "EPYC,+svm,+npt"
+NESTED_CPU = {"VT-x": "host,+vmx", "AMD-V": "host,+svm,+npt"}
+POWERED_OFF = "qemu_system_shutdown_request "   # the trace event of a power-off; a reset that ends the machine is none
+
+
+def installed():
+    return bool(shutil.which(PROGRAM))
+
+
+class Qemu(Machine):
+    """A q35 PC. `nested` is what KVM offers (kvm.offers), None for QEMU's own emulation."""
+
+    name = "qemu"
+    log_name = "qemu.log"
+
+    def __init__(self, options, guest, folder, nested):
+        super().__init__(options, guest, folder)
+        if not installed():
+            raise UsageError("QEMU is missing: run tools/setup.sh")
+        # Counting instructions is the emulation's.
+        self.nested = None if options.icount else nested
+        self.output = None
+
+    def acceleration(self):
+        """How the CPU is made, in words."""
+        if self.nested:
+            return f"under KVM with nested {self.nested}"
+        return "by its own emulation, which has AMD-V" + (", counting instructions" if self.options.icount else "")
+
+    def cpu(self):
+        return self.options.cpu or (NESTED_CPU[self.nested] if self.nested else EMULATED_CPU)
+
+    def describe(self):
+        return f"QEMU {self.acceleration()}, {self.cpu()}, {self.size()}"
+
+    def command(self, image, tty):
+        options = self.options
+        command = [PROGRAM, "-machine", "q35", "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
+                   "-m", str(options.host_memory), "-smp", str(options.host_cpus),
+                   "-display", "none", "-monitor", "none", "-nodefaults", "-vga", "std", "-boot", "d",
+                   "-chardev", f"serial,id=com1,path={tty}", "-serial", "chardev:com1", "-cdrom", image,
+                   "-D", self.log, "-d", "cpu_reset", "-trace", POWERED_OFF.strip()]
+        if not options.native:
+            command.append("-no-reboot")        # Lamina never resets the machine: a reset is a triple fault, and ends the run
+        if options.icount:
+            # One tick of the TSC is one instruction, and nothing depends on the host's time or randomness.
+            command += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm", "-seed", "1"]
+        if options.native:
+            for path, read_only in self.copies_of_disks():
+                command += ["-drive", f"file={path},format=raw,if=virtio" + (",readonly=on" if read_only else "")]
+        return command + options.qemu_option
+
+    def start(self, image, tty, output):
+        self.output = output
+        return self.spawn(self.command(image, tty), output)
+
+    def powered_off(self, status):
+        return status == 0 and POWERED_OFF in self.log_text()
+
+    def complaint(self):
+        """Why QEMU ended: a triple fault in its log, or what it printed last in its own name (registers may follow)."""
+        if "Triple fault" in self.log_text():
+            return "triple fault"
+        try:
+            with open(self.output.name, encoding="utf-8", errors="replace") as file:
+                lines = [line for line in file.read().splitlines() if line.startswith("qemu") and "warning:" not in line]
+        except (OSError, AttributeError):
+            return None
+        return lines[-1].strip().removeprefix(f"{PROGRAM}: ") if lines else None

@@ -1,0 +1,419 @@
+#include "vmm/shadow/shadow_page.h"
+
+#define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
+
+/* A fault being handled: the access, and what the guest's tables say. Arrays are by level. */
+struct walk {
+	struct shadow_vcpu *sv;
+	uint64_t linear;
+	bool write, exec, user, ac;
+	bool wide;              /* entries of 8 bytes */
+	uint32_t role;
+	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; its rights are in all, any */
+	unsigned leaf;          /* level of the entry that maps the page */
+	uint64_t all;           /* AND: PTE_W, PTE_U */
+	uint64_t any;           /* OR: PTE_NX */
+	uint64_t gpa;
+	uint64_t entry[5];
+	void *at[5];            /* NULL: not in RAM */
+};
+
+/* Causes of a true fault, in the error code's bits. */
+#define NO_FAULT UINT32_MAX
+
+/* Go down the shadow tables as far as they go: what they link to is as the guest's entries say, accessed flags included. */
+static inline struct shadow_page *descend(struct walk *w, struct shadow_page *sp)
+{
+	const struct shadow_mmu *mmu = w->sv->mmu;
+	uint64_t all = PTE_W | PTE_U, any = 0;
+
+	for (;;) {
+		unsigned level = shadow_level(sp);
+		uint64_t entry = sp->table[SLOT_OF(w->linear, level)];
+		struct shadow_page *child;
+
+		if (level == 1 || !entry || (entry & PTE_PS))
+			break;
+		child = shadow_child(mmu, entry);
+		if (shadow_is_direct(child))
+			break;
+		all &= entry;
+		any |= entry;
+		sp = child;
+	}
+	/* With CR0.WP = 0 the links' W is not the guest's: the role has it. */
+	if (__builtin_expect(sp->role & ROLE_WP0, 0))
+		all = (sp->role & ROLE_W ? PTE_W : 0) | (sp->role & ROLE_U ? PTE_U : 0);
+	w->all = all;
+	w->any = any;
+	w->sp = sp;
+	return sp;
+}
+
+/* From there on read the guest's own. Returns a fault's cause or NO_FAULT. */
+static inline uint32_t walk_guest(struct walk *w)
+{
+	const struct shadow_mmu *mmu = w->sv->mmu;
+	struct shadow_page *sp = w->sp;
+	unsigned level = shadow_level(sp);
+	uint64_t reserved = shadow_reserved(mmu, w->role), entry, page_mask;
+	void *at = shadow_guest_entry(sp, SLOT_OF(w->linear, level));
+
+	for (;;) {
+		entry = shadow_load(at, w->wide);
+		if (!(entry & PTE_P))
+			return 0;
+		if (__builtin_expect(entry & reserved, 0))
+			return PF_PRESENT | PF_RESERVED;
+		w->entry[level] = entry;
+		w->at[level] = at;
+		w->all &= entry;
+		w->any |= entry;
+		if (level == 1 || (entry & PTE_PS))
+			break;
+next:
+		level--;
+		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
+	}
+	w->leaf = level;
+	if (__builtin_expect(level == 1, 1)) {
+		w->gpa = (entry & PTE_ADDRESS) | (w->linear & (PAGE_SIZE - 1));
+		return NO_FAULT;
+	}
+	if (!w->wide) {
+		/* PSE-36: see guest_walk.c. */
+		unsigned width = MAX(MIN(mmu->maxphyaddr, 40U), 32U);
+
+		if (!(w->role & ROLE_PSE))
+			goto next;
+		if (entry & (BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1))))
+			return PF_PRESENT | PF_RESERVED;
+		w->gpa = (entry & 0xffc00000U) | (entry & 0x1fe000) << 19 | (w->linear & (MIB(4) - 1));
+		return NO_FAULT;
+	}
+	page_mask = LEVEL_SIZE(level) - 1;
+	if (level > 3 || (entry & page_mask & ~(uint64_t)0x1fff))
+		return PF_PRESENT | PF_RESERVED;
+	w->gpa = (entry & PTE_ADDRESS & ~page_mask) | (w->linear & page_mask);
+	return NO_FAULT;
+}
+
+/* May this access use the page? (SDM vol. 3, "Determination of Access Rights".) */
+static inline bool allowed(const struct walk *w)
+{
+	const struct guest_paging *paging = &w->sv->paging;
+
+	if (w->user && !(w->all & PTE_U))
+		return false;
+	if (w->exec) {
+		/* Without EFER.NXE the bit is reserved and has faulted, or the entries are too small to have it. */
+		if (w->any & PTE_NX)
+			return false;
+		return w->user || !(w->all & PTE_U) || !(paging->cr4 & GUEST_CR4_SMEP);
+	}
+	if (w->write && !(w->all & PTE_W) && (w->user || (paging->cr0 & GUEST_CR0_WP)))
+		return false;
+	return w->user || w->ac || !(w->all & PTE_U) || !(paging->cr4 & GUEST_CR4_SMAP);
+}
+
+static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct shadow_fault *fault)
+{
+	if (w->write)
+		cause |= PF_WRITE;
+	if (w->user)
+		cause |= PF_USER;
+	if (w->exec && ((w->role & ROLE_NXE) || (w->sv->paging.cr4 & GUEST_CR4_SMEP)))
+		cause |= PF_FETCH;
+	fault->error = cause;
+	w->sv->mmu->stats.reflected++;
+	return SHADOW_REFLECT;
+}
+
+/* Set the accessed flags that are missing, and for a write the dirty flag. Returns false where an entry changed meanwhile. */
+static inline bool set_accessed_dirty(struct walk *w)
+{
+	for (unsigned level = shadow_level(w->sp); level >= w->leaf; level--) {
+		uint64_t old = w->entry[level], set = old | PTE_A | (w->write && level == w->leaf ? PTE_D : 0);
+		uint32_t old32 = (uint32_t)old;
+
+		if (set == old)
+			continue;
+		if (w->wide ? !__atomic_compare_exchange_n((uint64_t *)w->at[level], &old, set, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+			    : !__atomic_compare_exchange_n((uint32_t *)w->at[level], &old32, (uint32_t)set, false, __ATOMIC_SEQ_CST,
+							   __ATOMIC_RELAXED))
+			return false;
+		w->entry[level] = set;
+	}
+	return true;
+}
+
+static bool traced(const struct shadow_mmu *mmu, uint64_t gpa)
+{
+	uint32_t frame = shadow_frame(mmu, gpa, 1);
+
+	return frame != NO_FRAME && (mmu->frames[frame] & FRAME_TRACED);
+}
+
+/* Before the last entry is made: a write to a page that is traced. Returns whether to go on and make it. */
+static bool write_to_table(struct walk *w, struct shadow_fault *fault, enum shadow_verdict *verdict)
+{
+	struct shadow_mmu *mmu = w->sv->mmu;
+
+	fault->gpa = w->gpa;
+	if (!shadow_untrace(mmu, w->sv, w->gpa)) {
+		mmu->stats.emulated++;
+		*verdict = SHADOW_EMULATE;
+		return false;
+	}
+	mmu->stats.unsynced++;
+	*verdict = SHADOW_UNSYNCED;
+	/* What was dropped may have been on the way: then the fault comes again. */
+	return w->sp->live;
+}
+
+static bool large_possible(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level, uint64_t size, bool writable)
+{
+	uint32_t block;
+
+	if (size < LEVEL_SIZE(level) || level > (mmu->config.pages_1g ? 3 : 2))
+		return false;
+	block = shadow_frame(mmu, gpa, level);
+	return block != NO_FRAME && (!writable || !mmu->tables_in[block - mmu->first_block]);
+}
+
+/* Map a page below a direct table. */
+static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, uint64_t hpa, uint64_t size, struct shadow_fault *fault)
+{
+	struct shadow_mmu *mmu = w->sv->mmu;
+	enum shadow_verdict verdict = SHADOW_RESOLVED;
+	uint64_t cache = (sp->role >> ROLE_CACHE_SHIFT & 3) * PTE_PWT | (sp->role & ROLE_G ? PTE_G : 0);
+	uint64_t pat = sp->role >> ROLE_CACHE_SHIFT & 4, entry;
+	unsigned level, slot;
+
+	for (;;) {
+		level = shadow_level(sp);
+		slot = SLOT_OF(w->gpa, level);
+		entry = sp->table[slot];
+		if (level == 1)
+			break;
+		if (!entry || shadow_is_leaf(sp, entry)) {
+			uint64_t mask = LEVEL_SIZE(level) - 1;
+
+			if (!(sp->role & ROLE_WP0) && large_possible(mmu, w->gpa, level, size, true)) {
+				entry = (hpa & ~mask) | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_PS | cache | (pat ? PTE_PAT_LARGE : 0);
+				shadow_set_leaf(mmu, sp, slot, entry, w->gpa);
+				return verdict;
+			}
+			shadow_set_link(mmu, sp, slot,
+					shadow_get(mmu, w->sv, w->gpa & ~mask, (sp->role & ~ROLE_LEVEL) | (level - 1)),
+					PTE_A | PTE_W | PTE_U);
+			entry = sp->table[slot];
+		}
+		sp = shadow_child(mmu, entry);
+		sp->used = true;
+	}
+	if (w->write && traced(mmu, w->gpa) && !write_to_table(w, fault, &verdict))
+		return verdict;
+	/* Large pages' pieces: the rights are the link's, but for those that CR0.WP = 0 gives. */
+	entry = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | cache | (pat ? PTE_PAT : 0);
+	if (!(sp->role & ROLE_W)) {
+		entry &= ~(w->write && !w->user ? PTE_U : PTE_W);
+		if (w->write && !w->user && (sp->role & ROLE_SMEP) && (sp->role & ROLE_U))
+			entry |= PTE_NX;
+		else if (w->write && !w->user && !(sp->role & ROLE_U))
+			entry |= PTE_U;
+	}
+	if (traced(mmu, w->gpa))
+		entry &= ~PTE_W;
+	shadow_set_leaf(mmu, sp, slot, (hpa & PAGE_MASK) | entry, w->gpa);
+	return verdict;
+}
+
+/* The rights above a child, which it must know where CR0.WP is 0. */
+static inline uint32_t role_rights(uint32_t role, uint64_t all)
+{
+	if (!(role & ROLE_WP0))
+		return ROLE_W | ROLE_U;
+	return (all & PTE_W ? ROLE_W : 0) | (all & PTE_U ? ROLE_U : 0);
+}
+
+/* A guest's large page: one entry where the host's memory and traced pages allow, else a table of pieces. */
+static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, uint64_t rights, uint64_t hpa, uint64_t size,
+				      struct shadow_fault *fault)
+{
+	struct shadow_mmu *mmu = w->sv->mmu;
+	unsigned level = w->leaf, slot = SLOT_OF(w->linear, level);
+	uint64_t entry = w->entry[level], mask = LEVEL_SIZE(level) - 1, old = sp->table[slot];
+	uint64_t flags = PTE_A | (entry & (PTE_U | PTE_NX));
+	uint32_t role;
+
+	if (w->wide ? false : true)
+		flags &= ~PTE_NX;
+	if (entry & PTE_D)
+		flags |= w->role & ROLE_WP0 ? PTE_W : entry & PTE_W;
+	if (!(w->role & ROLE_WP0) && (!old || shadow_is_leaf(sp, old)) && large_possible(mmu, w->gpa, level, size, flags & PTE_W)) {
+		shadow_set_leaf(mmu, sp, slot,
+				(hpa & ~mask) | flags | PTE_P | PTE_D | PTE_PS | (entry & (PTE_PWT | PTE_PCD | PTE_G | PTE_PAT_LARGE)), w->gpa);
+		return SHADOW_RESOLVED;
+	}
+	role = (w->role & (ROLE_WP0 | ROLE_SMEP | ROLE_SMAP)) | role_rights(w->role, rights) | (level - 1) |
+	       (uint32_t)(entry >> 3 & 3) << ROLE_CACHE_SHIFT | (entry & PTE_PAT_LARGE ? 4U << ROLE_CACHE_SHIFT : 0) |
+	       (entry & PTE_G ? ROLE_G : 0);
+	shadow_set_link(mmu, sp, slot, shadow_get(mmu, w->sv, w->gpa & ~mask, role), flags);
+	return fill_direct(w, shadow_child(mmu, sp->table[slot]), hpa, size, fault);
+}
+
+static struct shadow_page *get_child(struct walk *w, unsigned level, unsigned slot, uint64_t entry, uint64_t rights)
+{
+	uint32_t role = w->role | (level - 1) | role_rights(w->role, rights);
+
+	if (!w->wide)
+		role |= (slot & 1) << ROLE_QUADRANT_SHIFT;
+	return shadow_get(w->sv->mmu, w->sv, entry & PTE_ADDRESS, role);
+}
+
+/* The access is allowed, and its flags are set: make the entries. */
+static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
+{
+	struct shadow_mmu *mmu = w->sv->mmu;
+	struct shadow_page *sp = w->sp;
+	enum shadow_verdict verdict = SHADOW_RESOLVED;
+	unsigned level = shadow_level(sp), slot;
+	uint64_t hpa, size, entry, rights = w->all;
+	bool is_traced;
+
+	if (!mmu->config.machine(mmu->config.ctx, w->gpa, &hpa, &size)) {
+		fault->gpa = w->gpa;
+		mmu->stats.mmio++;
+		return SHADOW_MMIO;
+	}
+	if (__builtin_expect(level > w->leaf, 0)) {
+		rights = (sp->role & ROLE_W ? PTE_W : 0) | (sp->role & ROLE_U ? PTE_U : 0);
+		for (; level > w->leaf; level--) {
+			struct shadow_page *child;
+
+			slot = SLOT_OF(w->linear, level);
+			entry = w->entry[level];
+			rights &= entry;
+			child = get_child(w, level, slot, entry, rights);
+			shadow_set_link(mmu, sp, slot, child,
+					PTE_A | (entry & (PTE_U | PTE_NX)) | (w->role & ROLE_WP0 ? PTE_W : entry & PTE_W));
+			child->used = true;
+			/* Its page is traced only now: was it changed before? */
+			if (shadow_load(w->at[level - 1], w->wide) != w->entry[level - 1])
+				return verdict;
+			sp = child;
+		}
+		w->sp = sp;
+	}
+	sp->used = true;
+	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->write && !w->user &&
+	    !(w->all & PTE_W) && (w->all & PTE_U)) {
+		/* No entry lets a supervisor write to a user's read-only page and SMAP see whose it is. */
+		fault->gpa = w->gpa;
+		mmu->stats.emulated++;
+		return SHADOW_EMULATE;
+	}
+	if (__builtin_expect(w->leaf > 1, 0))
+		return fill_large(w, sp, rights & w->entry[w->leaf], hpa, size, fault);
+	is_traced = traced(mmu, w->gpa);
+	if (__builtin_expect(is_traced && w->write, 0)) {
+		if (!write_to_table(w, fault, &verdict))
+			return verdict;
+		is_traced = false;
+	}
+	slot = SLOT_OF(w->linear, 1);
+	entry = w->entry[1];
+	sp->filled = true;
+	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), w->gpa);
+	sp->copy[slot] = entry;
+	return verdict;
+}
+
+/* In legacy mode: the table behind one of the four PDPTEs. NULL where the guest's is not present. */
+static __attribute__((noinline)) struct shadow_page *fill_pdpte(struct walk *w, unsigned slot)
+{
+	struct shadow_vcpu *sv = w->sv;
+	struct shadow_mmu *mmu = sv->mmu;
+	uint32_t role = w->role | 2 | ROLE_W | ROLE_U;
+	uint64_t frame;
+
+	switch (w->role & ROLE_FORMAT) {
+	case ROLE_DIRECT:
+		frame = slot * GIB(1);
+		break;
+	case ROLE_32BIT:
+		frame = sv->paging.cr3 & 0xfffff000;
+		role |= slot << ROLE_QUADRANT_SHIFT;
+		break;
+	default:
+		if (!(sv->paging.pdpte[slot] & PTE_P))
+			return NULL;
+		frame = sv->paging.pdpte[slot] & PTE_ADDRESS;
+	}
+	shadow_set_link(mmu, sv->pae, slot, shadow_get(mmu, sv, frame, role), 0);
+	return shadow_child(mmu, sv->pae->table[slot]);
+}
+
+static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
+{
+	struct shadow_vcpu *sv = w->sv;
+	struct shadow_mmu *mmu = sv->mmu;
+	struct shadow_page *root = sv->page;
+
+	if (root == sv->pae) {
+		unsigned slot = (unsigned)(w->linear >> 30);
+
+		root = root->table[slot] ? shadow_child(mmu, root->table[slot]) : fill_pdpte(w, slot);
+		if (!root)
+			return reflect(w, 0, fault);
+		if (shadow_is_direct(root)) {
+			uint64_t hpa, size;
+
+			w->gpa = w->linear;
+			w->sp = root;
+			if (mmu->config.machine(mmu->config.ctx, w->gpa, &hpa, &size))
+				return fill_direct(w, root, hpa, size, fault);
+			fault->gpa = w->gpa;
+			mmu->stats.mmio++;
+			return SHADOW_MMIO;
+		}
+	}
+	descend(w, root);
+	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
+		uint64_t all = w->all, any = w->any;
+		uint32_t cause = walk_guest(w);
+
+		if (cause != NO_FAULT)
+			return reflect(w, cause, fault);
+		if (!allowed(w))
+			return reflect(w, PF_PRESENT, fault);
+		if (set_accessed_dirty(w))
+			return fill(w, fault);
+		w->all = all;
+		w->any = any;
+	}
+	return SHADOW_RESOLVED; /* the guest tries again */
+}
+
+enum shadow_verdict shadow_page_fault(struct shadow_vcpu *sv, uint64_t linear, uint32_t error, bool ac, struct shadow_fault *fault)
+{
+	struct walk w;
+	enum shadow_verdict verdict;
+
+	w.sv = sv;
+	w.role = sv->role;
+	w.linear = sv->page == sv->pae ? linear & 0xffffffff : linear;
+	w.write = error & PF_WRITE;
+	w.exec = error & PF_FETCH;
+	w.user = error & PF_USER;
+	w.ac = ac;
+	w.wide = (w.role & ROLE_FORMAT) != ROLE_32BIT;
+	spin_lock(&sv->mmu->lock);
+	shadow_reserve(sv->mmu);
+	verdict = handle(&w, fault);
+	if (verdict == SHADOW_RESOLVED)
+		sv->mmu->stats.resolved++;
+	spin_unlock(&sv->mmu->lock);
+	return verdict;
+}

@@ -1,0 +1,215 @@
+/* Inside the shadow MMU: its tables, their entries, and the lists that join them. Everything here wants the MMU's lock. */
+#ifndef VMM_SHADOW_SHADOW_PAGE_H
+#define VMM_SHADOW_SHADOW_PAGE_H
+
+#include "vmm/shadow/shadow.h"
+
+/* Entries, of the guest's tables and of ours (SDM vol. 3, "4-Level Paging", "PAE Paging"). */
+#define PTE_P BIT(0)
+#define PTE_W BIT(1)
+#define PTE_U BIT(2)
+#define PTE_PWT BIT(3)
+#define PTE_PCD BIT(4)
+#define PTE_A BIT(5)
+#define PTE_D BIT(6)
+#define PTE_PS BIT(7)        /* above level 1 */
+#define PTE_PAT BIT(7)       /* at level 1 */
+#define PTE_G BIT(8)
+#define PTE_LISTED BIT(9)    /* ours only, ignored by the CPU: the entry is on a list */
+#define PTE_PAT_LARGE BIT(12)
+#define PTE_NX BIT(63)
+#define PTE_ADDRESS 0x000ffffffffff000ULL
+
+#define ENTRIES 512
+#define LEVEL_SHIFT(level) (12 + 9 * ((level) - 1))
+#define LEVEL_SIZE(level) BIT(LEVEL_SHIFT(level))
+#define SLOT_OF(address, level) ((unsigned)((address) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
+
+/* What a table depends on besides the guest's table page. A vCPU's role has the format and the bits from ROLE_WP0 to ROLE_SMAP. */
+#define ROLE_LEVEL 7U              /* 1..4 */
+#define ROLE_QUADRANT_SHIFT 3      /* which part of a 32-bit table of 1024 entries */
+#define ROLE_QUADRANT (3U << 3)
+#define ROLE_FORMAT (3U << 5)
+#define ROLE_DIRECT (0U << 5)      /* maps guest-physical addresses from `frame` on: a large page's pieces, or no paging */
+#define ROLE_32BIT (1U << 5)
+#define ROLE_PAE (2U << 5)
+#define ROLE_LONG (3U << 5)
+#define ROLE_WP0 (1U << 7)         /* CR0.WP = 0, which the hardware never runs with */
+#define ROLE_NXE (1U << 8)
+#define ROLE_PSE (1U << 9)         /* 32-bit paging only */
+#define ROLE_SMEP (1U << 10)       /* these two with ROLE_WP0 only: the hardware does the rest */
+#define ROLE_SMAP (1U << 11)
+#define ROLE_W (1U << 12)          /* the guest's rights above: with ROLE_WP0 only, else both are set */
+#define ROLE_U (1U << 13)
+#define ROLE_CACHE_SHIFT 14        /* direct: PWT, PCD, PAT of the large page */
+#define ROLE_G (1U << 17)          /* direct: it is global */
+#define ROLE_VCPU (ROLE_FORMAT | ROLE_WP0 | ROLE_NXE | ROLE_PSE | ROLE_SMEP | ROLE_SMAP)
+
+/* A place in a list: an entry's code (its page's number * 512 + slot + 1; 0: none), or, as `prev`, the list's head. */
+struct shadow_link {
+	uint32_t prev, next;
+};
+
+#define LINK_HEAD BIT(31)
+
+struct shadow_page {
+	uint64_t *table;            /* what the hardware walks */
+	uint64_t table_phys;
+	struct shadow_link *links;  /* for each entry: among its frame's writable mappings, or its child's parents */
+	uint64_t *copy;             /* guest leaf tables: the guest's entry from which each present entry was made */
+	void *guest;                /* first entry of the guest's, NULL where it has none or they are not in RAM (read as all ones) */
+	uint64_t frame;             /* guest-physical address of the guest's table; direct: of what is mapped */
+	uint32_t role;
+	uint32_t parents;           /* list of the entries that link to it */
+	uint32_t next;              /* in its hash bucket, or among the free pages */
+	uint32_t unsynced_prev, unsynced_next;
+	uint16_t pins;              /* vCPUs that have it as root */
+	uint8_t touched;            /* a bit for each 64 entries: some may be present */
+	uint8_t writes;             /* emulated writes since it was last of use */
+	bool live;                  /* a table: in the hash */
+	bool unsynced;
+	bool used;                  /* since reclaim last came by */
+	bool filled;                /* since it was last synced */
+	uint8_t idle;               /* syncs in a row that found changes that nobody had used */
+};
+
+/* mmu->frames: a list head, and for single pages: */
+#define FRAME_TRACED BIT(31)   /* a table that is in sync: nothing may map it writable */
+#define FRAME_SHADOWED BIT(30) /* a table */
+#define FRAME_CODE ((uint32_t)(FRAME_SHADOWED - 1))
+
+#define NO_FRAME UINT32_MAX
+
+#define UNSYNCED_MAX 64
+#define PAGES_RESERVE 16 /* what one fault may take: four levels, three pages each */
+
+static inline unsigned shadow_level(const struct shadow_page *sp)
+{
+	return sp->role & ROLE_LEVEL;
+}
+
+static inline bool shadow_is_direct(const struct shadow_page *sp)
+{
+	return !(sp->role & ROLE_FORMAT);
+}
+
+static inline bool shadow_is_leaf(const struct shadow_page *sp, uint64_t entry)
+{
+	return shadow_level(sp) == 1 || (entry & PTE_PS);
+}
+
+static inline uint32_t shadow_code(const struct shadow_mmu *mmu, const struct shadow_page *sp, unsigned slot)
+{
+	return (uint32_t)(sp - mmu->pages) * ENTRIES + slot + 1;
+}
+
+static inline struct shadow_page *shadow_of_code(const struct shadow_mmu *mmu, uint32_t code)
+{
+	return &mmu->pages[(code - 1) / ENTRIES];
+}
+
+/* The table that a link leads to. */
+static inline struct shadow_page *shadow_child(const struct shadow_mmu *mmu, uint64_t entry)
+{
+	return &mmu->pages[((entry & PTE_ADDRESS) - mmu->config.tables_phys) / PAGE_SIZE];
+}
+
+/* A guest-physical range of a power of two that lies in RAM: where Lamina sees it, or NULL. */
+static inline void *shadow_ram(const struct shadow_mmu *mmu, uint64_t gpa, uint64_t size)
+{
+	for (unsigned i = mmu->region_count; i-- > 0;) {
+		uint64_t offset = gpa - mmu->region[i].gpa;
+
+		if (offset < mmu->region[i].size)
+			return size <= mmu->region[i].size - offset ? mmu->region[i].base + offset : NULL;
+	}
+	return NULL;
+}
+
+/* Number of the block of `level` around gpa in mmu->frames; NO_FRAME where it is not all in one region of RAM. */
+static inline uint32_t shadow_frame(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level)
+{
+	uint64_t size = LEVEL_SIZE(level), start = gpa & ~(size - 1);
+
+	for (unsigned i = mmu->region_count; i-- > 0;) {
+		uint64_t offset = start - mmu->region[i].gpa;
+
+		if (offset < mmu->region[i].size) {
+			if (mmu->region[i].size - offset < size)
+				return NO_FRAME;
+			return mmu->region[i].first[level - 1] +
+			       (uint32_t)((start >> LEVEL_SHIFT(level)) - (mmu->region[i].gpa >> LEVEL_SHIFT(level)));
+		}
+	}
+	return NO_FRAME;
+}
+
+/* The guest's entry behind a slot of a guest table's shadow. A 32-bit PDE stands behind two slots. */
+static inline void *shadow_guest_entry(const struct shadow_page *sp, unsigned slot)
+{
+	if (!sp->guest)
+		return NULL;
+	if ((sp->role & ROLE_FORMAT) != ROLE_32BIT)
+		return (uint64_t *)sp->guest + slot;
+	return (uint32_t *)sp->guest + (shadow_level(sp) == 2 ? slot / 2 : slot);
+}
+
+static inline uint64_t shadow_load(const void *entry, bool wide)
+{
+	if (!entry)
+		return wide ? ~0ULL : ~0U;
+	return wide ? __atomic_load_n((const uint64_t *)entry, __ATOMIC_ACQUIRE) : __atomic_load_n((const uint32_t *)entry, __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t shadow_guest_value(const struct shadow_page *sp, unsigned slot)
+{
+	return shadow_load(shadow_guest_entry(sp, slot), (sp->role & ROLE_FORMAT) != ROLE_32BIT);
+}
+
+/* Bits that must be 0 in any present entry of the guest's. */
+static inline uint64_t shadow_reserved(const struct shadow_mmu *mmu, uint32_t role)
+{
+	return mmu->reserved[(role & ROLE_FORMAT) >> 5][!!(role & ROLE_NXE)];
+}
+
+/* Whether a present guest entry at this level is one for a page. */
+static inline bool shadow_guest_leaf(uint32_t role, unsigned level, uint64_t entry)
+{
+	return level == 1 || ((entry & PTE_PS) && level <= 3 && ((role & ROLE_FORMAT) != ROLE_32BIT || (role & ROLE_PSE)));
+}
+
+/* shadow_flush.c: ask for a flush of a vCPU's TLB (sv may be NULL), or of all, before they run again. */
+void shadow_need_flush(struct shadow_vcpu *sv, enum shadow_flush kind);
+void shadow_flush_everywhere(struct shadow_mmu *mmu, struct shadow_vcpu *self);
+
+/* shadow_entry.c: change an entry, keeping the lists. A leaf's `gpa` is what it maps; only writable ones are listed. */
+void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint64_t gpa);
+void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page *child, uint64_t flags);
+void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);
+/* Take all write permission for a page of RAM away. Returns whether there was any. */
+bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa);
+
+/* shadow_page.c. Find or make the table; making needs free pages (shadow_reserve). Sets `used`. */
+struct shadow_page *shadow_get(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame, uint32_t role);
+/* First, next table made from this guest page; NULL at the end. */
+struct shadow_page *shadow_first(const struct shadow_mmu *mmu, uint64_t frame);
+struct shadow_page *shadow_next(const struct shadow_mmu *mmu, const struct shadow_page *sp);
+struct shadow_page *shadow_find(const struct shadow_mmu *mmu, uint64_t frame, uint32_t role);
+void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp);
+/* See that a fault finds enough free pages. May drop any table that is no vCPU's root. */
+void shadow_reserve(struct shadow_mmu *mmu);
+
+/* shadow_sync.c */
+void shadow_unsync(struct shadow_mmu *mmu, struct shadow_page *sp);
+void shadow_forget_unsynced(struct shadow_mmu *mmu, struct shadow_page *sp);
+/* Bring all tables of one guest page, or all there are, in sync, and trace them. */
+void shadow_sync_frame(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame);
+void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv);
+/* One entry of a guest leaf table, looked at again. Returns whether it had changed. */
+bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);
+/* A write fault on a traced page: let it be written, if it should. */
+bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa);
+/* Our entry for a present and accessed PTE of the guest, without address; `write` with CR0.WP = 0: a supervisor's write. */
+uint64_t shadow_leaf_flags(const struct shadow_page *sp, uint64_t entry, bool traced, bool write);
+
+#endif

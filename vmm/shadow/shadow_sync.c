@@ -1,0 +1,300 @@
+#include "vmm/shadow/shadow_page.h"
+
+#define IDLE_SYNCS 2   /* a leaf table that keeps changing and that nobody uses is none any more */
+#define WRITES_LIMIT 4 /* so many writes to an upper table that nobody uses meanwhile: likewise */
+#define ORPHANS_MAX 16
+
+void shadow_unsync(struct shadow_mmu *mmu, struct shadow_page *sp)
+{
+	uint32_t number = (uint32_t)(sp - mmu->pages);
+
+	sp->unsynced = true;
+	if (mmu->unsynced) {
+		struct shadow_page *first = &mmu->pages[mmu->unsynced];
+
+		sp->unsynced_next = mmu->unsynced;
+		sp->unsynced_prev = first->unsynced_prev;
+		mmu->pages[first->unsynced_prev].unsynced_next = number;
+		first->unsynced_prev = number;
+	} else {
+		sp->unsynced_next = sp->unsynced_prev = number;
+	}
+	mmu->unsynced = number;
+	mmu->unsynced_count++;
+}
+
+void shadow_forget_unsynced(struct shadow_mmu *mmu, struct shadow_page *sp)
+{
+	uint32_t number = (uint32_t)(sp - mmu->pages);
+
+	sp->unsynced = false;
+	mmu->unsynced_count--;
+	mmu->pages[sp->unsynced_prev].unsynced_next = sp->unsynced_next;
+	mmu->pages[sp->unsynced_next].unsynced_prev = sp->unsynced_prev;
+	if (mmu->unsynced == number)
+		mmu->unsynced = sp->unsynced_next == number ? 0 : sp->unsynced_next;
+}
+
+uint64_t shadow_leaf_flags(const struct shadow_page *sp, uint64_t entry, bool traced, bool write)
+{
+	uint64_t flags = PTE_P | PTE_A | PTE_D | (entry & (PTE_U | PTE_PWT | PTE_PCD | PTE_PAT | PTE_G | PTE_NX));
+	bool writable = (entry & PTE_D) && !traced;
+
+	if (__builtin_expect(!(sp->role & ROLE_WP0), 1))
+		return flags | (writable ? entry & PTE_W : 0);
+	if ((entry & PTE_W) && (sp->role & ROLE_W))
+		return flags | (writable ? PTE_W : 0);
+	if (!write || !writable)
+		return flags;
+	/* CR0.WP = 0 and a supervisor's write to what is read-only: the hardware lets it through where the page is not the user's,
+	 * until the user comes. SMEP must go on thinking it is. */
+	if ((entry & PTE_U) && (sp->role & ROLE_U) && (sp->role & ROLE_SMEP))
+		flags |= PTE_NX;
+	return (flags & ~PTE_U) | PTE_W;
+}
+
+/* The entry was present and the guest's has changed. Most changes leave the address as it is. */
+static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry)
+{
+	uint64_t gpa = entry & PTE_ADDRESS, hpa, size;
+	uint32_t frame;
+
+	mmu->stats.resynced_entries++;
+	if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & shadow_reserved(mmu, sp->role)) ||
+	    !mmu->config.machine(mmu->config.ctx, gpa, &hpa, &size)) {
+		shadow_zap(mmu, sp, slot);
+		sp->copy[slot] = 0;
+		return;
+	}
+	frame = shadow_frame(mmu, gpa, 1);
+	shadow_set_leaf(mmu, sp, slot,
+			(hpa & PTE_ADDRESS) |
+			shadow_leaf_flags(sp, entry, frame != NO_FRAME && (mmu->frames[frame] & FRAME_TRACED), false), gpa);
+	sp->copy[slot] = entry;
+}
+
+bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
+{
+	uint64_t entry;
+
+	if (!sp->table[slot])
+		return false;
+	entry = shadow_guest_value(sp, slot);
+	if (entry == sp->copy[slot])
+		return false;
+	entry_changed(mmu, sp, slot, entry);
+	return true;
+}
+
+/* Compare only what may be present: the loop is most of what a resync costs. Eight at a time, as they seldom differ. */
+static bool compare_table(struct shadow_mmu *mmu, struct shadow_page *sp)
+{
+	bool changed = false;
+
+	for (unsigned group = 0; group < 8; group++) {
+		unsigned slot = group * 64, end = slot + 64;
+
+		if (!(sp->touched & 1 << group))
+			continue;
+		for (; slot < end; slot += 8) {
+			const uint64_t *copy = sp->copy + slot;
+			uint64_t differ;
+
+			if ((sp->role & ROLE_FORMAT) != ROLE_32BIT) {
+				const volatile uint64_t *now = (uint64_t *)sp->guest + slot;
+
+				differ = (now[0] ^ copy[0]) | (now[1] ^ copy[1]) | (now[2] ^ copy[2]) | (now[3] ^ copy[3]) |
+					 (now[4] ^ copy[4]) | (now[5] ^ copy[5]) | (now[6] ^ copy[6]) | (now[7] ^ copy[7]);
+			} else {
+				const volatile uint32_t *now = (uint32_t *)sp->guest + slot;
+
+				differ = (now[0] ^ copy[0]) | (now[1] ^ copy[1]) | (now[2] ^ copy[2]) | (now[3] ^ copy[3]) |
+					 (now[4] ^ copy[4]) | (now[5] ^ copy[5]) | (now[6] ^ copy[6]) | (now[7] ^ copy[7]);
+			}
+			if (__builtin_expect(!differ, 1))
+				continue;
+			for (unsigned i = slot; i < slot + 8; i++)
+				changed |= shadow_sync_entry(mmu, sp, i);
+		}
+	}
+	mmu->stats.resyncs++;
+	return changed;
+}
+
+static bool trace(struct shadow_mmu *mmu, uint64_t gpa)
+{
+	uint32_t frame = shadow_frame(mmu, gpa, 1);
+
+	if (mmu->frames[frame] & FRAME_TRACED)
+		return false;
+	/* The full barrier: see shadow_written(). */
+	__atomic_or_fetch(&mmu->frames[frame], FRAME_TRACED, __ATOMIC_SEQ_CST);
+	return shadow_protect(mmu, gpa);
+}
+
+void shadow_sync_frame(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame)
+{
+	if (trace(mmu, frame) || mmu->writable_unflushed)
+		shadow_flush_everywhere(mmu, sv);
+	/* From here on nobody writes without our knowing. */
+	for (struct shadow_page *sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
+		if (!sp->unsynced)
+			continue;
+		shadow_forget_unsynced(mmu, sp);
+		compare_table(mmu, sp);
+	}
+}
+
+void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
+{
+	bool flush = false;
+	uint32_t number = mmu->unsynced;
+
+	/* Tables that went out of use while they were out of sync are not worth the comparison. */
+	for (unsigned n = mmu->unsynced_count; n; n--) {
+		struct shadow_page *sp = &mmu->pages[number];
+
+		number = sp->unsynced_next;
+		if (!sp->parents || sp->idle >= IDLE_SYNCS)
+			shadow_drop(mmu, sp);
+	}
+	for (unsigned n = mmu->unsynced_count; n; n--) {
+		struct shadow_page *sp = &mmu->pages[number];
+
+		number = sp->unsynced_next;
+		flush |= trace(mmu, sp->frame);
+	}
+	if (flush || mmu->writable_unflushed)
+		shadow_flush_everywhere(mmu, sv);
+	while (mmu->unsynced) {
+		struct shadow_page *sp = &mmu->pages[mmu->unsynced];
+
+		shadow_forget_unsynced(mmu, sp);
+		if (compare_table(mmu, sp) && !sp->filled)
+			sp->idle++;
+		else
+			sp->idle = 0;
+		sp->filled = false;
+	}
+}
+
+bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa)
+{
+	struct shadow_page *sp, *next;
+	uint64_t frame = gpa & PAGE_MASK;
+	bool leaves = true, in_use = false;
+	unsigned count = 0;
+
+	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
+		leaves &= shadow_level(sp) == 1;
+		in_use |= sp->pins || sp->writes < WRITES_LIMIT;
+		count++;
+	}
+	if (!leaves) {
+		if (in_use)
+			return false;
+		for (sp = shadow_first(mmu, frame); sp; sp = next) {
+			next = shadow_next(mmu, sp);
+			shadow_drop(mmu, sp);
+		}
+		return true;
+	}
+	while (mmu->unsynced_count && mmu->unsynced_count + count > UNSYNCED_MAX)
+		shadow_sync_frame(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].frame);
+	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+		shadow_unsync(mmu, sp);
+	mmu->frames[shadow_frame(mmu, frame, 1)] &= ~(uint32_t)FRAME_TRACED;
+	return true;
+}
+
+/* An entry above the leaf tables, whose guest's may have changed. What lost its last parent goes to `orphans`. */
+static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page **orphans, unsigned *count)
+{
+	uint64_t entry, old = sp->table[slot];
+	struct shadow_page *child = NULL;
+
+	if (!old)
+		return;
+	entry = shadow_guest_value(sp, slot);
+	if (!shadow_is_leaf(sp, old)) {
+		child = shadow_child(mmu, old);
+		if ((entry & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(entry & shadow_reserved(mmu, sp->role)) &&
+		    (shadow_level(sp) < 4 || !(entry & PTE_PS)) && !shadow_guest_leaf(sp->role, shadow_level(sp), entry) &&
+		    !shadow_is_direct(child) && child->frame == (entry & PTE_ADDRESS) && !(sp->role & ROLE_WP0)) {
+			shadow_set_link(mmu, sp, slot, child, PTE_A | (entry & (PTE_W | PTE_U | PTE_NX)));
+			return;
+		}
+	}
+	shadow_zap(mmu, sp, slot);
+	if (child && !child->parents && (shadow_level(child) == 1 || shadow_is_direct(child)) && *count < ORPHANS_MAX)
+		orphans[(*count)++] = child;
+}
+
+static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned first, unsigned end, struct shadow_page **orphans,
+			  unsigned *count)
+{
+	unsigned level = shadow_level(sp), shift = 3, quadrant = (sp->role & ROLE_QUADRANT) >> ROLE_QUADRANT_SHIFT, slot, last;
+
+	if ((sp->role & ROLE_FORMAT) == ROLE_32BIT) {
+		unsigned part = level == 1 ? 2048 : 1024, start = quadrant * part;
+
+		if (end <= start || first >= start + part)
+			return;
+		first = first < start ? 0 : first - start;
+		end = MIN(end - start, part);
+		shift = level == 1 ? 2 : 1; /* a PDE of 4 bytes stands behind two slots */
+		first &= ~3U;
+		end = ALIGN_UP(end, 4);
+	}
+	last = (end - 1) >> shift;
+	for (slot = first >> shift; slot <= last; slot++) {
+		if (!(sp->touched & 1 << slot / 64)) {
+			slot |= 63;
+			continue;
+		}
+		mmu->stats.writes_seen++;
+		if (level == 1)
+			shadow_sync_entry(mmu, sp, slot);
+		else
+			look_again(mmu, sp, slot, orphans, count);
+	}
+	if (level > 1 && sp->writes < UINT8_MAX)
+		sp->writes++;
+}
+
+static void page_written(struct shadow_mmu *mmu, uint64_t frame, unsigned first, unsigned end)
+{
+	struct shadow_page *orphans[ORPHANS_MAX];
+	unsigned count = 0;
+
+	for (struct shadow_page *sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+		if (!sp->unsynced)
+			table_written(mmu, sp, first, end, orphans, &count);
+	for (unsigned i = 0; i < count; i++) {
+		/* The same child may be there twice, or have got a parent again. */
+		if (orphans[i]->live && !orphans[i]->parents)
+			shadow_drop(mmu, orphans[i]);
+	}
+}
+
+void shadow_written(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint64_t size)
+{
+	(void)sv;
+	/* What was written must be seen by one who sets the flag and then reads, if we do not see the flag. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	while (size) {
+		uint64_t part = MIN(size, PAGE_SIZE - (gpa & (PAGE_SIZE - 1)));
+		uint32_t frame = shadow_frame(mmu, gpa, 1);
+
+		if (frame == NO_FRAME)
+			return;
+		if (__atomic_load_n(&mmu->frames[frame], __ATOMIC_RELAXED) & FRAME_TRACED) {
+			spin_lock(&mmu->lock);
+			page_written(mmu, gpa & PAGE_MASK, (unsigned)(gpa & (PAGE_SIZE - 1)),
+				     (unsigned)(gpa & (PAGE_SIZE - 1)) + (unsigned)part);
+			spin_unlock(&mmu->lock);
+		}
+		gpa += part;
+		size -= part;
+	}
+}

@@ -1,0 +1,182 @@
+#include "vmm/virtual_mmu.h"
+
+#include "lib/log.h"
+#include "lib/string.h"
+#include "vmm/emulate/access.h"
+#include "vmm/exit_mmio.h"
+#include "vmm/shadow/shadow.h"
+#include "vmm/vm.h"
+
+#define RFLAGS_AC BIT(18)
+
+/* So many pages of shadow tables: a table maps 2 MiB, and processes share few of them. */
+static unsigned table_pages(const struct vm_config *config)
+{
+	return MIN(MAX(config->memsize, 256U), 2048U);
+}
+
+/* The RAM's shape is all that the size of the book-keeping depends on. */
+static uint64_t meta_size(const struct vm_config *config)
+{
+	struct guest_memory mem = { 0 };
+	uint64_t size = MIB(config->memsize);
+
+	(void)guest_memory_add(&mem, 0, MIN(size, GIB(3)), (uint8_t *)PAGE_SIZE);
+	if (size > GIB(3))
+		(void)guest_memory_add(&mem, GIB(4), size - GIB(3), (uint8_t *)PAGE_SIZE);
+	return shadow_meta_size(&mem, table_pages(config), config->numvcpus);
+}
+
+uint64_t virtual_mmu_size(const struct vm_config *config)
+{
+	return (uint64_t)table_pages(config) * PAGE_SIZE + ALIGN_UP(meta_size(config), (uint64_t)PAGE_SIZE) +
+	       ALIGN_UP(sizeof(struct shadow_mmu), (uint64_t)PAGE_SIZE);
+}
+
+/* Nested paging's table says where the guest's memory is, also where no CPU walks it. */
+static bool machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
+{
+	const struct vm *vm = ctx;
+	unsigned level;
+
+	if (page_table_lookup(&vm->nested, gpa, hpa, NULL, &level))
+		return false;
+	*size = (uint64_t)PAGE_SIZE << 9 * (level - PT_LEVEL_4K);
+	return true;
+}
+
+int virtual_mmu_create(struct vm *vm)
+{
+	struct shadow_config config = {
+		.mem = &vm->memory,
+		.table_pages = table_pages(&vm->config),
+		.meta_size = meta_size(&vm->config),
+		.vcpus = vm->config.numvcpus,
+		.pages_1g = vm->space.max_leaf_level >= PT_LEVEL_1G,
+		.machine = machine,
+		.ctx = vm,
+	};
+
+	vm->shadow = vm_alloc_pages(vm, (unsigned)((sizeof(*vm->shadow) + PAGE_SIZE - 1) / PAGE_SIZE));
+	config.tables = vm_alloc_pages(vm, config.table_pages);
+	config.meta = vm_alloc_pages(vm, (unsigned)((config.meta_size + PAGE_SIZE - 1) / PAGE_SIZE));
+	if (!vm->shadow || !config.tables || !config.meta)
+		return ERR_NOMEM;
+	config.tables_phys = vm_phys(vm, config.tables);
+	if (shadow_init(vm->shadow, &config)) {
+		log_line("vm %s: the shadow page tables cannot be set up at %lx", vm->config.name, config.tables_phys);
+		return ERR_INVALID;
+	}
+	log_line("vm %s: shadow page tables: at most %u KiB, and %lu KiB to keep their books", vm->config.name, config.table_pages * 4,
+		 config.meta_size >> 10);
+	return 0;
+}
+
+int virtual_mmu_add_vcpu(struct vcpu *v)
+{
+	v->shadow = vm_alloc(v->vm, sizeof(*v->shadow));
+	return v->shadow ? shadow_vcpu_init(v->shadow, v->vm->shadow, v->index) : ERR_NOMEM;
+}
+
+void virtual_mmu_reset(struct vm *vm)
+{
+	if (vm->shadow)
+		shadow_reset(vm->shadow);
+}
+
+/* Before the guest runs again. */
+static void settle(struct vcpu *v)
+{
+	struct shadow_vcpu *sv = v->shadow;
+
+	v->engine->shadow_root(v, sv->root);
+	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
+		v->engine->flush(v);
+}
+
+static void read_paging(struct vcpu *v, struct guest_paging *paging)
+{
+	memset(paging, 0, sizeof(*paging));
+	paging->cr0 = vcpu_read(v, VCPU_CR0);
+	paging->cr3 = vcpu_read(v, VCPU_CR3);
+	paging->cr4 = vcpu_read(v, VCPU_CR4);
+	paging->efer = vcpu_read(v, VCPU_EFER);
+	paging->maxphyaddr = v->emulator.paging.maxphyaddr;
+}
+
+void virtual_mmu_update(struct vcpu *v)
+{
+	struct guest_paging paging;
+
+	if (!v->shadow)
+		return;
+	read_paging(v, &paging);
+	if (paging.cr0 & GUEST_CR0_PG && paging.cr4 & GUEST_CR4_PAE && !(paging.efer & GUEST_EFER_LMA))
+		(void)shadow_read_pdptes(v->vm->shadow, paging.cr3, paging.maxphyaddr, paging.pdpte);
+	shadow_set_paging(v->shadow, &paging);
+	settle(v);
+}
+
+int virtual_mmu_set_cr3(struct vcpu *v, uint64_t value)
+{
+	if (v->shadow->paging.efer & GUEST_EFER_LMA && value & ~(BIT(v->shadow->paging.maxphyaddr) - 1))
+		return ERR_INVALID;
+	if (shadow_load_cr3(v->shadow, value))
+		return ERR_INVALID;
+	vcpu_write(v, VCPU_CR3, value);
+	settle(v);
+	return 0;
+}
+
+void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size)
+{
+	shadow_written(v->vm->shadow, v->shadow, gpa, size);
+	settle(v);
+}
+
+enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t linear = exit->page_fault.linear;
+	uint32_t error = exit->page_fault.error;
+	struct shadow_fault fault;
+	bool ac = v->shadow->paging.cr4 & GUEST_CR4_SMAP && !(error & PF_USER) && vcpu_read(v, VCPU_RFLAGS) & RFLAGS_AC;
+
+	switch (shadow_page_fault(v->shadow, linear, error, ac, &fault)) {
+	case SHADOW_RESOLVED:
+	case SHADOW_UNSYNCED:
+		settle(v);
+		return VERDICT_RESUME;
+	case SHADOW_REFLECT:
+		settle(v);
+		vcpu_write(v, VCPU_CR2, linear);
+		vcpu_inject_exception(v, VECTOR_PF, fault.error);
+		return VERDICT_INJECT;
+	case SHADOW_MMIO:
+	case SHADOW_EMULATE:
+		break;
+	}
+	exit->fault.gpa = fault.gpa;
+	exit->fault.access = error & PF_FETCH ? ACCESS_FETCH : error & PF_WRITE ? ACCESS_WRITE : ACCESS_READ;
+	exit->fault.translated = true;
+	exit->fault.vectoring = exit->page_fault.vectoring;
+	return exit_nested_fault(v, exit);
+}
+
+enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t linear = exit->page_fault.linear;
+
+	switch (shadow_invlpg(v->shadow, linear)) {
+	case SHADOW_FLUSH_NONE:
+		break;
+	case SHADOW_FLUSH_ADDRESS:
+		v->engine->flush_address(v, linear);
+		break;
+	case SHADOW_FLUSH_NONGLOBAL:
+	case SHADOW_FLUSH_ALL:
+		v->engine->flush(v);
+		break;
+	}
+	settle(v);
+	return VERDICT_ADVANCE;
+}
