@@ -15,7 +15,6 @@ enum {
 	NEED_TSC_DEADLINE = CPUID_GRANT_TSC_DEADLINE,
 	NEED_AVX = BIT(8),
 	NEED_AVX512 = BIT(9),
-	NEED_PKRU = BIT(10),
 	NEED_NESTED = BIT(11),
 	NEED_SMP = BIT(12),
 	EMULATED = BIT(13), /* not a need: the host's bit does not matter */
@@ -35,7 +34,6 @@ static const struct {
 #define HOST_XSAVE BIT(26)  /* leaf 1 ECX */
 #define HOST_AVX BIT(28)
 #define HOST_AVX512F BIT(16) /* leaf 7 EBX */
-#define HOST_PKU BIT(3)     /* leaf 7 ECX */
 #define OSXSAVE BIT(27)     /* leaf 1 ECX */
 #define OSPKE BIT(4)        /* leaf 7 ECX */
 #define CR4_OSXSAVE BIT(18)
@@ -102,9 +100,6 @@ static uint64_t guest_xcr0(const struct cpuid_host *host, const struct cpuid_pol
 		if ((supported & XCR0_AVX512) == XCR0_AVX512 && (host->structured[0][CPUID_EBX] & HOST_AVX512F))
 			xcr0 |= XCR0_AVX512;
 	}
-	/* Shadow paging does not know protection keys. */
-	if ((supported & XCR0_PKRU) && (host->structured[0][CPUID_ECX] & HOST_PKU) && policy->nested_paging)
-		xcr0 |= XCR0_PKRU;
 	return xcr0;
 }
 
@@ -248,7 +243,6 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_host *host, const
 		have &= ~(uint32_t)(NEED_XSAVE | NEED_XSAVES);
 	have |= (table->xcr0 & XCR0_AVX) ? NEED_AVX : 0;
 	have |= (table->xcr0 & XCR0_AVX512) ? NEED_AVX512 : 0;
-	have |= (table->xcr0 & XCR0_PKRU) ? NEED_PKRU : 0;
 	have |= policy->nested_paging ? NEED_NESTED : 0;
 	have |= policy->vcpus > 1 ? NEED_SMP : 0;
 

@@ -1,7 +1,7 @@
 /* Every CPUID feature bit that a guest can be offered: FEATURE(leaf, register, bit, name, needs).
  * Whatever is not here is never offered, among it VMX, SVM, SMX, MONITOR/MWAIT, EIST and thermal control, performance monitoring, DS and
- * PEBS, processor trace, HLE and RTM, SGX, CET, LA57, AMX, key locker, protection keys for supervisor pages, and the
- * speculation-control MSRs (IA32_SPEC_CTRL, IA32_ARCH_CAPABILITIES, IA32_FLUSH_CMD).
+ * PEBS, processor trace, protection keys (the emulator would have to read PKRU, and Bochs 2.7 loses it in XSAVES), HLE and RTM, SGX,
+ * CET, LA57, AMX, key locker, and the speculation-control MSRs (IA32_SPEC_CTRL, IA32_ARCH_CAPABILITIES, IA32_FLUSH_CMD).
  *
  * leaf: 1, 7 (subleaf 0), 7_1 (subleaf 1), D_1 (leaf 0xd, subleaf 1), E1 (0x80000001), E8 (0x80000008), E21 (0x80000021).
  * needs: HOST = the host's bit is enough; EMULATED = offered whatever the host has; the others want the host's bit and a
@@ -78,7 +78,6 @@ FEATURE(7, EBX, 31, AVX512VL, NEED_AVX512)
 FEATURE(7, ECX, 0, PREFETCHWT1, HOST)
 FEATURE(7, ECX, 1, AVX512_VBMI, NEED_AVX512)
 FEATURE(7, ECX, 2, UMIP, HOST)
-FEATURE(7, ECX, 3, PKU, NEED_PKRU)
 FEATURE(7, ECX, 5, WAITPKG, NEED_WAITPKG)
 FEATURE(7, ECX, 6, AVX512_VBMI2, NEED_AVX512)
 FEATURE(7, ECX, 8, GFNI, HOST)

@@ -94,8 +94,6 @@ static uint64_t offered_cr4(const struct vm *vm)
 		bits |= CR4_SMAP;
 	if (r7[CPUID_ECX] & BIT(2))
 		bits |= CR4_UMIP;
-	if (r7[CPUID_ECX] & BIT(3))
-		bits |= CR4_PKE;
 	return bits & svm_features.cr4_possible;
 }
 

@@ -170,8 +170,6 @@ static uint64_t offered_cr4(const struct vm *vm)
 		bits |= CR4_SMAP;
 	if (r7[CPUID_ECX] & BIT(2))
 		bits |= CR4_UMIP;
-	if (r7[CPUID_ECX] & BIT(3))
-		bits |= CR4_PKE;
 	return bits & vmx_controls.cr4_fixed1;
 }
 
