@@ -115,4 +115,7 @@ def test_a_mode_that_cannot_be_had_is_ignored_with_a_line(batch, setting):
     assert batch.run(*linux("--set", setting, "--until", "MONITOR MODE: chosen mode"), timeout=120) == 0, batch.said
     for line in ("allowed modes          :", "user requested modes   :", "guestOS preferred modes:", "filtered list          :"):
         batch.require(re.escape("MONITOR MODE: " + line))
-    batch.require(r"MONITOR MODE: ignored " + re.escape(setting.split("=", maxsplit=1)[0]))
+    if batch.machine == "bochs" and setting == "monitor.virtual_mmu=software":
+        batch.require(r"MONITOR MODE: chosen mode +: HV-swMMU")     # VT-x has shadow paging; AMD-V does not yet
+    else:
+        batch.require(r"MONITOR MODE: ignored " + re.escape(setting.split("=", maxsplit=1)[0]))
