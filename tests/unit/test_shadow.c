@@ -24,6 +24,8 @@
 #define CHECK_EVERY 4096
 
 static uint64_t step;
+static unsigned usual_format = 4; /* that most vCPUs use now */
+static uint64_t results[MODEL_LOOP + 1];
 
 static bool chance(unsigned percent)
 {
@@ -54,9 +56,10 @@ static uint64_t random_linear(const struct guest_paging *paging)
 	return (uint64_t)slot10[model_random() % 6] << 22 | slot10[model_random() % 6] << 12 | offset;
 }
 
-static uint64_t random_address(bool large)
+/* What an entry of this table leads to: mostly a table of the next level, so that address spaces work. */
+static uint64_t random_address(unsigned table, bool is_wide, bool large)
 {
-	switch (model_random() % 16) {
+	switch (model_random() % 32) {
 	case 0:
 		return 0xfee00000;
 	case 1:
@@ -67,31 +70,42 @@ static uint64_t random_address(bool large)
 		return MODEL_BIG_START + (large ? 0 : model_random() & 0x3ffff000);
 	case 4:
 		return MIB(2) * (model_random() % 4);
-	default:
+	case 5:
 		return model_table[model_random() % MODEL_TABLES];
+	default:
+		break;
 	}
+	if (large)
+		return chance(50) ? MODEL_BIG_START : MIB(2) * (1 + model_random() % 3);
+	if (table < 6 && is_wide)
+		return model_table[6 + model_random() % 4];
+	if (table < 10 && is_wide)
+		return model_table[10 + model_random() % 4];
+	if (table < 14)
+		return model_table[14 + model_random() % 6];
+	return model_table[model_random() % MODEL_TABLES];
 }
 
-static uint64_t random_entry(bool is_wide)
+static uint64_t random_entry(unsigned table, bool is_wide)
 {
 	uint64_t e = P | W | U | A | D;
-	bool large = chance(20);
+	bool large = table >= 6 && table < 14 && chance(12);
 
-	if (chance(10))
+	if (chance(4))
 		return chance(50) ? 0 : model_random() & ~(uint64_t)1;
-	e |= random_address(large);
+	e |= random_address(table, is_wide, large);
 	if (large) {
 		e |= PS;
-		if (!chance(10))
+		if (!chance(5))
 			e &= is_wide ? ~0x1fe000ULL : ~0x3ff000ULL;
 		if (is_wide && chance(30))
 			e &= ~(GIB(1) - 1) | 0x1fff;
 		e |= chance(20) ? BIT(12) : 0;
 	}
-	e ^= (chance(15) ? W : 0) | (chance(15) ? U : 0) | (chance(30) ? A : 0) | (chance(30) ? D : 0) | (chance(15) ? G : 0) |
-	     (chance(10) ? BIT(3) : 0) | (chance(10) ? BIT(4) : 0);
+	e ^= (chance(table < 14 ? 3 : 15) ? W : 0) | (chance(table < 14 ? 3 : 15) ? U : 0) | (chance(30) ? A : 0) | (chance(30) ? D : 0) | (chance(15) ? G : 0) |
+	     (chance(10) ? BIT(3) : 0) | (chance(10) ? BIT(4) : 0) | (table >= 14 && chance(10) ? BIT(7) : 0);
 	if (is_wide)
-		e |= (chance(10) ? NX : 0) | (chance(3) ? BIT(40 + model_random() % 23) : 0);
+		e |= (chance(table < 14 ? 2 : 15) ? NX : 0) | (chance(1) ? BIT(40 + model_random() % 23) : 0);
 	return is_wide ? e : (uint32_t)e;
 }
 
@@ -144,15 +158,17 @@ static void write_entry(struct model_vcpu *v, uint64_t gpa, uint64_t value)
 static void random_write(struct model_vcpu *v)
 {
 	static const unsigned slot9[] = { 0, 1, 3, 511 }, slot10[] = { 0, 1, 2, 511, 512, 1023 };
-	uint64_t table = model_table[model_random() % MODEL_TABLES];
+	/* Mostly leaf tables. */
+	unsigned table = chance(70) ? 14 + model_random() % 6 : model_random() % MODEL_TABLES;
 
 	if (wide(&v->paging))
-		write_entry(v, table + slot9[model_random() % 4] * 8, random_entry(true));
+		write_entry(v, model_table[table] + slot9[model_random() % 4] * 8, random_entry(table, true));
 	else
-		write_entry(v, table + slot10[model_random() % 6] * 4, random_entry(false));
+		write_entry(v, model_table[table] + slot10[model_random() % 6] * 4, random_entry(table, false));
 }
 
-static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
+/* format: 0 none, 1 32-bit, 2 and 3 PAE, else 4-level */
+static bool random_paging(struct guest_paging *paging, unsigned format, unsigned maxphyaddr)
 {
 	*paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE, .maxphyaddr = maxphyaddr };
 	paging->cr3 = model_table[model_random() % 6];
@@ -168,7 +184,7 @@ static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
 		paging->efer |= GUEST_EFER_NXE;
 	paging->cpl = chance(50) ? 3 : 0;
 	paging->rflags_ac = chance(50);
-	switch (model_random() % 8) {
+	switch (format) {
 	case 0:
 		return true; /* no paging */
 	case 1:
@@ -179,7 +195,10 @@ static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
 	case 3:
 		paging->cr0 |= GUEST_CR0_PG;
 		paging->cr4 |= GUEST_CR4_PAE;
-		return !shadow_read_pdptes(&model_mmu, paging->cr3, maxphyaddr, paging->pdpte);
+		/* Mostly PDPTEs that no memory holds any more: then a write to CR3 is refused. */
+		for (unsigned i = 0; i < 4; i++)
+			paging->pdpte[i] = chance(80) ? model_table[10 + model_random() % 4] | P : 0;
+		return chance(80) || !shadow_read_pdptes(&model_mmu, paging->cr3, maxphyaddr, paging->pdpte);
 	default:
 		paging->cr0 |= GUEST_CR0_PG;
 		paging->cr4 |= GUEST_CR4_PAE;
@@ -201,6 +220,7 @@ static void compare(struct model_vcpu *v, uint64_t linear, unsigned access)
 	model_path(&v->paging, linear, &path);
 	want = guest_walk(&model_memory, &v->paging, linear, access, &gpa, &error, NULL);
 	r = model_access(v, linear, access);
+	results[r.result]++;
 	if (r.result == MODEL_LOOP)
 		fail_msg("step %lu: %lx faults for ever", step, linear);
 	if (v->stale)
@@ -315,7 +335,7 @@ static void random_step(void)
 			v->paging.cpl = chance(50) ? 3 : 0;
 			v->paging.rflags_ac = chance(50);
 		}
-		if (v->stale && chance(60))
+		if (v->stale && chance(25))
 			flush_guest(v);
 		compare(v, random_linear(&v->paging), kind[model_random() % 5]);
 	} else if (what < 860) {
@@ -326,9 +346,11 @@ static void random_step(void)
 		flush_guest(v);
 	} else if (what < 940) {
 		change_and_invalidate(v);
-	} else if (what < 980) {
+	} else if (what < 955) {
 		/* Mostly the rights change, or the format; both vCPUs go on sharing tables. */
-		if (random_paging(&paging, 44)) {
+		if (chance(15))
+			usual_format = (unsigned)(model_random() % 8);
+		if (random_paging(&paging, chance(90) ? usual_format : (unsigned)(model_random() % 8), 44)) {
 			uint32_t role = v->sv.role;
 			uint64_t cr4 = v->paging.cr4;
 
@@ -336,15 +358,15 @@ static void random_step(void)
 			if (role != v->sv.role || ((cr4 ^ paging.cr4) & CR4_PGE))
 				v->stale = false;
 		}
-	} else if (what < 990) {
+	} else if (what < 960) {
 		/* A device writes a whole page. */
 		uint64_t table = model_table[model_random() % MODEL_TABLES];
 		uint8_t page[PAGE_SIZE];
 
-		if (chance(50))
+		if (chance(10))
 			memset(page, 0, sizeof(page));
 		else
-			guest_read(&model_memory, model_table[model_random() % MODEL_TABLES], page, sizeof(page));
+			guest_read(&model_memory, model_table[chance(80) ? 14 + model_random() % 6 : model_random() % MODEL_TABLES], page, sizeof(page));
 		guest_write(&model_memory, table, page, sizeof(page));
 		shadow_written(&model_mmu, NULL, table, sizeof(page));
 		all_stale();
@@ -357,7 +379,7 @@ static void fill_tables(bool is_wide)
 {
 	for (unsigned t = 0; t < MODEL_TABLES; t++)
 		for (unsigned slot = 0; slot < (is_wide ? 512 : 1024); slot++)
-			store_entry(model_table[t] + slot * (is_wide ? 8 : 4), random_entry(is_wide), is_wide);
+			store_entry(model_table[t] + slot * (is_wide ? 8 : 4), random_entry(t, is_wide), is_wide);
 }
 
 static void check(void)
@@ -381,13 +403,15 @@ static void histories(unsigned table_pages, bool pages_1g, uint64_t steps, uint6
 			shadow_reset(&model_mmu);
 			for (unsigned i = 0; i < MODEL_VCPUS; i++)
 				model_set_paging(&model_vcpu[i], &(struct guest_paging){ .maxphyaddr = 44 });
-			fill_tables(chance(80));
+			usual_format = (unsigned)(model_random() % 8);
+			fill_tables(usual_format != 1);
 		}
 	}
 	check();
 	if (getenv("SHADOW_VERBOSE")) {
 		const struct shadow_stats *s = &model_mmu.stats;
 
+		print_message("ok %lu fault %lu mmio %lu emulate %lu\n", results[0], results[1], results[2], results[3]);
 		print_message("reflected %lu resolved %lu unsynced %lu emulated %lu mmio %lu same %lu cached %lu new %lu invlpg %lu resyncs %lu "
 			      "entries %lu writes %lu made %lu reclaimed %lu dropped %lu remote %lu\n",
 			      s->reflected, s->resolved, s->unsynced, s->emulated, s->mmio, s->cr3_same, s->cr3_cached, s->cr3_new, s->invlpg,

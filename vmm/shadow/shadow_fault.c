@@ -18,7 +18,7 @@ struct walk {
 	void *at[5];            /* NULL: not in RAM */
 };
 
-/* Causes of a true fault, in the error code's bits. */
+/* Else a true fault's cause: bits of the error code. */
 #define NO_FAULT UINT32_MAX
 
 /* Go down the shadow tables as far as they go: what they link to is as the guest's entries say, accessed flags included. */
@@ -69,9 +69,8 @@ static inline uint32_t walk_guest(struct walk *w)
 		w->at[level] = at;
 		w->all &= entry;
 		w->any |= entry;
-		if (level == 1 || (entry & PTE_PS))
+		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
 			break;
-next:
 		level--;
 		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
 	}
@@ -84,8 +83,6 @@ next:
 		/* PSE-36: see guest_walk.c. */
 		unsigned width = MAX(MIN(mmu->maxphyaddr, 40U), 32U);
 
-		if (!(w->role & ROLE_PSE))
-			goto next;
 		if (entry & (BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1))))
 			return PF_PRESENT | PF_RESERVED;
 		w->gpa = (entry & 0xffc00000U) | (entry & 0x1fe000) << 19 | (w->linear & (MIB(4) - 1));
@@ -247,8 +244,6 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	uint64_t flags = PTE_A | (entry & (PTE_U | PTE_NX));
 	uint32_t role;
 
-	if (w->wide ? false : true)
-		flags &= ~PTE_NX;
 	if (entry & PTE_D)
 		flags |= w->role & ROLE_WP0 ? PTE_W : entry & PTE_W;
 	if (!(w->role & ROLE_WP0) && (!old || shadow_is_leaf(sp, old)) && large_possible(mmu, w->gpa, level, size, flags & PTE_W)) {
