@@ -91,6 +91,7 @@ static void set_root(struct shadow_vcpu *sv)
 	}
 	if (old != sv->pae)
 		old->pins--;
+	sv->last.page = NULL;
 	sv->page = root;
 	sv->root = root->table_phys;
 }
