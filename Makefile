@@ -16,8 +16,8 @@ KERNEL_CFLAGS := -std=gnu17 -O2 -I. -I$(OUT) -DLAMINA_VERSION='"$(VERSION)"' -Wa
 	-mstack-protector-guard=global -mno-red-zone -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-omit-frame-pointer -momit-leaf-frame-pointer \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffile-prefix-map=$(CURDIR)=.
 
-KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c arch/x86_64/svm/*.c mm/*.c vmm/*.c vmm/devices/*.c vmm/loader/*.c vmm/shadow/*.c \
-	vmm/emulate/*.c drivers/*.c lib/*.c))
+KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c arch/x86_64/svm/*.c mm/*.c vmm/*.c vmm/devices/*.c \
+	vmm/loader/*.c vmm/emulate/*.c vmm/shadow/*.c drivers/*.c lib/*.c))
 KERNEL_C := $(filter-out arch/x86_64/asm_offsets.c,$(KERNEL_C))
 KERNEL_ASM := $(sort $(wildcard boot/*.asm arch/x86_64/*.asm arch/x86_64/vmx/*.asm arch/x86_64/svm/*.asm))
 KERNEL_OBJS := $(KERNEL_C:%.c=$(OUT)/kernel/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel/%.asm.o) $(OUT)/kernel/dsdt.o

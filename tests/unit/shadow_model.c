@@ -22,6 +22,7 @@ struct shadow_mmu model_mmu;
 struct model_vcpu model_vcpu[MODEL_VCPUS];
 uint64_t model_table[MODEL_TABLES];
 unsigned model_kicks;
+void (*model_hook)(void);
 
 static uint8_t *ram[3], *tables, *meta;
 static unsigned pages;
@@ -44,7 +45,12 @@ bool model_machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 {
 	uint64_t page = gpa & PAGE_MASK;
 
+	void (*hook)(void) = model_hook;
+
 	(void)ctx;
+	model_hook = NULL;
+	if (hook)
+		hook();
 	*size = PAGE_SIZE;
 	if (gpa - MODEL_BIG_START < MODEL_BIG_SIZE) {
 		*size = GIB(1);

@@ -48,6 +48,7 @@ extern struct shadow_mmu model_mmu;
 extern struct model_vcpu model_vcpu[MODEL_VCPUS];
 extern uint64_t model_table[MODEL_TABLES];
 extern unsigned model_kicks;
+extern void (*model_hook)(void); /* called, once, when the shadow MMU asks for an address: something happens meanwhile */
 
 void model_init(unsigned table_pages, bool pages_1g);
 void model_free(void);

@@ -24,6 +24,8 @@
 #define CHECK_EVERY 4096
 
 static uint64_t step;
+static unsigned usual_format = 4; /* that most vCPUs use now */
+static uint64_t results[MODEL_LOOP + 1];
 
 static bool chance(unsigned percent)
 {
@@ -54,9 +56,10 @@ static uint64_t random_linear(const struct guest_paging *paging)
 	return (uint64_t)slot10[model_random() % 6] << 22 | slot10[model_random() % 6] << 12 | offset;
 }
 
-static uint64_t random_address(bool large)
+/* What an entry of this table leads to: mostly a table of the next level, so that address spaces work. */
+static uint64_t random_address(unsigned table, bool is_wide, bool large)
 {
-	switch (model_random() % 16) {
+	switch (model_random() % 32) {
 	case 0:
 		return 0xfee00000;
 	case 1:
@@ -67,31 +70,42 @@ static uint64_t random_address(bool large)
 		return MODEL_BIG_START + (large ? 0 : model_random() & 0x3ffff000);
 	case 4:
 		return MIB(2) * (model_random() % 4);
-	default:
+	case 5:
 		return model_table[model_random() % MODEL_TABLES];
+	default:
+		break;
 	}
+	if (large)
+		return chance(50) ? MODEL_BIG_START : MIB(2) * (1 + model_random() % 3);
+	if (table < 6 && is_wide)
+		return model_table[6 + model_random() % 4];
+	if (table < 10 && is_wide)
+		return model_table[10 + model_random() % 4];
+	if (table < 14)
+		return model_table[14 + model_random() % 6];
+	return model_table[model_random() % MODEL_TABLES];
 }
 
-static uint64_t random_entry(bool is_wide)
+static uint64_t random_entry(unsigned table, bool is_wide)
 {
 	uint64_t e = P | W | U | A | D;
-	bool large = chance(20);
+	bool large = table >= 6 && table < 14 && chance(12);
 
-	if (chance(10))
+	if (chance(4))
 		return chance(50) ? 0 : model_random() & ~(uint64_t)1;
-	e |= random_address(large);
+	e |= random_address(table, is_wide, large);
 	if (large) {
 		e |= PS;
-		if (!chance(10))
+		if (!chance(5))
 			e &= is_wide ? ~0x1fe000ULL : ~0x3ff000ULL;
 		if (is_wide && chance(30))
 			e &= ~(GIB(1) - 1) | 0x1fff;
 		e |= chance(20) ? BIT(12) : 0;
 	}
-	e ^= (chance(15) ? W : 0) | (chance(15) ? U : 0) | (chance(30) ? A : 0) | (chance(30) ? D : 0) | (chance(15) ? G : 0) |
-	     (chance(10) ? BIT(3) : 0) | (chance(10) ? BIT(4) : 0);
+	e ^= (chance(table < 14 ? 3 : 15) ? W : 0) | (chance(table < 14 ? 3 : 15) ? U : 0) | (chance(30) ? A : 0) | (chance(30) ? D : 0) | (chance(15) ? G : 0) |
+	     (chance(10) ? BIT(3) : 0) | (chance(10) ? BIT(4) : 0) | (table >= 14 && chance(10) ? BIT(7) : 0);
 	if (is_wide)
-		e |= (chance(10) ? NX : 0) | (chance(3) ? BIT(40 + model_random() % 23) : 0);
+		e |= (chance(table < 14 ? 2 : 15) ? NX : 0) | (chance(1) ? BIT(40 + model_random() % 23) : 0);
 	return is_wide ? e : (uint32_t)e;
 }
 
@@ -144,15 +158,17 @@ static void write_entry(struct model_vcpu *v, uint64_t gpa, uint64_t value)
 static void random_write(struct model_vcpu *v)
 {
 	static const unsigned slot9[] = { 0, 1, 3, 511 }, slot10[] = { 0, 1, 2, 511, 512, 1023 };
-	uint64_t table = model_table[model_random() % MODEL_TABLES];
+	/* Mostly leaf tables. */
+	unsigned table = chance(70) ? 14 + model_random() % 6 : model_random() % MODEL_TABLES;
 
 	if (wide(&v->paging))
-		write_entry(v, table + slot9[model_random() % 4] * 8, random_entry(true));
+		write_entry(v, model_table[table] + slot9[model_random() % 4] * 8, random_entry(table, true));
 	else
-		write_entry(v, table + slot10[model_random() % 6] * 4, random_entry(false));
+		write_entry(v, model_table[table] + slot10[model_random() % 6] * 4, random_entry(table, false));
 }
 
-static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
+/* format: 0 none, 1 32-bit, 2 and 3 PAE, else 4-level */
+static bool random_paging(struct guest_paging *paging, unsigned format, unsigned maxphyaddr)
 {
 	*paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE, .maxphyaddr = maxphyaddr };
 	paging->cr3 = model_table[model_random() % 6];
@@ -168,7 +184,7 @@ static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
 		paging->efer |= GUEST_EFER_NXE;
 	paging->cpl = chance(50) ? 3 : 0;
 	paging->rflags_ac = chance(50);
-	switch (model_random() % 8) {
+	switch (format) {
 	case 0:
 		return true; /* no paging */
 	case 1:
@@ -179,7 +195,10 @@ static bool random_paging(struct guest_paging *paging, unsigned maxphyaddr)
 	case 3:
 		paging->cr0 |= GUEST_CR0_PG;
 		paging->cr4 |= GUEST_CR4_PAE;
-		return !shadow_read_pdptes(&model_mmu, paging->cr3, maxphyaddr, paging->pdpte);
+		/* Mostly PDPTEs that no memory holds any more: then a write to CR3 is refused. */
+		for (unsigned i = 0; i < 4; i++)
+			paging->pdpte[i] = chance(80) ? model_table[10 + model_random() % 4] | P : 0;
+		return chance(80) || !shadow_read_pdptes(&model_mmu, paging->cr3, maxphyaddr, paging->pdpte);
 	default:
 		paging->cr0 |= GUEST_CR0_PG;
 		paging->cr4 |= GUEST_CR4_PAE;
@@ -201,6 +220,7 @@ static void compare(struct model_vcpu *v, uint64_t linear, unsigned access)
 	model_path(&v->paging, linear, &path);
 	want = guest_walk(&model_memory, &v->paging, linear, access, &gpa, &error, NULL);
 	r = model_access(v, linear, access);
+	results[r.result]++;
 	if (r.result == MODEL_LOOP)
 		fail_msg("step %lu: %lx faults for ever", step, linear);
 	if (v->stale)
@@ -315,7 +335,7 @@ static void random_step(void)
 			v->paging.cpl = chance(50) ? 3 : 0;
 			v->paging.rflags_ac = chance(50);
 		}
-		if (v->stale && chance(60))
+		if (v->stale && chance(25))
 			flush_guest(v);
 		compare(v, random_linear(&v->paging), kind[model_random() % 5]);
 	} else if (what < 860) {
@@ -326,9 +346,11 @@ static void random_step(void)
 		flush_guest(v);
 	} else if (what < 940) {
 		change_and_invalidate(v);
-	} else if (what < 980) {
+	} else if (what < 955) {
 		/* Mostly the rights change, or the format; both vCPUs go on sharing tables. */
-		if (random_paging(&paging, 44)) {
+		if (chance(15))
+			usual_format = (unsigned)(model_random() % 8);
+		if (random_paging(&paging, chance(90) ? usual_format : (unsigned)(model_random() % 8), 44)) {
 			uint32_t role = v->sv.role;
 			uint64_t cr4 = v->paging.cr4;
 
@@ -336,15 +358,15 @@ static void random_step(void)
 			if (role != v->sv.role || ((cr4 ^ paging.cr4) & CR4_PGE))
 				v->stale = false;
 		}
-	} else if (what < 990) {
+	} else if (what < 960) {
 		/* A device writes a whole page. */
 		uint64_t table = model_table[model_random() % MODEL_TABLES];
 		uint8_t page[PAGE_SIZE];
 
-		if (chance(50))
+		if (chance(10))
 			memset(page, 0, sizeof(page));
 		else
-			guest_read(&model_memory, model_table[model_random() % MODEL_TABLES], page, sizeof(page));
+			guest_read(&model_memory, model_table[chance(80) ? 14 + model_random() % 6 : model_random() % MODEL_TABLES], page, sizeof(page));
 		guest_write(&model_memory, table, page, sizeof(page));
 		shadow_written(&model_mmu, NULL, table, sizeof(page));
 		all_stale();
@@ -357,7 +379,7 @@ static void fill_tables(bool is_wide)
 {
 	for (unsigned t = 0; t < MODEL_TABLES; t++)
 		for (unsigned slot = 0; slot < (is_wide ? 512 : 1024); slot++)
-			store_entry(model_table[t] + slot * (is_wide ? 8 : 4), random_entry(is_wide), is_wide);
+			store_entry(model_table[t] + slot * (is_wide ? 8 : 4), random_entry(t, is_wide), is_wide);
 }
 
 static void check(void)
@@ -381,13 +403,15 @@ static void histories(unsigned table_pages, bool pages_1g, uint64_t steps, uint6
 			shadow_reset(&model_mmu);
 			for (unsigned i = 0; i < MODEL_VCPUS; i++)
 				model_set_paging(&model_vcpu[i], &(struct guest_paging){ .maxphyaddr = 44 });
-			fill_tables(chance(80));
+			usual_format = (unsigned)(model_random() % 8);
+			fill_tables(usual_format != 1);
 		}
 	}
 	check();
 	if (getenv("SHADOW_VERBOSE")) {
 		const struct shadow_stats *s = &model_mmu.stats;
 
+		print_message("ok %lu fault %lu mmio %lu emulate %lu\n", results[0], results[1], results[2], results[3]);
 		print_message("reflected %lu resolved %lu unsynced %lu emulated %lu mmio %lu same %lu cached %lu new %lu invlpg %lu resyncs %lu "
 			      "entries %lu writes %lu made %lu reclaimed %lu dropped %lu remote %lu\n",
 			      s->reflected, s->resolved, s->unsynced, s->emulated, s->mmio, s->cr3_same, s->cr3_cached, s->cr3_new, s->invlpg,
@@ -423,9 +447,280 @@ static void test_histories_little_memory(void **state)
 	histories(SHADOW_PAGES_MIN + 3 * MODEL_VCPUS, false, steps_wanted() / 2, seed_wanted(2));
 }
 
+/* Directed cases: one vCPU in 4-level paging; tables 0 to 3 map linear 0 to 2 MiB, entry by entry of table 3. */
+static struct model_vcpu *const cpu = &model_vcpu[0];
+
+static void put(unsigned table, unsigned slot, uint64_t value)
+{
+	store_entry(model_table[table] + slot * 8, value, true);
+}
+
+/* As the guest would, through the emulator. */
+static void guest_puts(unsigned table, unsigned slot, uint64_t value)
+{
+	put(table, slot, value);
+	shadow_written(&model_mmu, &cpu->sv, model_table[table] + slot * 8, 8);
+}
+
+static uint64_t hpa_of(uint64_t gpa)
+{
+	return MODEL_HPA + gpa;
+}
+
+static void expect(uint64_t linear, unsigned access, enum model_result result, uint64_t value)
+{
+	struct model_access r = model_access(cpu, linear, access);
+
+	assert_int_equal(r.result, result);
+	assert_int_equal(result == MODEL_OK ? r.hpa : result == MODEL_FAULT ? r.error : r.gpa, value);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	model_init(SHADOW_PAGES_MIN + 3 * MODEL_VCPUS, true);
+	put(0, 0, model_table[1] | P | W | U);
+	put(1, 0, model_table[2] | P | W | U);
+	put(2, 0, model_table[3] | P | W | U);
+	model_set_paging(cpu, &(struct guest_paging){ .cr0 = GUEST_CR0_PE | GUEST_CR0_PG | GUEST_CR0_WP, .cr3 = model_table[0],
+						      .cr4 = GUEST_CR4_PAE | CR4_PGE, .efer = GUEST_EFER_LMA | GUEST_EFER_NXE,
+						      .maxphyaddr = 40 });
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	const char *wrong = shadow_check(&model_mmu);
+
+	(void)state;
+	if (wrong)
+		print_error("%s\n", wrong);
+	model_free();
+	return wrong ? -1 : 0;
+}
+
+static void test_leaf_table_out_of_sync(void **state)
+{
+	uint64_t unsynced;
+
+	(void)state;
+	put(3, 1, 0x20000 | P | W);
+	put(3, 2, model_table[3] | P | W | A | D); /* the table itself */
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x20008));
+	/* A new leaf table may be written until the next flush point; then the first write brings one fault. */
+	expect(0x2000, WALK_WRITE, MODEL_OK, hpa_of(model_table[3]));
+	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
+	assert_int_equal(model_mmu.unsynced_count, 0);
+	unsynced = model_mmu.stats.unsynced;
+	expect(0x2000, WALK_WRITE, MODEL_OK, hpa_of(model_table[3]));
+	assert_int_equal(model_mmu.stats.unsynced, unsynced + 1);
+	put(3, 1, 0x30000 | P | W | A);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x20008)); /* not flushed: the old one */
+	model_invlpg(cpu, 0x1000);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x30008));
+	put(3, 1, 0x40000 | P | A);
+	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x40008));
+	expect(0x1008, WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_WRITE);
+	/* Nothing changed: nothing to flush, and the same root. */
+	model_enter(cpu);
+	assert_int_equal(model_load_cr3(cpu, model_table[0] | 0x18), 1);
+	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONE);
+}
+
+static void test_upper_table_is_emulated(void **state)
+{
+	(void)state;
+	put(3, 2, model_table[2] | P | W | A | D);
+	put(3, 1, 0x20000 | P | W);
+	put(4, 1, 0x30000 | P | W);
+	expect(0x1000, WALK_READ, MODEL_OK, hpa_of(0x20000));
+	expect(0x2000, WALK_READ, MODEL_OK, hpa_of(model_table[2]));
+	expect(0x2000, WALK_WRITE, MODEL_EMULATE, model_table[2]);
+	guest_puts(2, 0, model_table[4] | P | W);
+	model_invlpg(cpu, 0x1000);
+	expect(0x1000, WALK_READ, MODEL_OK, hpa_of(0x30000));
+	assert_int_equal(*(uint64_t *)guest_ptr(&model_memory, model_table[2], 8), model_table[4] | P | W | A);
+}
+
+/* Whatever one INVLPG must forget of a large page goes, though the hardware has it in pieces. */
+static void test_invlpg_of_pieces(void **state)
+{
+	(void)state;
+	put(2, 1, MODEL_SCATTERED | P | W | U | PS | G);
+	expect(MIB(2), WALK_WRITE, MODEL_OK, hpa_of(MODEL_SCATTERED ^ 0x5000));
+	expect(MIB(2) + 0x7000, WALK_WRITE, MODEL_OK, hpa_of((MODEL_SCATTERED + 0x7000) ^ 0x5000));
+	guest_puts(2, 1, MIB(4) | P | W | U | PS | G);
+	model_invlpg(cpu, MIB(2));
+	expect(MIB(2) + 0x7000, WALK_WRITE, MODEL_OK, hpa_of(MIB(4) + 0x7000));
+	/* Now it is one page, until a table in it is traced. */
+	expect(MIB(2) + 0x8000, WALK_WRITE, MODEL_OK, hpa_of(MIB(4) + 0x8000));
+	assert_int_equal(model_mmu.stats.resolved, 3);
+}
+
+static void test_large_page_around_tables(void **state)
+{
+	uint64_t resolved;
+
+	(void)state;
+	put(1, 1, MODEL_BIG_START | P | W | U | PS);
+	expect(GIB(1) + 0x123456000, WALK_READ, MODEL_FAULT, 0);
+	expect(GIB(1) + MIB(64), WALK_WRITE, MODEL_OK, hpa_of(MODEL_BIG_START + MIB(64)));
+	resolved = model_mmu.stats.resolved;
+	expect(GIB(1) + MIB(512), WALK_WRITE, MODEL_OK, hpa_of(MODEL_BIG_START + MIB(512)));
+	assert_int_equal(model_mmu.stats.resolved, resolved); /* 1 GiB in one entry */
+	/* A table in it: only its 2 MiB go to pieces. */
+	put(2, 3, model_table[20] | P | W | U);
+	put(20, 0, 0x20000 | P | W | U);
+	expect(MIB(6), WALK_READ, MODEL_OK, hpa_of(0x20000));
+	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
+	expect(GIB(1) + (model_table[20] - MODEL_BIG_START), WALK_WRITE, MODEL_OK, hpa_of(model_table[20]));
+	assert_int_equal(model_mmu.stats.unsynced, 1);
+	expect(GIB(1) + MIB(600), WALK_WRITE, MODEL_OK, hpa_of(MODEL_BIG_START + MIB(600)));
+	resolved = model_mmu.stats.resolved;
+	expect(GIB(1) + MIB(600) + 0x5000, WALK_WRITE, MODEL_OK, hpa_of(MODEL_BIG_START + MIB(600) + 0x5000));
+	assert_int_equal(model_mmu.stats.resolved, resolved);
+}
+
+/* CR0.WP = 0 lets a supervisor write; the hardware is tricked with a supervisor's page, and SMEP must not notice. */
+static void test_wp_clear(void **state)
+{
+	struct guest_paging paging = cpu->paging;
+
+	(void)state;
+	put(3, 1, 0x20000 | P | U);
+	put(2, 1, MODEL_SCATTERED | P | U | PS);
+	paging.cr0 &= ~GUEST_CR0_WP;
+	paging.cr4 |= GUEST_CR4_SMEP;
+	model_set_paging(cpu, &paging);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t linear = i ? MIB(2) + 0x3000 : 0x1000;
+		uint64_t hpa = hpa_of(i ? (MODEL_SCATTERED + 0x3000) ^ 0x5000 : 0x20000);
+
+		expect(linear, WALK_READ, MODEL_OK, hpa);
+		expect(linear, WALK_WRITE, MODEL_OK, hpa);
+		expect(linear, WALK_EXEC, MODEL_FAULT, PF_PRESENT | PF_FETCH);
+		cpu->paging.cpl = 3;
+		expect(linear, WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_WRITE | PF_USER);
+		expect(linear, WALK_EXEC, MODEL_OK, hpa);
+		cpu->paging.cpl = 0;
+		expect(linear, WALK_WRITE, MODEL_OK, hpa);
+	}
+	paging.cr4 |= GUEST_CR4_SMAP;
+	model_set_paging(cpu, &paging);
+	expect(0x1000, WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_WRITE);
+	cpu->paging.rflags_ac = true;
+	expect(0x1000, WALK_WRITE, MODEL_EMULATE, 0x20000);
+}
+
+/* A page of tables is not used again while another vCPU's TLB may still lead to it. */
+static void test_reuse_after_flush(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i < 512; i++) {
+		put(2, i, (MODEL_BIG_START + MIB(8) + i * 0x1000) | P | U);
+		*(uint64_t *)guest_ptr(&model_memory, MODEL_BIG_START + MIB(8) + i * 0x1000, 8) = 0x20000 | P | U;
+	}
+	for (unsigned i = 1; i < 512; i++) {
+		bool due = model_mmu.retired;
+		unsigned kicks = model_kicks;
+
+		expect(MIB(2) * i, WALK_READ, MODEL_OK, hpa_of(0x20000));
+		if (due)
+			assert_int_equal(model_kicks, kicks + 1);
+	}
+	assert_true(model_mmu.stats.tables_reclaimed > 100);
+	assert_true(model_kicks > 1);
+}
+
+static void change_pde(void)
+{
+	guest_puts(2, 0, model_table[4] | P | W | U | A);
+}
+
+/* The guest's entry changes after it was read and before its table is traced. */
+static void test_change_under_the_walker(void **state)
+{
+	(void)state;
+	put(3, 1, 0x20000 | P | W | A);
+	put(4, 1, 0x30000 | P | W | A);
+	model_hook = change_pde;
+	expect(0x1000, WALK_READ, MODEL_OK, hpa_of(0x30000));
+}
+
+static void test_hostile_tables(void **state)
+{
+	struct guest_paging paging = cpu->paging;
+	struct model_access r;
+
+	(void)state;
+	/* One page that is all its own tables, at every level. */
+	for (unsigned i = 0; i < 512; i++)
+		put(0, i, model_table[0] | P | W | U);
+	for (unsigned i = 0; i < 3000; i++) {
+		uint64_t linear = (uint64_t)((int64_t)(model_random() << 16) >> 16);
+
+		expect(linear, i & 1 ? WALK_READ : WALK_WRITE, i & 1 ? MODEL_OK : MODEL_EMULATE,
+		       (i & 1 ? hpa_of(model_table[0]) : model_table[0]) | (linear & 0xfff));
+	}
+	assert_true(model_mmu.stats.remote_flushes < 1000);
+	/* Roots where there is no memory, and beyond what the CPU can address. */
+	paging.cr3 = 0xfee00000;
+	model_set_paging(cpu, &paging);
+	expect(0, WALK_READ, MODEL_FAULT, PF_PRESENT | PF_RESERVED);
+	assert_int_equal(model_load_cr3(cpu, 0xffffffffff000), 1);
+	expect(0, WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_RESERVED | PF_WRITE);
+	/* 32-bit tables in MMIO read as all ones: the page at the top. */
+	paging.efer = 0;
+	paging.cr4 = 0;
+	model_set_paging(cpu, &paging);
+	r = model_access(cpu, 0x12345678, WALK_WRITE);
+	assert_int_equal(r.result, MODEL_MMIO);
+	assert_int_equal(r.gpa, 0xfffff678);
+	/* PAE: reserved bits in PDPTEs that are present are refused, and nothing changes. */
+	paging.cr4 = GUEST_CR4_PAE;
+	paging.cr3 = model_table[0];
+	memset(paging.pdpte, 0, sizeof(paging.pdpte));
+	model_set_paging(cpu, &paging);
+	put(5, 0, model_table[1] | P | W);
+	assert_int_equal(model_load_cr3(cpu, model_table[5]), 0);
+	assert_int_equal(cpu->sv.paging.cr3, model_table[0]);
+	expect(0, WALK_READ, MODEL_FAULT, 0);
+	/* Not canonical: nothing to flush. */
+	paging.efer = GUEST_EFER_LMA;
+	model_set_paging(cpu, &paging);
+	assert_int_equal(shadow_invlpg(&cpu->sv, 0x8000000000000000), SHADOW_FLUSH_NONE);
+}
+
+static void test_init_refuses(void **state)
+{
+	static struct shadow_mmu mmu;
+	struct shadow_config config = model_mmu.config;
+
+	(void)state;
+	config.table_pages = SHADOW_PAGES_MIN;
+	assert_int_equal(shadow_init(&mmu, &config), ERR_INVALID);
+	config = model_mmu.config;
+	config.tables_phys = GIB(4) - PAGE_SIZE;
+	assert_int_equal(shadow_init(&mmu, &config), ERR_RANGE);
+	config = model_mmu.config;
+	config.meta_size--;
+	assert_int_equal(shadow_init(&mmu, &config), ERR_INVALID);
+	assert_int_equal(shadow_vcpu_init(&model_vcpu[1].sv, &model_mmu, 1), ERR_INVALID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_leaf_table_out_of_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_upper_table_is_emulated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_invlpg_of_pieces, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_large_page_around_tables, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wp_clear, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reuse_after_flush, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_change_under_the_walker, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_tables, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_init_refuses, setup, teardown),
 		cmocka_unit_test(test_histories),
 		cmocka_unit_test(test_histories_little_memory),
 	};

@@ -26,3 +26,8 @@ unit: $(addprefix build/unit/,$(UNIT_TESTS))
 	@status=0; for t in $(UNIT_TESTS); do echo "== $$t"; build/unit/$$t || status=1; done; exit $$status
 unit-%: build/unit/test_%
 	$<
+
+# The same tests, driven much further.
+.PHONY: test-long
+test-long: build/unit/test_shadow
+	SHADOW_STEPS=1000000 $<

@@ -90,6 +90,11 @@ struct shadow_vcpu {
 	struct guest_paging paging;
 	struct shadow_page *page;   /* of the root */
 	struct shadow_page *pae;    /* the four PDPTEs of legacy mode */
+	struct {
+		uint64_t block, links;      /* linear address / 2 MiB; mmu->links then */
+		uint64_t all, any;          /* rights above */
+		struct shadow_page *page;   /* the leaf table there; NULL: none yet */
+	} last;                             /* of the last fault: the next is often beside it */
 	uint64_t flushed_changes;   /* mmu->changes when the TLB was last flushed of what is not global */
 	uint64_t flushed_splits;    /* mmu->splits when it was last flushed whole */
 };
@@ -116,6 +121,7 @@ struct shadow_mmu {
 	bool retired;                    /* pages were freed that a TLB may still lead to */
 	uint64_t changes;                /* counts changes that a TLB may not know */
 	uint64_t splits;                 /* likewise, above the leaf tables: what INVLPG of one address may not reach */
+	uint64_t links;                  /* counts links that went or changed */
 	unsigned maxphyaddr;
 	uint64_t reserved[4][2];         /* in the guest's entries, by format and EFER.NXE */
 };

@@ -58,6 +58,8 @@ static void leave(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot,
 			mmu->writable_unflushed = true;
 	}
 	mmu->changes++;
+	if (!leaf)
+		mmu->links++;
 	/* A vCPU's PDPTEs change only when it loads CR3, which flushes, or with their tables' end, which does so too. */
 	if (shadow_level(sp) > 1 && sp->live)
 		mmu->splits++;
@@ -73,13 +75,12 @@ void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
 	store(sp, slot, 0);
 }
 
-void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint64_t gpa)
+void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint32_t frame)
 {
 	uint64_t old = sp->table[slot];
-	uint32_t frame = NO_FRAME;
 
-	if (entry & PTE_W)
-		frame = shadow_frame(mmu, gpa, shadow_level(sp));
+	if (!(entry & PTE_W))
+		frame = NO_FRAME;
 	if (old) {
 		/* More rights for the same page: nothing that a TLB holds is wrong. */
 		if (!(old & PTE_LISTED) && old == (entry & ~PTE_W) && shadow_is_leaf(sp, old))
@@ -105,6 +106,7 @@ void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 	if (old == entry)
 		return;
 	if (old && !shadow_is_leaf(sp, old) && (old & PTE_ADDRESS) == (entry & PTE_ADDRESS)) {
+		mmu->links++;
 		if ((old & ~entry & (PTE_W | PTE_U)) || (entry & ~old & PTE_NX)) {
 			mmu->changes++;
 			mmu->splits++;

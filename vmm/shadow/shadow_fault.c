@@ -18,11 +18,11 @@ struct walk {
 	void *at[5];            /* NULL: not in RAM */
 };
 
-/* Causes of a true fault, in the error code's bits. */
+/* Else a true fault's cause: bits of the error code. */
 #define NO_FAULT UINT32_MAX
 
 /* Go down the shadow tables as far as they go: what they link to is as the guest's entries say, accessed flags included. */
-static inline struct shadow_page *descend(struct walk *w, struct shadow_page *sp)
+static void descend(struct walk *w, struct shadow_page *sp)
 {
 	const struct shadow_mmu *mmu = w->sv->mmu;
 	uint64_t all = PTE_W | PTE_U, any = 0;
@@ -47,7 +47,13 @@ static inline struct shadow_page *descend(struct walk *w, struct shadow_page *sp
 	w->all = all;
 	w->any = any;
 	w->sp = sp;
-	return sp;
+	if (shadow_level(sp) == 1) {
+		w->sv->last.block = w->linear >> 21;
+		w->sv->last.links = mmu->links;
+		w->sv->last.all = all;
+		w->sv->last.any = any;
+		w->sv->last.page = sp;
+	}
 }
 
 /* From there on read the guest's own. Returns a fault's cause or NO_FAULT. */
@@ -69,9 +75,8 @@ static inline uint32_t walk_guest(struct walk *w)
 		w->at[level] = at;
 		w->all &= entry;
 		w->any |= entry;
-		if (level == 1 || (entry & PTE_PS))
+		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
 			break;
-next:
 		level--;
 		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
 	}
@@ -84,8 +89,6 @@ next:
 		/* PSE-36: see guest_walk.c. */
 		unsigned width = MAX(MIN(mmu->maxphyaddr, 40U), 32U);
 
-		if (!(w->role & ROLE_PSE))
-			goto next;
 		if (entry & (BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1))))
 			return PF_PRESENT | PF_RESERVED;
 		w->gpa = (entry & 0xffc00000U) | (entry & 0x1fe000) << 19 | (w->linear & (MIB(4) - 1));
@@ -147,13 +150,6 @@ static inline bool set_accessed_dirty(struct walk *w)
 	return true;
 }
 
-static bool traced(const struct shadow_mmu *mmu, uint64_t gpa)
-{
-	uint32_t frame = shadow_frame(mmu, gpa, 1);
-
-	return frame != NO_FRAME && (mmu->frames[frame] & FRAME_TRACED);
-}
-
 /* Before the last entry is made: a write to a page that is traced. Returns whether to go on and make it. */
 static bool write_to_table(struct walk *w, struct shadow_fault *fault, enum shadow_verdict *verdict)
 {
@@ -188,6 +184,7 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 	enum shadow_verdict verdict = SHADOW_RESOLVED;
 	uint64_t cache = (sp->role >> ROLE_CACHE_SHIFT & 3) * PTE_PWT | (sp->role & ROLE_G ? PTE_G : 0);
 	uint64_t pat = sp->role >> ROLE_CACHE_SHIFT & 4, entry;
+	uint32_t frame;
 	unsigned level, slot;
 
 	for (;;) {
@@ -201,7 +198,7 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 
 			if (!(sp->role & ROLE_WP0) && large_possible(mmu, w->gpa, level, size, true)) {
 				entry = (hpa & ~mask) | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_PS | cache | (pat ? PTE_PAT_LARGE : 0);
-				shadow_set_leaf(mmu, sp, slot, entry, w->gpa);
+				shadow_set_leaf(mmu, sp, slot, entry, shadow_frame(mmu, w->gpa, level));
 				return verdict;
 			}
 			shadow_set_link(mmu, sp, slot,
@@ -212,7 +209,8 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 		sp = shadow_child(mmu, entry);
 		sp->used = true;
 	}
-	if (w->write && traced(mmu, w->gpa) && !write_to_table(w, fault, &verdict))
+	frame = shadow_frame(mmu, w->gpa, 1);
+	if (w->write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
 		return verdict;
 	/* Large pages' pieces: the rights are the link's, but for those that CR0.WP = 0 gives. */
 	entry = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | cache | (pat ? PTE_PAT : 0);
@@ -223,9 +221,9 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 		else if (w->write && !w->user && !(sp->role & ROLE_U))
 			entry |= PTE_U;
 	}
-	if (traced(mmu, w->gpa))
+	if (shadow_traced(mmu, frame))
 		entry &= ~PTE_W;
-	shadow_set_leaf(mmu, sp, slot, (hpa & PAGE_MASK) | entry, w->gpa);
+	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | entry, frame);
 	return verdict;
 }
 
@@ -247,13 +245,12 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	uint64_t flags = PTE_A | (entry & (PTE_U | PTE_NX));
 	uint32_t role;
 
-	if (w->wide ? false : true)
-		flags &= ~PTE_NX;
 	if (entry & PTE_D)
 		flags |= w->role & ROLE_WP0 ? PTE_W : entry & PTE_W;
 	if (!(w->role & ROLE_WP0) && (!old || shadow_is_leaf(sp, old)) && large_possible(mmu, w->gpa, level, size, flags & PTE_W)) {
 		shadow_set_leaf(mmu, sp, slot,
-				(hpa & ~mask) | flags | PTE_P | PTE_D | PTE_PS | (entry & (PTE_PWT | PTE_PCD | PTE_G | PTE_PAT_LARGE)), w->gpa);
+				(hpa & ~mask) | flags | PTE_P | PTE_D | PTE_PS | (entry & (PTE_PWT | PTE_PCD | PTE_G | PTE_PAT_LARGE)),
+				shadow_frame(mmu, w->gpa, level));
 		return SHADOW_RESOLVED;
 	}
 	role = (w->role & (ROLE_WP0 | ROLE_SMEP | ROLE_SMAP)) | role_rights(w->role, rights) | (level - 1) |
@@ -280,6 +277,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	enum shadow_verdict verdict = SHADOW_RESOLVED;
 	unsigned level = shadow_level(sp), slot;
 	uint64_t hpa, size, entry, rights = w->all;
+	uint32_t frame;
 	bool is_traced;
 
 	if (!mmu->config.machine(mmu->config.ctx, w->gpa, &hpa, &size)) {
@@ -316,7 +314,8 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	}
 	if (__builtin_expect(w->leaf > 1, 0))
 		return fill_large(w, sp, rights & w->entry[w->leaf], hpa, size, fault);
-	is_traced = traced(mmu, w->gpa);
+	frame = shadow_frame(mmu, w->gpa, 1);
+	is_traced = shadow_traced(mmu, frame);
 	if (__builtin_expect(is_traced && w->write, 0)) {
 		if (!write_to_table(w, fault, &verdict))
 			return verdict;
@@ -325,7 +324,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	slot = SLOT_OF(w->linear, 1);
 	entry = w->entry[1];
 	sp->filled = true;
-	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), w->gpa);
+	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), frame);
 	sp->copy[slot] = entry;
 	return verdict;
 }
@@ -361,6 +360,12 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *root = sv->page;
 
+	if (w->linear >> 21 == sv->last.block && mmu->links == sv->last.links && sv->last.page) {
+		w->all = sv->last.all;
+		w->any = sv->last.any;
+		w->sp = sv->last.page;
+		goto walk;
+	}
 	if (root == sv->pae) {
 		unsigned slot = (unsigned)(w->linear >> 30);
 
@@ -380,6 +385,7 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 		}
 	}
 	descend(w, root);
+walk:
 	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
 		uint64_t all = w->all, any = w->any;
 		uint32_t cause = walk_guest(w);

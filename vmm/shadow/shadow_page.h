@@ -144,6 +144,11 @@ static inline uint32_t shadow_frame(const struct shadow_mmu *mmu, uint64_t gpa, 
 	return NO_FRAME;
 }
 
+static inline bool shadow_traced(const struct shadow_mmu *mmu, uint32_t frame)
+{
+	return frame != NO_FRAME && (mmu->frames[frame] & FRAME_TRACED);
+}
+
 /* The guest's entry behind a slot of a guest table's shadow. A 32-bit PDE stands behind two slots. */
 static inline void *shadow_guest_entry(const struct shadow_page *sp, unsigned slot)
 {
@@ -178,12 +183,32 @@ static inline bool shadow_guest_leaf(uint32_t role, unsigned level, uint64_t ent
 	return level == 1 || ((entry & PTE_PS) && level <= 3 && ((role & ROLE_FORMAT) != ROLE_32BIT || (role & ROLE_PSE)));
 }
 
+/* Our entry for a present and accessed PTE of the guest, without address; `write` with CR0.WP = 0: a supervisor's write. */
+static inline uint64_t shadow_leaf_flags(const struct shadow_page *sp, uint64_t entry, bool traced, bool write)
+{
+	uint64_t flags = PTE_P | PTE_A | PTE_D | (entry & (PTE_U | PTE_PWT | PTE_PCD | PTE_PAT | PTE_G | PTE_NX));
+	bool writable = (entry & PTE_D) && !traced;
+
+	if (__builtin_expect(!(sp->role & ROLE_WP0), 1))
+		return flags | (writable ? entry & PTE_W : 0);
+	if ((entry & PTE_W) && (sp->role & ROLE_W))
+		return flags | (writable ? PTE_W : 0);
+	if (!write || !writable)
+		return flags;
+	/* CR0.WP = 0 and a supervisor's write to what is read-only: the hardware lets it through where the page is not the user's,
+	 * until the user comes. SMEP must go on thinking it is. */
+	if ((entry & PTE_U) && (sp->role & ROLE_U) && (sp->role & ROLE_SMEP))
+		flags |= PTE_NX;
+	return (flags & ~PTE_U) | PTE_W;
+}
+
 /* shadow_flush.c: ask for a flush of a vCPU's TLB (sv may be NULL), or of all, before they run again. */
 void shadow_need_flush(struct shadow_vcpu *sv, enum shadow_flush kind);
 void shadow_flush_everywhere(struct shadow_mmu *mmu, struct shadow_vcpu *self);
 
-/* shadow_entry.c: change an entry, keeping the lists. A leaf's `gpa` is what it maps; only writable ones are listed. */
-void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint64_t gpa);
+/* shadow_entry.c: change an entry, keeping the lists. A leaf's `frame`, of its level, is what it maps: if it is
+ * writable, it gets on that list. */
+void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint32_t frame);
 void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page *child, uint64_t flags);
 void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);
 /* Take all write permission for a page of RAM away. Returns whether there was any. */
@@ -209,7 +234,5 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv);
 bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);
 /* A write fault on a traced page: let it be written, if it should. */
 bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa);
-/* Our entry for a present and accessed PTE of the guest, without address; `write` with CR0.WP = 0: a supervisor's write. */
-uint64_t shadow_leaf_flags(const struct shadow_page *sp, uint64_t entry, bool traced, bool write);
 
 #endif

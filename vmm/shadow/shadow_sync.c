@@ -35,24 +35,6 @@ void shadow_forget_unsynced(struct shadow_mmu *mmu, struct shadow_page *sp)
 		mmu->unsynced = sp->unsynced_next == number ? 0 : sp->unsynced_next;
 }
 
-uint64_t shadow_leaf_flags(const struct shadow_page *sp, uint64_t entry, bool traced, bool write)
-{
-	uint64_t flags = PTE_P | PTE_A | PTE_D | (entry & (PTE_U | PTE_PWT | PTE_PCD | PTE_PAT | PTE_G | PTE_NX));
-	bool writable = (entry & PTE_D) && !traced;
-
-	if (__builtin_expect(!(sp->role & ROLE_WP0), 1))
-		return flags | (writable ? entry & PTE_W : 0);
-	if ((entry & PTE_W) && (sp->role & ROLE_W))
-		return flags | (writable ? PTE_W : 0);
-	if (!write || !writable)
-		return flags;
-	/* CR0.WP = 0 and a supervisor's write to what is read-only: the hardware lets it through where the page is not the user's,
-	 * until the user comes. SMEP must go on thinking it is. */
-	if ((entry & PTE_U) && (sp->role & ROLE_U) && (sp->role & ROLE_SMEP))
-		flags |= PTE_NX;
-	return (flags & ~PTE_U) | PTE_W;
-}
-
 /* The entry was present and the guest's has changed. Most changes leave the address as it is. */
 static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry)
 {
@@ -67,9 +49,7 @@ static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, stru
 		return;
 	}
 	frame = shadow_frame(mmu, gpa, 1);
-	shadow_set_leaf(mmu, sp, slot,
-			(hpa & PTE_ADDRESS) |
-			shadow_leaf_flags(sp, entry, frame != NO_FRAME && (mmu->frames[frame] & FRAME_TRACED), false), gpa);
+	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, shadow_traced(mmu, frame), false), frame);
 	sp->copy[slot] = entry;
 }
 
@@ -86,40 +66,37 @@ bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 	return true;
 }
 
-/* Compare only what may be present: the loop is most of what a resync costs. Eight at a time, as they seldom differ. */
+/* Compare 64 entries that may be present, eight at a time: this is most of what a resync costs. What is found to differ is read once
+ * more, by itself, as the guest may be writing. */
+#define COMPARE_GROUP(type) do { \
+		const type *now = (const type *)sp->guest + first; \
+		const uint64_t *copy = sp->copy + first; \
+		for (unsigned i = 0; i < 64; i += 8, now += 8, copy += 8) { \
+			if (__builtin_expect(!((now[0] ^ copy[0]) | (now[1] ^ copy[1]) | (now[2] ^ copy[2]) | (now[3] ^ copy[3]) | \
+					       (now[4] ^ copy[4]) | (now[5] ^ copy[5]) | (now[6] ^ copy[6]) | (now[7] ^ copy[7])), 1)) \
+				continue; \
+			for (unsigned j = 0; j < 8; j++) \
+				if (now[j] != copy[j] && sp->table[first + i + j]) \
+					changed |= shadow_sync_entry(mmu, sp, first + i + j); \
+		} \
+	} while (0)
+
 static bool compare_table(struct shadow_mmu *mmu, struct shadow_page *sp)
 {
-	bool changed = false;
+	bool changed = false, is_32bit = (sp->role & ROLE_FORMAT) == ROLE_32BIT;
 
-	for (unsigned group = 0; group < 8; group++) {
-		unsigned slot = group * 64, end = slot + 64;
-
-		if (!(sp->touched & 1 << group))
+	for (unsigned first = 0; first < ENTRIES; first += 64) {
+		if (!(sp->touched & 1 << first / 64))
 			continue;
-		for (; slot < end; slot += 8) {
-			const uint64_t *copy = sp->copy + slot;
-			uint64_t differ;
-
-			if ((sp->role & ROLE_FORMAT) != ROLE_32BIT) {
-				const volatile uint64_t *now = (uint64_t *)sp->guest + slot;
-
-				differ = (now[0] ^ copy[0]) | (now[1] ^ copy[1]) | (now[2] ^ copy[2]) | (now[3] ^ copy[3]) |
-					 (now[4] ^ copy[4]) | (now[5] ^ copy[5]) | (now[6] ^ copy[6]) | (now[7] ^ copy[7]);
-			} else {
-				const volatile uint32_t *now = (uint32_t *)sp->guest + slot;
-
-				differ = (now[0] ^ copy[0]) | (now[1] ^ copy[1]) | (now[2] ^ copy[2]) | (now[3] ^ copy[3]) |
-					 (now[4] ^ copy[4]) | (now[5] ^ copy[5]) | (now[6] ^ copy[6]) | (now[7] ^ copy[7]);
-			}
-			if (__builtin_expect(!differ, 1))
-				continue;
-			for (unsigned i = slot; i < slot + 8; i++)
-				changed |= shadow_sync_entry(mmu, sp, i);
-		}
+		if (is_32bit)
+			COMPARE_GROUP(uint32_t);
+		else
+			COMPARE_GROUP(uint64_t);
 	}
 	mmu->stats.resyncs++;
 	return changed;
 }
+#undef COMPARE_GROUP
 
 static bool trace(struct shadow_mmu *mmu, uint64_t gpa)
 {

@@ -91,6 +91,7 @@ static void set_root(struct shadow_vcpu *sv)
 	}
 	if (old != sv->pae)
 		old->pins--;
+	sv->last.page = NULL;
 	sv->page = root;
 	sv->root = root->table_phys;
 }
@@ -211,20 +212,11 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 				shadow_sync_entry(mmu, sp, slot);
 			break;
 		}
-		if (!entry || (entry & PTE_PS)) {
-			/* One page of 4 MiB is two of ours. */
-			if (entry && (sp->role & ROLE_FORMAT) == ROLE_32BIT)
-				flush = SHADOW_FLUSH_ALL;
+		if (!entry || (entry & PTE_PS))
 			break;
-		}
 		sp = shadow_child(mmu, entry);
-		/* The pieces of a large page go all together. */
-		if (shadow_is_direct(sp) && (sv->role & ROLE_FORMAT)) {
-			flush = SHADOW_FLUSH_ALL;
-			break;
-		}
 	}
-	/* Nor can one address stand for what was mapped in pieces, or for the links that the CPU remembers. */
+	/* One address does not stand for a large page that was mapped in pieces, nor for all the links that the CPU remembers. */
 	if (sv->flushed_splits != mmu->splits)
 		flush = SHADOW_FLUSH_ALL;
 	if (flush == SHADOW_FLUSH_ALL) {
