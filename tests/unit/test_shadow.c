@@ -526,6 +526,12 @@ static void test_leaf_table_out_of_sync(void **state)
 	model_enter(cpu);
 	assert_int_equal(model_load_cr3(cpu, model_table[0] | 0x18), 1);
 	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONE);
+	/* A change that was emulated: now there is something to flush. */
+	guest_puts(3, 1, 0x50000 | P | A);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x40008));
+	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
+	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONGLOBAL);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x50008));
 }
 
 static void test_upper_table_is_emulated(void **state)
