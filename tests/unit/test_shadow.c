@@ -44,7 +44,8 @@ static uint64_t random_linear(const struct guest_paging *paging)
 	uint64_t offset = model_random() & 0xff8;
 
 	if (!(paging->cr0 & GUEST_CR0_PG))
-		return chance(20) ? model_random() & 0xffffffff : (model_table[model_random() % MODEL_TABLES] ^ (chance(30) ? 0x3f000 : 0)) | offset;
+		return chance(20) ? model_random() & 0xffffffff :
+				    (model_table[model_random() % MODEL_TABLES] ^ (chance(30) ? 0x3f000 : 0)) | offset;
 	if (paging->efer & GUEST_EFER_LMA) {
 		uint64_t linear = (uint64_t)slot9[model_random() % 4] << 39 | (uint64_t)slot9[model_random() % 4] << 30 |
 				  slot9[model_random() % 4] << 21 | slot9[model_random() % 4] << 12 | offset;
@@ -526,6 +527,13 @@ static void test_leaf_table_out_of_sync(void **state)
 	model_enter(cpu);
 	assert_int_equal(model_load_cr3(cpu, model_table[0] | 0x18), 1);
 	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONE);
+	/* A change that was emulated: now there is something to flush. */
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x40008));
+	guest_puts(3, 1, 0x50000 | P | A);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x40008));
+	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
+	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONGLOBAL);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x50008));
 }
 
 static void test_upper_table_is_emulated(void **state)

@@ -156,7 +156,8 @@ int shadow_read_pdptes(const struct shadow_mmu *mmu, uint64_t cr3, unsigned maxp
  * looked at where the guest has CR4.SMAP). */
 enum shadow_verdict shadow_page_fault(struct shadow_vcpu *sv, uint64_t linear, uint32_t error, bool ac, struct shadow_fault *fault);
 
-/* INVLPG (the engine has checked CPL). Returns what the engine must flush for it: SHADOW_FLUSH_NONE for an address that is not canonical. */
+/* INVLPG (the engine has checked CPL). Returns what the engine must flush for it: SHADOW_FLUSH_NONE for an address that is not
+ * canonical. */
 enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear);
 
 /* Bring every table in line with the guest's and flush the vCPU's whole TLB, as a change of CR4.PGE does. */
