@@ -212,7 +212,6 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 		return ERR_INVALID;
 	switch (msr) {
 	case MSR_NB_CFG: /* the north bridge's switches, among them one for I/O access to extended PCI registers; all stay off */
-		return 0;
 	case MSR_BIOS_SIGN_ID: /* written before CPUID, to ask for the microcode's revision */
 		return 0;
 	case MSR_MISC_ENABLE:

@@ -69,7 +69,7 @@ static inline uint32_t walk_guest(struct walk *w)
 		entry = shadow_load(at, w->wide);
 		if (!(entry & PTE_P))
 			return 0;
-		if (__builtin_expect(entry & reserved, 0))
+		if (__builtin_expect((entry & reserved) != 0, 0))
 			return PF_PRESENT | PF_RESERVED;
 		w->entry[level] = entry;
 		w->at[level] = at;
@@ -78,7 +78,7 @@ static inline uint32_t walk_guest(struct walk *w)
 		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
 			break;
 		level--;
-		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
+		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? (uint64_t)SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
 	}
 	w->leaf = level;
 	if (__builtin_expect(level == 1, 1)) {

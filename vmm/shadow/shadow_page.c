@@ -132,7 +132,7 @@ static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, 
 		return sp;
 	/* 1024 entries of 4 bytes: two tables at level 1, and four of 256 PDEs at level 2. */
 	if ((role & ROLE_FORMAT) == ROLE_32BIT)
-		sp->guest = (uint8_t *)sp->guest + quadrant * (level == 1 ? 2048 : 1024);
+		sp->guest = (uint8_t *)sp->guest + (size_t)quadrant * (level == 1 ? 2048 : 1024);
 	trace_new(mmu, sv, sp);
 	return sp;
 }

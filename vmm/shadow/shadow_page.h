@@ -129,16 +129,16 @@ static inline void *shadow_ram(const struct shadow_mmu *mmu, uint64_t gpa, uint6
 /* Number of the block of `level` around gpa in mmu->frames; NO_FRAME where it is not all in one region of RAM. */
 static inline uint32_t shadow_frame(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level)
 {
-	uint64_t size = LEVEL_SIZE(level), start = gpa & ~(size - 1);
+	uint64_t size = LEVEL_SIZE(level), block = gpa & ~(size - 1);
 
 	for (unsigned i = mmu->region_count; i-- > 0;) {
-		uint64_t offset = start - mmu->region[i].gpa;
+		uint64_t offset = block - mmu->region[i].gpa;
 
 		if (offset < mmu->region[i].size) {
 			if (mmu->region[i].size - offset < size)
 				return NO_FRAME;
 			return mmu->region[i].first[level - 1] +
-			       (uint32_t)((start >> LEVEL_SHIFT(level)) - (mmu->region[i].gpa >> LEVEL_SHIFT(level)));
+			       (uint32_t)((block >> LEVEL_SHIFT(level)) - (mmu->region[i].gpa >> LEVEL_SHIFT(level)));
 		}
 	}
 	return NO_FRAME;

@@ -47,8 +47,8 @@ static int svm_vm_create(struct vm *vm)
 
 	if (!s || !io || !msr)
 		return ERR_NOMEM;
-	memset(io, 0xff, IOPM_PAGES * PAGE_SIZE); /* no port goes to the machine */
-	memset(msr, 0xff, MSRPM_PAGES * PAGE_SIZE);
+	memset(io, 0xff, (size_t)IOPM_PAGES * PAGE_SIZE); /* no port goes to the machine */
+	memset(msr, 0xff, (size_t)MSRPM_PAGES * PAGE_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		allow_msr(msr, direct_msrs[i]);
 	if (cpu_features.rdtscp)
