@@ -14,7 +14,7 @@ include tests/guests/guests.mk
 KERNEL_CFLAGS := -std=gnu17 -O2 -I. -I$(OUT) -DLAMINA_VERSION='"$(VERSION)"' -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wundef -Wpointer-arith -ffreestanding -fno-strict-aliasing -fstack-protector-strong \
 	-mstack-protector-guard=global -mno-red-zone -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-omit-frame-pointer -momit-leaf-frame-pointer \
-	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffile-prefix-map=$(CURDIR)=.
+	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=.
 
 KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c arch/x86_64/svm/*.c mm/*.c vmm/*.c vmm/devices/*.c \
 	vmm/loader/*.c vmm/emulate/*.c vmm/shadow/*.c drivers/*.c lib/*.c))
@@ -53,7 +53,7 @@ $(OUT)/kernel/%.o: %.c Makefile
 
 -include $(KERNEL_OBJS:.o=.d)
 
-LINK = ld -nostdlib -z max-page-size=4096 -z noexecstack --build-id=none -T linker.ld
+LINK = ld -nostdlib --gc-sections -z max-page-size=4096 -z noexecstack --build-id=none -T linker.ld
 
 # Linked twice: the first link says where the functions are, the second one carries their names for backtraces. The table comes
 # after the code, so it moves nothing.
