@@ -11,21 +11,10 @@
 #define CR0_PE BIT(0)
 #define RFLAGS_AC BIT(18)
 
-/* With shadow paging, writes to page tables are emulated too: that is RAM. */
-static uint64_t ram_read(const struct vcpu *v, uint64_t gpa, unsigned size)
-{
-	uint64_t value = 0;
-
-	(void)guest_read(&v->vm->memory, gpa, &value, size);
-	return value;
-}
-
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
 	struct vcpu *v = ctx;
 
-	if (v->shadow && guest_ptr(&v->vm->memory, gpa, size))
-		return ram_read(v, gpa, size);
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE)
 		return lapic_mmio_read(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size);
 	return io_space_read(&v->vm->mmio, gpa, size);
@@ -35,17 +24,31 @@ static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 {
 	struct vcpu *v = ctx;
 
-	if (v->shadow && guest_ptr(&v->vm->memory, gpa, size)) {
-		(void)guest_write(&v->vm->memory, gpa, &value, size);
-		virtual_mmu_written(v, gpa, size);
-		return;
-	}
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE) {
 		lapic_mmio_write(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size, value);
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 		return;
 	}
 	io_space_write(&v->vm->mmio, gpa, size, value);
+}
+
+/* With shadow paging, writes to page tables are emulated too: that is RAM. */
+static uint64_t shadow_read(void *ctx, uint64_t gpa, unsigned size)
+{
+	struct vcpu *v = ctx;
+	uint64_t value = 0;
+
+	return guest_read(&v->vm->memory, gpa, &value, size) ? mmio_read(ctx, gpa, size) : value;
+}
+
+static void shadow_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
+{
+	struct vcpu *v = ctx;
+
+	if (guest_write(&v->vm->memory, gpa, &value, size))
+		mmio_write(ctx, gpa, size, value);
+	else
+		virtual_mmu_written(v, gpa, size);
 }
 
 static uint32_t port_read(void *ctx, uint16_t port, unsigned size)
@@ -81,8 +84,8 @@ void exit_mmio_init(struct vcpu *v)
 	e->paging.maxphyaddr = v->vm->cpuid.extended[8][CPUID_EAX] & 0xff;
 	e->ctx = v;
 	e->segment = read_segment;
-	e->mmio_read = mmio_read;
-	e->mmio_write = mmio_write;
+	e->mmio_read = v->vm->shadow ? shadow_read : mmio_read;
+	e->mmio_write = v->vm->shadow ? shadow_write : mmio_write;
 	e->port_read = port_read;
 	e->port_write = port_write;
 }

@@ -115,11 +115,15 @@ void vmx_read_context(struct vcpu *v, struct vcpu_context *c)
 	c->rsp = vmread(VMCS_GUEST_RSP);
 	c->rflags = vmread(VMCS_GUEST_RFLAGS);
 	c->cr0 = read_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(v)->cr0_owned);
-	c->cr3 = read_cr3_of(v);
+	c->cr3 = vmread(VMCS_GUEST_CR3);
 	c->cr4 = read_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(v)->cr4_owned);
-	c->efer = read_efer_of(v);
+	c->efer = vmread64(VMCS_GUEST_EFER);
 	c->cs_access = vmread32(VMCS_GUEST_CS_ACCESS);
 	c->ss_access = vmread32(VMCS_GUEST_SS_ACCESS);
+	if (__builtin_expect(v->shadow != NULL, 0)) {
+		c->cr3 = vmx_of(v)->cr3;
+		c->efer = vmx_of(v)->efer;
+	}
 }
 
 static void write_cr4_state(struct vcpu *v, uint64_t value)
