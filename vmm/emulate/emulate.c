@@ -174,7 +174,8 @@ static int compare_exchange(struct execution *x)
 	if (x->e->rflags & RFLAGS_ZF) {
 		operand_write(x, size, read_reg(x->e, x->insn, x->insn->reg, size));
 	} else {
-		operand_write(x, size, old); /* the bus sees a write either way */
+		if (x->insn->flags & INSN_MEM)
+			operand_write(x, size, old); /* the bus sees a write either way */
 		write_gpr(&x->e->gpr[REG_RAX], size, old);
 	}
 	return finish(x->e, x->insn->length);

@@ -34,15 +34,19 @@ int step_bit_scan(struct execution *x)
 			result = value ? (unsigned)__builtin_clzll(value) - (64 - bits) : bits;
 		else
 			result = value ? (unsigned)__builtin_ctzll(value) : bits;
+		e->rflags &= ~RFLAGS_STATUS;
 		set_flag(e, RFLAGS_CF, !value);
 		set_flag(e, RFLAGS_ZF, !result);
 		write_gpr(&e->gpr[insn->reg], size, result);
 		return done(x);
 	}
-	/* Without a set bit the destination keeps its value. */
+	/* Without a set bit the destination keeps its value. Flags but ZF are undefined; Intel's CPUs set PF by the result. */
+	result_flags(e, 0, 1);
 	set_flag(e, RFLAGS_ZF, !value);
 	if (value) {
 		result = reverse ? 63 - (unsigned)__builtin_clzll(value) : (unsigned)__builtin_ctzll(value);
+		result_flags(e, result, 1);
+		set_flag(e, RFLAGS_ZF, false);
 		write_gpr(&e->gpr[insn->reg], size, result);
 	}
 	return done(x);

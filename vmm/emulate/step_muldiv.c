@@ -28,9 +28,11 @@ static uint64_t multiply(uint64_t a, uint64_t b, unsigned size, bool is_signed, 
 	return low;
 }
 
+/* CF and OF; of the others, which the manual leaves undefined, Intel's CPUs set SF and PF and clear ZF and AF. */
 static void multiply_flags(struct emulator *e, uint64_t low, unsigned size, bool overflow)
 {
 	result_flags(e, low, size);
+	set_flag(e, RFLAGS_ZF, false);
 	set_flag(e, RFLAGS_CF, overflow);
 	set_flag(e, RFLAGS_OF, overflow);
 }

@@ -1,4 +1,4 @@
-/* Shifts and rotates. Flags that the manual leaves undefined are those of Intel's CPUs. */
+/* Shifts and rotates. Of the flags that the manual leaves undefined, Intel's CPUs clear AF and set OF as a shift by one bit would. */
 #include "vmm/emulate/step_parts.h"
 
 enum { OP_ROL, OP_ROR, OP_RCL, OP_RCR, OP_SHL, OP_SHR, OP_SAL, OP_SAR };
@@ -24,7 +24,7 @@ int step_shift(struct execution *x, unsigned count)
 	struct emulator *e = x->e;
 	unsigned size = x->insn->operand_size, bits = 8 * size, op = x->insn->modrm >> 3 & 7;
 	uint64_t mask = size_mask(size), value, result;
-	bool carry = e->rflags & RFLAGS_CF, overflow;
+	bool carry = e->rflags & RFLAGS_CF, overflow, top, next;
 	int verdict;
 
 	count &= size == 8 ? 63 : 31;
@@ -36,6 +36,8 @@ int step_shift(struct execution *x, unsigned count)
 		operand_write(x, size, value); /* which in 64-bit mode clears a 32-bit register's upper half */
 		return done(x);
 	}
+	top = value >> (bits - 1) & 1;
+	next = value >> (bits - 2) & 1;
 	switch (op) {
 	case OP_ROL:
 	case OP_ROR: {
@@ -44,34 +46,35 @@ int step_shift(struct execution *x, unsigned count)
 		if (op == OP_ROR)
 			turn = (bits - turn) & (bits - 1);
 		result = turn ? value << turn | value >> (bits - turn) : value;
+		overflow = top != (op == OP_ROL ? next : value & 1);
 		carry = op == OP_ROL ? result & 1 : result >> (bits - 1) & 1;
 		break;
 	}
 	case OP_RCL:
 	case OP_RCR:
-		result = rotate_carry(op, value, bits < 32 ? count % (bits + 1) : count, bits, &carry);
+		if (bits < 32)
+			count %= bits + 1;
+		overflow = !count ? e->rflags & RFLAGS_OF : top != (op == OP_RCL ? next : carry);
+		result = rotate_carry(op, value, count, bits, &carry);
 		break;
 	case OP_SHR:
 		result = value >> count;
 		carry = count <= bits && (value >> (count - 1) & 1);
+		overflow = top;
 		break;
 	case OP_SAR:
 		value = sign_extend(value, size);
 		result = (uint64_t)((int64_t)value >> count);
 		carry = (int64_t)value >> (count - 1) & 1;
+		overflow = false;
 		break;
 	default:
 		result = value << count;
 		carry = count <= bits && (value >> (bits - count) & 1);
+		overflow = top != next;
 		break;
 	}
 	result &= mask;
-	if (op == OP_ROL || op == OP_RCL || op == OP_SHL || op == OP_SAL)
-		overflow = carry != (result >> (bits - 1) & 1);
-	else
-		overflow = (result ^ result << 1) >> (bits - 1) & 1;
-	if (op == OP_SAR)
-		overflow = false;
 	if (op >= OP_SHL)
 		result_flags(e, result, size);
 	set_flag(e, RFLAGS_CF, carry);
@@ -111,7 +114,7 @@ int step_double_shift(struct execution *x, unsigned count)
 	result &= size_mask(size);
 	result_flags(e, result, size);
 	set_flag(e, RFLAGS_CF, carry);
-	set_flag(e, RFLAGS_OF, left ? carry != (result >> (bits - 1) & 1) : (result ^ result << 1) >> (bits - 1) & 1);
+	set_flag(e, RFLAGS_OF, (value >> (bits - 1) & 1) != (left ? value >> (bits - 2) & 1 : fill & 1));
 	operand_write(x, size, result);
 	return done(x);
 }
