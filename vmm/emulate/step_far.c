@@ -12,6 +12,12 @@ static bool offset_fits(const struct emulator *e, uint32_t ar, uint32_t limit, u
 	return is_64bit_code(e, ar) ? sign_extend(offset, 6) == offset : offset <= limit;
 }
 
+/* The same in real mode, where the limit stays, and in virtual-8086 mode, where loading CS sets it. */
+static bool offset_fits_real(struct emulator *e, uint64_t offset)
+{
+	return offset <= (v86_mode(e) ? 0xffff : segment_of(e, SEG_CS)->limit);
+}
+
 int branch_near(struct execution *x, uint64_t offset, unsigned size)
 {
 	const struct emu_segment *cs = segment_of(x->e, SEG_CS);
@@ -111,7 +117,7 @@ static int transfer_real(struct execution *x, uint16_t selector, uint64_t offset
 	struct stack stack = stack_begin(e);
 	int verdict;
 
-	if (offset > cs->limit)
+	if (!offset_fits_real(e, offset))
 		return general_protection(x, 0);
 	if (call) {
 		verdict = push_return(x, &stack, size, cs->selector, next_rip(x));
@@ -322,7 +328,7 @@ int step_far_return(struct execution *x, unsigned release)
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	if (!protected_mode(e)) {
-		if (offset > segment_of(e, SEG_CS)->limit)
+		if (!offset_fits_real(e, offset))
 			return general_protection(x, 0);
 		stack.sp = (stack.sp + release) & size_mask(stack.width);
 		stack_commit(e, &stack);
@@ -415,7 +421,7 @@ int step_iret(struct execution *x)
 			return verdict;
 		}
 	} else {
-		if (rip > segment_of(e, SEG_CS)->limit)
+		if (!offset_fits_real(e, rip))
 			return general_protection(x, 0);
 		segment_set_real(e, SEG_CS, (uint16_t)cs);
 		e->rip = rip;
