@@ -43,6 +43,38 @@ int locate_operand(struct execution *x, unsigned size, unsigned access)
 	return locate_at(x, size, access, 0);
 }
 
+void operand_exchange(struct execution *x, unsigned size, uint64_t value)
+{
+	const struct place *place = &x->place;
+	void *p = place->ram[0];
+	uint64_t old64 = x->old;
+	uint32_t old32 = (uint32_t)x->old;
+	uint16_t old16 = (uint16_t)x->old;
+	uint8_t old8 = (uint8_t)x->old;
+	bool same;
+
+	/* Devices have one reader at a time; an operand across a boundary is not atomic for what the guest's other CPUs run meanwhile. */
+	if (!p || place->first != size || (uintptr_t)p & (size - 1)) {
+		place_write(x->e, place, size, value);
+		return;
+	}
+	switch (size) {
+	case 1:
+		same = __atomic_compare_exchange_n((uint8_t *)p, &old8, (uint8_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		same = __atomic_compare_exchange_n((uint16_t *)p, &old16, (uint16_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		same = __atomic_compare_exchange_n((uint32_t *)p, &old32, (uint32_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	default:
+		same = __atomic_compare_exchange_n((uint64_t *)p, &old64, value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	}
+	x->torn |= !same;
+}
+
 static inline int locate(struct execution *x, unsigned size, unsigned access)
 {
 	return locate_at(x, size, access, 0);

@@ -76,7 +76,16 @@ int step_bswap(struct execution *x)
 	uint64_t *reg = &x->e->gpr[(x->insn->opcode & 7) | (x->insn->rex & 1) << 3];
 	unsigned size = x->insn->operand_size;
 
-	/* A 16-bit one is undefined; Intel's CPUs clear the register. */
-	write_gpr(reg, size, size == 8 ? __builtin_bswap64(*reg) : size == 4 ? __builtin_bswap32((uint32_t)*reg) : 0);
+	switch (size) {
+	case 8:
+		*reg = __builtin_bswap64(*reg);
+		break;
+	case 4:
+		*reg = __builtin_bswap32((uint32_t)*reg);
+		break;
+	default: /* undefined; Intel's CPUs clear the register */
+		write_gpr(reg, 2, 0);
+		break;
+	}
 	return done(x);
 }

@@ -18,6 +18,7 @@ int descriptor_find(struct execution *x, uint16_t selector, struct descriptor *d
 	int verdict;
 
 	*found = false;
+	*d = (struct descriptor){ 0 };
 	if (selector & 4) {
 		const struct emu_segment *ldtr = segment_of(e, SEG_LDTR);
 

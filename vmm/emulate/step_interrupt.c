@@ -14,7 +14,7 @@ static int deliver_real(struct execution *x, uint8_t vector, uint64_t return_rip
 
 	if (vector * 4U + 3 > ivt->limit)
 		return general_protection(x, 0);
-	verdict = system_read(x, ivt->base + vector * 4U, 4, &entry);
+	verdict = system_read(x, ivt->base + (uint64_t)vector * 4, 4, &entry);
 	if (verdict == EMULATE_CONTINUE)
 		verdict = stack_push(x, &stack, 2, e->rflags);
 	if (verdict == EMULATE_CONTINUE)
@@ -53,7 +53,7 @@ static int find_target(struct execution *x, uint8_t vector, bool software, unsig
 
 	if (vector * 8U + 7 > e->step->idtr.limit)
 		return general_protection(x, gate_error);
-	verdict = system_read(x, e->step->idtr.base + vector * 8U, 8, &raw);
+	verdict = system_read(x, e->step->idtr.base + (uint64_t)vector * 8, 8, &raw);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	type = raw >> 40 & 0x1f;
@@ -91,7 +91,7 @@ static int deliver_protected(struct execution *x, uint8_t vector, bool software,
 	uint64_t flags = e->rflags, rsp = e->gpr[REG_RSP], push[10], sp;
 	unsigned n = 0, level;
 	struct stack stack;
-	struct target t;
+	struct target t = { .size = 4 };
 	int verdict = find_target(x, vector, software, ext, &t);
 
 	if (verdict != EMULATE_CONTINUE)

@@ -11,7 +11,7 @@ static uint64_t rotate_carry(unsigned op, uint64_t value, unsigned count, unsign
 		bool out = value & (op == OP_RCL ? top : 1);
 
 		if (op == OP_RCL)
-			value = value << 1 | *carry;
+			value = value << 1 | (*carry ? 1 : 0);
 		else
 			value = value >> 1 | (*carry ? top : 0);
 		*carry = out;
@@ -103,7 +103,7 @@ int step_double_shift(struct execution *x, unsigned count)
 	}
 	fill = e->gpr[x->insn->reg] & size_mask(size);
 	if (size == 2) {
-		uint64_t wide = left ? value << 32 | fill << 16 | value : value << 32 | fill << 16 | value;
+		uint64_t wide = value << 32 | fill << 16 | value;
 
 		result = left ? wide << count >> 32 : wide >> count;
 		carry = left ? wide >> (48 - count) & 1 : wide >> (count - 1) & 1;
