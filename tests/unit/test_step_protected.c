@@ -357,6 +357,8 @@ static void test_control_registers(void **state)
 	assert_int_equal(word(0x500), 0x37f);
 	assert_int_equal(STEP("\xd9\xe8"), EMULATE_UNSUPPORTED); /* fld1 */
 	assert_int_equal(STEP("\x0f\x28\xc1"), EMULATE_UNSUPPORTED); /* movaps */
+	assert_int_equal(STEP("\x0f\xae\xf0"), EMULATE_DONE); /* mfence */
+	assert_int_equal(STEP("\x0f\xae\x00"), EMULATE_UNSUPPORTED); /* fxsave */
 	emu.paging.cr0 |= BIT(3);
 	assert_int_equal(STEP("\xdb\xe3"), EMULATE_DONE);
 	expect_delivered(VECTOR_NM, false, 0);

@@ -66,6 +66,18 @@ static int step_one_byte(struct execution *x)
 	}
 }
 
+/* Fences and CLFLUSH; what an access does is in memory already. */
+static int fence_or_flush(struct execution *x)
+{
+	unsigned group = x->insn->modrm >> 3 & 7;
+	int verdict;
+
+	if (x->insn->flags & (INSN_OPSIZE | INSN_REPE | INSN_REPNE) || group < (x->insn->flags & INSN_MEM ? 7U : 5U))
+		return EMULATE_UNSUPPORTED;
+	verdict = locate_operand(x, 1, WALK_READ);
+	return verdict == EMULATE_CONTINUE ? done(x) : verdict;
+}
+
 static int step_0f(struct execution *x)
 {
 	const struct insn *insn = x->insn;
@@ -94,6 +106,8 @@ static int step_0f(struct execution *x)
 		return step_double_shift(x, (unsigned)insn->imm);
 	case 0xa5: case 0xad:
 		return step_double_shift(x, (unsigned)x->e->gpr[REG_RCX]);
+	case 0xae:
+		return fence_or_flush(x);
 	case 0xaf:
 		return step_imul(x, false);
 	case 0xb2:

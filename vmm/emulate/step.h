@@ -57,7 +57,10 @@ struct step_state {
  * EMULATE_DONE: executed, or an exception delivered (the result says which); rip is where to go on.
  * EMULATE_RETRY: step again; a repeated instruction has done EMULATE_STRING_MAX or EMULATE_IO_MAX elements.
  * EMULATE_EXCEPTION: in long mode (EFER.LMA) only: inject it.
- * EMULATE_UNSUPPORTED: nothing happened: an instruction that is not emulated, code outside RAM, task switches.
+ * EMULATE_UNSUPPORTED: nothing happened: an instruction that is not emulated, code outside RAM, task switches; or, of an exception or
+ * trap that led to a task gate, nothing but the part of the instruction before it.
+ * Not modelled: alignment checks, breakpoints in DR0..DR3, virtual-8086 mode extensions, NMI blocking (`iret` in the result helps). LOCK
+ * and XCHG are atomic for the guest's other CPUs unless they cross a boundary of their own size.
  * EMULATE_SHUTDOWN: a triple fault. */
 int emulate_step(struct emulator *e, struct emulate_result *r);
 

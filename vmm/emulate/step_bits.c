@@ -36,7 +36,7 @@ int step_bit_scan(struct execution *x)
 			result = value ? (unsigned)__builtin_ctzll(value) : bits;
 		e->rflags &= ~RFLAGS_STATUS;
 		set_flag(e, RFLAGS_CF, !value);
-		set_flag(e, RFLAGS_ZF, !result);
+		set_flag(e, RFLAGS_ZF, (reverse ? value >> (bits - 1) : value) & 1); /* the result is 0 */
 		write_gpr(&e->gpr[insn->reg], size, result);
 		return done(x);
 	}

@@ -137,7 +137,7 @@ static int call_inner(struct execution *x, uint16_t selector, struct descriptor 
 	struct emulator *e = x->e;
 	struct emu_segment ss = *segment_of(e, SEG_SS), cs = *segment_of(e, SEG_CS);
 	struct stack stack = stack_begin(e);
-	uint64_t parameter[GATE_PARAMETERS_MAX] = { 0 }, next = next_rip(x), rsp = e->gpr[REG_RSP], sp;
+	uint64_t parameter[GATE_PARAMETERS_MAX] = { 0 }, next = next_rip(x), rsp = e->gpr[REG_RSP], sp = 0;
 	unsigned level = dpl(code->ar);
 	int verdict;
 

@@ -88,7 +88,7 @@ static int deliver_protected(struct execution *x, uint8_t vector, bool software,
 	static const uint8_t v86_order[] = { SEG_GS, SEG_FS, SEG_DS, SEG_ES };
 	struct emulator *e = x->e;
 	bool v86 = v86_mode(e);
-	uint64_t flags = e->rflags, rsp = e->gpr[REG_RSP], push[10], sp;
+	uint64_t flags = e->rflags, rsp = e->gpr[REG_RSP], push[10], sp = 0;
 	unsigned n = 0, level;
 	struct stack stack;
 	struct target t = { .size = 4 };
