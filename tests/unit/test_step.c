@@ -131,6 +131,26 @@ static void test_exceptions(void **state)
 		assert_int_equal(word(0x6ffa), PROGRAM_AT + (fault[i].trap ? fault[i].length : 0));
 	}
 
+	/* IDIV: the quotient may be -128 but not 128; -2^31 but not 2^31; and -2^63 / -1 does not reach the host's divider. */
+	static const struct {
+		uint32_t eax, edx, ecx;
+		bool wide, faults;
+	} division[] = {
+		{ 0xff80, 0, 1, false, false }, { 0x0080, 0, 1, false, true }, { 0x0080, 0, 0xff, false, false }, { 0xff80, 0, 0xff, false, true },
+		{ 0x80000000, 0xffffffff, 1, true, false }, { 0x80000000, 0, 1, true, true }, { 0, 0x80000000, 0xffffffff, true, true },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(division); i++) {
+		setup(NULL);
+		gpr[REG_RSP] = 0x7000;
+		gpr[REG_RAX] = division[i].eax;
+		gpr[REG_RDX] = division[i].edx;
+		gpr[REG_RCX] = division[i].ecx;
+		assert_int_equal(division[i].wide ? STEP("\x66\xf7\xf9") : STEP("\xf6\xf9"), EMULATE_DONE);
+		assert_int_equal(result.delivered, division[i].faults);
+		if (!division[i].faults)
+			assert_int_equal(gpr[REG_RAX], division[i].wide ? 0x80000000 : 0x80);
+	}
+
 	/* No room in the IVT: #GP's entry neither, nor #DF's. */
 	setup(NULL);
 	step.idtr.limit = 0x1f;
