@@ -9,7 +9,6 @@
 #include "vmm/vm.h"
 
 #define CR0_PE BIT(0)
-#define RFLAGS_AC BIT(18)
 
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
@@ -70,10 +69,12 @@ static void read_segment(void *ctx, enum segment_register which, struct emu_segm
 	seg->base = state.base;
 	seg->limit = state.limit;
 	seg->ar = state.access;
+	seg->selector = state.selector;
 }
 
 _Static_assert((int)SEG_ES == (int)VSEG_ES && (int)SEG_CS == (int)VSEG_CS && (int)SEG_SS == (int)VSEG_SS && (int)SEG_DS == (int)VSEG_DS &&
-	       (int)SEG_FS == (int)VSEG_FS && (int)SEG_GS == (int)VSEG_GS, "one order of segments");
+	       (int)SEG_FS == (int)VSEG_FS && (int)SEG_GS == (int)VSEG_GS && (int)SEG_LDTR == (int)VSEG_LDTR && (int)SEG_TR == (int)VSEG_TR,
+	       "one order of segments");
 
 void exit_mmio_init(struct vcpu *v)
 {

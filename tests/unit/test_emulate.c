@@ -838,9 +838,9 @@ static void test_random_code(void **state)
 			for (n = 0; n < 4; n++)
 				emu.paging.pdpte[n] = random_below(2) ? GPA_PD | 1 : random64();
 			for (n = 0; n < SEG_COUNT; n++)
-				segments[n] = (struct emu_segment){ random64() & 0xffffff, (uint32_t)random64(), (uint32_t)random64() };
+				segments[n] = (struct emu_segment){ random64() & 0xffffff, (uint32_t)random64(), (uint32_t)random64(), 0 };
 			if (random_below(4))
-				segments[SEG_CS] = (struct emu_segment){ 0, 0xffffffff, 0xc09b };
+				segments[SEG_CS] = (struct emu_segment){ 0, 0xffffffff, 0xc09b, 0 };
 		}
 		if (!random_below(4))
 			*(uint64_t *)(ram + GPA_PT + 8 * random_below(32)) = random64();

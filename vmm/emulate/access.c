@@ -10,7 +10,7 @@ int raise_exception(struct emulate_result *r, uint8_t vector, int64_t error)
 	return EMULATE_EXCEPTION;
 }
 
-static const struct emu_segment *segment_of(struct emulator *e, enum segment_register seg)
+struct emu_segment *segment_of(struct emulator *e, enum segment_register seg)
 {
 	if (!(e->segments & (1U << seg))) {
 		e->segment(e->ctx, seg, &e->seg[seg]);
@@ -183,8 +183,9 @@ int segmented_address(struct emulator *e, enum segment_register seg, uint64_t of
 	return EMULATE_CONTINUE;
 }
 
-int translate(struct emulator *e, enum segment_register seg, uint64_t linear, unsigned size, unsigned access, struct place *place,
-	      struct emulate_result *r)
+/* Translate one or two pages; `mask` is that of linear addresses. */
+static inline int translate_masked(struct emulator *e, enum segment_register seg, uint64_t linear, uint64_t mask, unsigned size,
+				   unsigned access, struct place *place, struct emulate_result *r)
 {
 	unsigned rest;
 
@@ -193,18 +194,29 @@ int translate(struct emulator *e, enum segment_register seg, uint64_t linear, un
 		place->first = size;
 	rest = size - place->first;
 	for (unsigned i = 0; i < (rest ? 2 : 1); i++) {
-		uint64_t address = linear + (i ? place->first : 0);
+		uint64_t address = (linear + (i ? place->first : 0)) & mask;
 		uint32_t pf_error = 0;
 		int err;
 
-		if (e->mode != DECODE_64)
-			address = (uint32_t)address;
 		err = guest_walk(e->mem, &e->paging, address, access | WALK_SET_AD, &place->gpa[i], &pf_error, NULL);
 		if (err)
 			return walk_verdict(r, err, seg, address, pf_error);
 		place->ram[i] = guest_ptr(e->mem, place->gpa[i], i ? rest : place->first);
 	}
 	return EMULATE_CONTINUE;
+}
+
+int translate(struct emulator *e, enum segment_register seg, uint64_t linear, unsigned size, unsigned access, struct place *place,
+	      struct emulate_result *r)
+{
+	return translate_masked(e, seg, linear, e->mode == DECODE_64 ? ~0ULL : 0xffffffff, size, access, place, r);
+}
+
+int translate_system(struct emulator *e, uint64_t linear, unsigned size, unsigned access, struct place *place, struct emulate_result *r)
+{
+	uint64_t mask = e->paging.efer & GUEST_EFER_LMA ? ~0ULL : 0xffffffff;
+
+	return translate_masked(e, SEG_DS, linear, mask, size, access | WALK_IMPLICIT, place, r);
 }
 
 /* One piece, of which a device sees whole accesses of 1, 2, 4 or 8 bytes, or single bytes. */

@@ -2,8 +2,6 @@
 
 #include "vmm/emulate/access.h"
 
-#define STATUS_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
-
 uint64_t alu(enum alu_op op, uint64_t a, uint64_t b, unsigned size, uint64_t *rflags)
 {
 	uint64_t mask = size_mask(size), carry_in = *rflags & RFLAGS_CF, carry = 0, overflow = 0, flags = 0, result;
@@ -49,7 +47,7 @@ uint64_t alu(enum alu_op op, uint64_t a, uint64_t b, unsigned size, uint64_t *rf
 	/* Bit n of the constant: n has an even number of ones. */
 	if (0x9669 >> ((result ^ result >> 4) & 15) & 1)
 		flags |= RFLAGS_PF;
-	*rflags = (*rflags & ~STATUS_FLAGS) | flags;
+	*rflags = (*rflags & ~RFLAGS_STATUS) | flags;
 	return result;
 }
 

@@ -14,7 +14,8 @@ enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI };
 #define REG_NONE 0xff
 #define REG_RIP 0xfe /* base only: the address of the next instruction */
 
-enum segment_register { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
+/* The first six have numbers in encodings. */
+enum segment_register { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT, SEG_LDTR = SEG_COUNT, SEG_TR, SEG_ALL };
 
 /* struct insn.flags */
 enum {

@@ -1,30 +1,8 @@
 #include "vmm/emulate/emulate.h"
 
-#include "vmm/emulate/access.h"
 #include "vmm/emulate/alu.h"
+#include "vmm/emulate/execution.h"
 #include "vmm/emulate/string.h"
-
-/* What the handlers share: the instruction, where it faulted, where its memory operand is. */
-struct execution {
-	struct emulator *e;
-	struct emulate_result *r;
-	uint64_t fault_gpa;
-	const struct insn *insn;
-	struct place place;
-};
-
-static inline uint64_t effective_address(const struct emulator *e, const struct insn *insn)
-{
-	uint64_t ea = (uint64_t)insn->disp;
-
-	if (insn->base < REG_RIP)
-		ea += e->gpr[insn->base];
-	else if (insn->base == REG_RIP)
-		ea += e->rip + insn->length;
-	if (insn->index != REG_NONE)
-		ea += e->gpr[insn->index] << insn->scale;
-	return ea;
-}
 
 /* Find the memory operand, `displacement` bytes from where ModRM says. Returns EMULATE_CONTINUE or a verdict. */
 static int locate_at(struct execution *x, unsigned size, unsigned access, int64_t displacement)
@@ -37,7 +15,7 @@ static int locate_at(struct execution *x, unsigned size, unsigned access, int64_
 
 	/* What the CPU executed had a memory operand. This has none: let it run. */
 	if (!(insn->flags & INSN_MEM))
-		return EMULATE_RETRY;
+		return x->step ? EMULATE_CONTINUE : EMULATE_RETRY;
 	offset = effective_address(e, insn) + (uint64_t)displacement;
 	if (insn->address_size != 8)
 		offset &= size_mask(insn->address_size);
@@ -47,7 +25,7 @@ static int locate_at(struct execution *x, unsigned size, unsigned access, int64_
 	page_offset = linear & (PAGE_SIZE - 1);
 	/* The CPU has just translated this operand, and found the access (no weaker than this one) permitted. */
 	if (page_offset == (x->fault_gpa & (PAGE_SIZE - 1)) && page_offset + size <= PAGE_SIZE &&
-	    (!(access & WALK_WRITE) || e->fault_write)) {
+	    (!(access & WALK_WRITE) || e->fault_write) && !x->step) {
 		place->gpa[0] = x->fault_gpa;
 		place->ram[0] = NULL;
 		place->first = size;
@@ -55,21 +33,51 @@ static int locate_at(struct execution *x, unsigned size, unsigned access, int64_
 	}
 	verdict = translate(e, insn->segment, linear, size, access, place, x->r);
 	/* All in RAM: the page tables changed since the fault, and the CPU can do it itself (atomically if need be). */
-	if (verdict == EMULATE_CONTINUE && place->ram[0] && (place->first == size || place->ram[1]))
+	if (verdict == EMULATE_CONTINUE && place->ram[0] && (place->first == size || place->ram[1]) && !x->step)
 		return EMULATE_RETRY;
 	return verdict;
+}
+
+int locate_operand(struct execution *x, unsigned size, unsigned access)
+{
+	return locate_at(x, size, access, 0);
+}
+
+void operand_exchange(struct execution *x, unsigned size, uint64_t value)
+{
+	const struct place *place = &x->place;
+	void *p = place->ram[0];
+	uint64_t old64 = x->old;
+	uint32_t old32 = (uint32_t)x->old;
+	uint16_t old16 = (uint16_t)x->old;
+	uint8_t old8 = (uint8_t)x->old;
+	bool same;
+
+	/* Devices have one reader at a time; an operand across a boundary is not atomic for what the guest's other CPUs run meanwhile. */
+	if (!p || place->first != size || (uintptr_t)p & (size - 1)) {
+		place_write(x->e, place, size, value);
+		return;
+	}
+	switch (size) {
+	case 1:
+		same = __atomic_compare_exchange_n((uint8_t *)p, &old8, (uint8_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		same = __atomic_compare_exchange_n((uint16_t *)p, &old16, (uint16_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		same = __atomic_compare_exchange_n((uint32_t *)p, &old32, (uint32_t)value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	default:
+		same = __atomic_compare_exchange_n((uint64_t *)p, &old64, value, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		break;
+	}
+	x->torn |= !same;
 }
 
 static inline int locate(struct execution *x, unsigned size, unsigned access)
 {
 	return locate_at(x, size, access, 0);
-}
-
-static inline uint64_t sign_extend(uint64_t value, unsigned size)
-{
-	unsigned spare = 64 - 8 * size;
-
-	return (uint64_t)((int64_t)(value << spare) >> spare);
 }
 
 /* MOV and its kin to a register: `size` bytes from memory into a register of `dst_size`. */
@@ -80,7 +88,7 @@ static int load(struct execution *x, unsigned reg, unsigned size, unsigned dst_s
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	value = place_read(x->e, &x->place, size);
+	value = operand_read(x, size);
 	if (sign)
 		value = sign_extend(value, size);
 	write_reg(x->e, x->insn, reg, dst_size, value);
@@ -93,7 +101,7 @@ static int store(struct execution *x, unsigned size, uint64_t value)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	place_write(x->e, &x->place, size, value);
+	operand_write(x, size, value);
 	return finish(x->e, x->insn->length);
 }
 
@@ -106,9 +114,9 @@ static int alu_memory(struct execution *x, enum alu_op op, uint64_t value)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	result = alu(op, place_read(x->e, &x->place, size), value, size, &x->e->rflags);
+	result = alu(op, operand_read(x, size), value, size, &x->e->rflags);
 	if (op != ALU_CMP)
-		place_write(x->e, &x->place, size, result);
+		operand_write(x, size, result);
 	return finish(x->e, x->insn->length);
 }
 
@@ -121,7 +129,7 @@ static int alu_register(struct execution *x, enum alu_op op)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	result = alu(op, read_reg(x->e, x->insn, reg, size), place_read(x->e, &x->place, size), size, &x->e->rflags);
+	result = alu(op, read_reg(x->e, x->insn, reg, size), operand_read(x, size), size, &x->e->rflags);
 	if (op != ALU_CMP)
 		write_reg(x->e, x->insn, reg, size, result);
 	return finish(x->e, x->insn->length);
@@ -134,7 +142,7 @@ static int test_memory(struct execution *x, uint64_t value)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	alu(ALU_AND, place_read(x->e, &x->place, size), value, size, &x->e->rflags);
+	alu(ALU_AND, operand_read(x, size), value, size, &x->e->rflags);
 	return finish(x->e, x->insn->length);
 }
 
@@ -147,9 +155,9 @@ static int increment(struct execution *x, enum alu_op op)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	result = alu(op, place_read(x->e, &x->place, size), 1, size, &x->e->rflags);
+	result = alu(op, operand_read(x, size), 1, size, &x->e->rflags);
 	x->e->rflags = (x->e->rflags & ~RFLAGS_CF) | carry;
-	place_write(x->e, &x->place, size, result);
+	operand_write(x, size, result);
 	return finish(x->e, x->insn->length);
 }
 
@@ -162,8 +170,8 @@ static int negate(struct execution *x, bool arithmetic)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	value = place_read(x->e, &x->place, size);
-	place_write(x->e, &x->place, size, arithmetic ? alu(ALU_SUB, 0, value, size, &x->e->rflags) : ~value);
+	value = operand_read(x, size);
+	operand_write(x, size, arithmetic ? alu(ALU_SUB, 0, value, size, &x->e->rflags) : ~value);
 	return finish(x->e, x->insn->length);
 }
 
@@ -176,12 +184,12 @@ static int exchange(struct execution *x, bool add)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	old = place_read(x->e, &x->place, size);
+	old = operand_read(x, size);
 	new = read_reg(x->e, x->insn, reg, size);
 	if (add)
 		new = alu(ALU_ADD, old, new, size, &x->e->rflags);
-	place_write(x->e, &x->place, size, new);
 	write_reg(x->e, x->insn, reg, size, old);
+	operand_write(x, size, new); /* last: XADD of a register to itself leaves the sum */
 	return finish(x->e, x->insn->length);
 }
 
@@ -193,12 +201,13 @@ static int compare_exchange(struct execution *x)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	old = place_read(x->e, &x->place, size);
+	old = operand_read(x, size);
 	alu(ALU_CMP, x->e->gpr[REG_RAX], old, size, &x->e->rflags);
 	if (x->e->rflags & RFLAGS_ZF) {
-		place_write(x->e, &x->place, size, read_reg(x->e, x->insn, x->insn->reg, size));
+		operand_write(x, size, read_reg(x->e, x->insn, x->insn->reg, size));
 	} else {
-		place_write(x->e, &x->place, size, old); /* the bus sees a write either way */
+		if (x->insn->flags & INSN_MEM)
+			operand_write(x, size, old); /* the bus sees a write either way */
 		write_gpr(&x->e->gpr[REG_RAX], size, old);
 	}
 	return finish(x->e, x->insn->length);
@@ -209,14 +218,16 @@ static int compare_exchange_8b(struct execution *x)
 	uint64_t *gpr = x->e->gpr, old;
 	int verdict = locate(x, 8, WALK_WRITE);
 
+	if (!(x->insn->flags & INSN_MEM) && x->step)
+		return raise_exception(x->r, VECTOR_UD, -1);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	old = place_read(x->e, &x->place, 8);
+	old = operand_read(x, 8);
 	if (old == (gpr[REG_RDX] << 32 | (uint32_t)gpr[REG_RAX])) {
-		place_write(x->e, &x->place, 8, gpr[REG_RCX] << 32 | (uint32_t)gpr[REG_RBX]);
+		operand_write(x, 8, gpr[REG_RCX] << 32 | (uint32_t)gpr[REG_RBX]);
 		x->e->rflags |= RFLAGS_ZF;
 	} else {
-		place_write(x->e, &x->place, 8, old);
+		operand_write(x, 8, old);
 		gpr[REG_RAX] = (uint32_t)old;
 		gpr[REG_RDX] = old >> 32;
 		x->e->rflags &= ~RFLAGS_ZF;
@@ -232,8 +243,8 @@ static int bit_operation(struct execution *x, unsigned op, bool immediate)
 	uint64_t value, bit;
 	int verdict;
 
-	if (immediate) {
-		index = (unsigned)x->insn->imm & (bits - 1);
+	if (immediate || !(x->insn->flags & INSN_MEM)) {
+		index = (unsigned)(immediate ? x->insn->imm : x->e->gpr[x->insn->reg]) & (bits - 1);
 	} else {
 		int64_t wide = (int64_t)sign_extend(x->e->gpr[x->insn->reg], size);
 
@@ -243,11 +254,11 @@ static int bit_operation(struct execution *x, unsigned op, bool immediate)
 	verdict = locate_at(x, size, op ? WALK_WRITE : WALK_READ, displacement);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	value = place_read(x->e, &x->place, size);
+	value = operand_read(x, size);
 	bit = 1ULL << index;
 	x->e->rflags = (x->e->rflags & ~RFLAGS_CF) | (value & bit ? RFLAGS_CF : 0);
 	if (op)
-		place_write(x->e, &x->place, size, op == 1 ? value | bit : op == 2 ? value & ~bit : value ^ bit);
+		operand_write(x, size, op == 1 ? value | bit : op == 2 ? value & ~bit : value ^ bit);
 	return finish(x->e, x->insn->length);
 }
 
@@ -259,7 +270,7 @@ static int conditional_move(struct execution *x)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	value = place_read(x->e, &x->place, size);
+	value = operand_read(x, size);
 	if (!condition(x->insn->opcode, x->e->rflags))
 		value = x->e->gpr[reg];
 	write_gpr(&x->e->gpr[reg], size, value);
@@ -277,17 +288,18 @@ static int move_swapped(struct execution *x, bool to_memory)
 	unsigned size = x->insn->operand_size, reg = x->insn->reg;
 	int verdict = locate(x, size, to_memory ? WALK_WRITE : WALK_READ);
 
+	if (!(x->insn->flags & INSN_MEM) && x->step)
+		return raise_exception(x->r, VECTOR_UD, -1);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	if (to_memory)
-		place_write(x->e, &x->place, size, byte_swap(x->e->gpr[reg], size));
+		operand_write(x, size, byte_swap(x->e->gpr[reg], size));
 	else
-		write_gpr(&x->e->gpr[reg], size, byte_swap(place_read(x->e, &x->place, size), size));
+		write_gpr(&x->e->gpr[reg], size, byte_swap(operand_read(x, size), size));
 	return finish(x->e, x->insn->length);
 }
 
-/* LOCK before these forms is #UD (SDM vol. 2, "LOCK"): it goes with read-modify-write instructions only. */
-static bool lockable(const struct insn *insn)
+bool lockable(const struct insn *insn)
 {
 	unsigned op = insn->opcode, group = insn->modrm >> 3 & 7;
 
@@ -405,6 +417,8 @@ static int execute_0f(struct execution *x)
 	case 0xc3:
 		if (insn->flags & (INSN_OPSIZE | INSN_REPE | INSN_REPNE))
 			return EMULATE_UNSUPPORTED;
+		if (!(insn->flags & INSN_MEM) && x->step)
+			return raise_exception(x->r, VECTOR_UD, -1);
 		return store(x, size, x->e->gpr[insn->reg]); /* MOVNTI */
 	case 0xc7:
 		return group == 1 && size != 8 ? compare_exchange_8b(x) : EMULATE_UNSUPPORTED;
@@ -413,6 +427,28 @@ static int execute_0f(struct execution *x)
 			return conditional_move(x);
 		if ((insn->opcode & 0xf0) == 0x90)
 			return store(x, 1, condition(insn->opcode, x->e->rflags));
+		return EMULATE_UNSUPPORTED;
+	}
+}
+
+int execute_common(struct execution *x)
+{
+	const struct insn *insn = x->insn;
+
+	if (insn->encoding != ENCODING_LEGACY)
+		return EMULATE_UNSUPPORTED;
+	if ((insn->flags & INSN_LOCK) && !lockable(insn))
+		return raise_exception(x->r, VECTOR_UD, -1);
+	switch (insn->map) {
+	case MAP_ONE_BYTE:
+		return execute_one_byte(x);
+	case MAP_0F:
+		return execute_0f(x);
+	case MAP_0F38:
+		if ((insn->opcode & 0xfe) == 0xf0 && !(insn->flags & INSN_REPNE))
+			return move_swapped(x, insn->opcode & 1);
+		return EMULATE_UNSUPPORTED;
+	default:
 		return EMULATE_UNSUPPORTED;
 	}
 }
@@ -426,22 +462,8 @@ static __attribute__((noinline)) int execute(struct emulator *e, const struct in
 	x.r = r;
 	x.fault_gpa = fault_gpa;
 	x.insn = insn;
-	if (insn->encoding != ENCODING_LEGACY)
-		return EMULATE_UNSUPPORTED;
-	if ((insn->flags & INSN_LOCK) && !lockable(insn))
-		return raise_exception(r, VECTOR_UD, -1);
-	switch (insn->map) {
-	case MAP_ONE_BYTE:
-		return execute_one_byte(&x);
-	case MAP_0F:
-		return execute_0f(&x);
-	case MAP_0F38:
-		if ((insn->opcode & 0xfe) == 0xf0 && !(insn->flags & INSN_REPNE))
-			return move_swapped(&x, insn->opcode & 1);
-		return EMULATE_UNSUPPORTED;
-	default:
-		return EMULATE_UNSUPPORTED;
-	}
+	x.step = x.locked = false;
+	return execute_common(&x);
 }
 
 int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r)

@@ -16,11 +16,13 @@ struct emu_segment {
 	uint64_t base;
 	uint32_t limit;
 	uint32_t ar;
+	uint16_t selector; /* emulate_step() only */
 };
 
 #define SEGMENT_AR_TYPE_WRITABLE BIT(1) /* data segments; for code segments: readable */
 #define SEGMENT_AR_TYPE_EXPAND_DOWN BIT(2)
 #define SEGMENT_AR_TYPE_CODE BIT(3)
+#define SEGMENT_AR_L BIT(13)
 #define SEGMENT_AR_DB BIT(14)
 #define SEGMENT_AR_UNUSABLE BIT(16)
 
@@ -46,20 +48,22 @@ struct emulator {
 	enum decode_mode mode; /* from CS.L (with EFER.LMA) and CS.D */
 	bool fault_write;      /* the access that faulted was a write (VMX: exit qualification bit 1) */
 	uint8_t segments;      /* bit n: seg[n] is filled; set it to 0 before each call */
-	struct emu_segment seg[SEG_COUNT];
+	struct emu_segment seg[SEG_ALL];
 	const struct guest_memory *mem;
 	struct guest_paging paging;
 	struct emulate_memo memo[EMULATE_MEMO]; /* the emulator's own */
 
 	void *ctx;             /* for the callbacks */
-	/* Fill in a segment register. In 64-bit mode asked for FS and GS only. */
+	/* Fill in a segment register. In 64-bit mode asked for FS and GS only, for SEG_LDTR and SEG_TR by emulate_step() only. */
 	void (*segment)(void *ctx, enum segment_register which, struct emu_segment *seg);
 	/* An access to what is not RAM; `size` is 1, 2, 4 or 8. Bits of a value above the size are ignored. */
 	uint64_t (*mmio_read)(void *ctx, uint64_t gpa, unsigned size);
 	void (*mmio_write)(void *ctx, uint64_t gpa, unsigned size, uint64_t value);
-	/* For emulate_string_io only; `size` is 1, 2 or 4. */
+	/* For emulate_string_io and emulate_step only; `size` is 1, 2 or 4. */
 	uint32_t (*port_read)(void *ctx, uint16_t port, unsigned size);
 	void (*port_write)(void *ctx, uint16_t port, unsigned size, uint32_t value);
+
+	struct step_state *step; /* emulate_step() and emulate_interrupt() only: vmm/emulate/step.h */
 };
 
 enum emulate_verdict {
@@ -67,6 +71,7 @@ enum emulate_verdict {
 	EMULATE_RETRY,       /* enter the guest as it is now: a repeated instruction goes on, or memory changed meanwhile */
 	EMULATE_EXCEPTION,   /* inject the exception in the result; registers are as the exception's handler must see them */
 	EMULATE_UNSUPPORTED, /* nothing happened; the result has the instruction's bytes */
+	EMULATE_SHUTDOWN,    /* emulate_step() and emulate_interrupt() only: a triple fault */
 };
 
 struct emulate_result {
@@ -79,6 +84,10 @@ struct emulate_result {
 	uint8_t length;       /* of the instruction; 0 where it could not be decoded */
 	uint8_t byte_count;   /* how many of `bytes` were fetched */
 	uint8_t bytes[16];
+	/* EMULATE_DONE of emulate_step() */
+	bool halted;          /* HLT: wait for an interrupt */
+	bool iret;            /* IRET: no longer blocks NMIs */
+	bool delivered;       /* an exception or a software interrupt, `vector`, has been delivered */
 };
 
 /* Execute the instruction at CS:RIP, which faulted at `fault_gpa`, where there is no RAM. Returns an enum emulate_verdict.
