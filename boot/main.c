@@ -6,6 +6,7 @@
 #include "arch/x86_64/engines.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
+#include "arch/x86_64/host_devices.h"
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/panic.h"
 #include "arch/x86_64/power.h"
@@ -15,6 +16,7 @@
 #include "boot/multiboot2.h"
 #include "drivers/acpi.h"
 #include "drivers/console.h"
+#include "drivers/disk.h"
 #include "drivers/ioapic_host.h"
 #include "drivers/vga_text.h"
 #include "lib/log.h"
@@ -47,6 +49,7 @@ static struct boot_data {
 NORETURN static void main_on_own_stack(void);
 
 static const struct engine *engine;
+static bool list_disks;
 
 static void enter_virtualization(void)
 {
@@ -144,6 +147,8 @@ static void apply_command_line(void)
 		*equals = 0;
 		if (!strcmp(word, "debug"))
 			debug_fault(equals + 1);
+		else if (!strcmp(word, "disks") && !strcmp(equals + 1, "list"))
+			list_disks = true;
 		else
 			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
 	}
@@ -165,6 +170,18 @@ static void read_config(void)
 	config_parse(&boot->config, text, module->end - module->start, config_error_line, NULL);
 	apply_command_line();
 	config_check(&boot->config, config_error_line, NULL);
+}
+
+/* The machine's disks are looked for only where a VM is to have one, or `disks=list` on the boot command line asks for it. */
+static void find_disks(void)
+{
+	bool wanted = list_disks;
+
+	for (unsigned i = 0; i < boot->config.count; i++)
+		for (unsigned n = 0; n < CONFIG_DISKS_MAX; n++)
+			wanted |= boot->config.vm[i].disk[n].disk[0] != 0;
+	if (wanted)
+		disks_find(&boot->acpi);
 }
 
 static void start_vms(void)
@@ -224,6 +241,7 @@ static void main_on_own_stack(void)
 	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
 	read_acpi();
+	host_devices_init(&boot->acpi);
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
 	cpuid_capture(&boot->cpuid, cpuid_count);
@@ -241,6 +259,7 @@ static void main_on_own_stack(void)
 	smp_start(&boot->acpi, CPUS_MAX);
 	memory_free_scratch();
 	log_line("smp: %u of %u cores run", cpu_count, MAX(boot->acpi.cpu_count, 1U));
+	find_disks();
 	start_vms();
 	report_memory();
 	sched_run();

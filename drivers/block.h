@@ -35,6 +35,8 @@ struct block_device;
 struct block_ops {
 	/* Start a request. Any number of cores may call it at once, with no lock held that `done` takes. */
 	void (*submit)(struct block_device *device, struct block_request *request);
+	/* Begin with what was submitted, at the latest; NULL where submit does so already. Called after each row of submits. */
+	void (*commit)(struct block_device *device);
 };
 
 struct block_device {
@@ -50,6 +52,12 @@ struct block_device {
 static inline void block_submit(struct block_device *device, struct block_request *request)
 {
 	device->ops->submit(device, request);
+}
+
+static inline void block_commit(struct block_device *device)
+{
+	if (device->ops->commit)
+		device->ops->commit(device);
 }
 
 #endif

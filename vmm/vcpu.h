@@ -30,6 +30,7 @@ enum {
 	PENDING_LEAVE = 1 << 7,   /* the VM resets or ends */
 	PENDING_YIELD = 1 << 8,   /* another vCPU's turn on this core */
 	PENDING_RESET = 1 << 9,   /* the VM has been reset: start from the beginning */
+	PENDING_DISK = 1 << 10,   /* requests of the VM's disks have ended (vCPU 0 only) */
 };
 
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI, VCPU_PARKED };

@@ -17,6 +17,7 @@
 #define POOL_BASE 0xffffff0000000000UL
 #define STACKS_BASE 0xffffff1000000000UL
 #define DEVICES_BASE 0xffffff2000000000UL
+#define DMA_BASE 0xffffff3000000000UL
 #define FIRMWARE_BASE 0xffffff4000000000UL
 
 #define POOL_SIZE MIB(2)
@@ -32,6 +33,8 @@ void memory_free_scratch(void);
 
 /* Map device registers uncached, for ever. Returns NULL where the tables cannot grow. */
 volatile void *map_device(uint64_t phys, uint64_t size);
+/* Map memory that devices use too, for ever. Returns NULL where the tables cannot grow. */
+void *map_dma(uint64_t phys, uint64_t size);
 /* Map firmware tables read-only, for ever. Returns NULL where that is impossible. */
 const void *map_firmware(uint64_t phys, uint64_t size);
 /* Map `size` bytes of fresh zeroed pool pages as a stack with an unmapped page below. Returns its top, or 0. */

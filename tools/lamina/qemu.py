@@ -55,7 +55,18 @@ class Qemu(Machine):
         if options.native:
             for path, read_only in self.copies_of_disks():
                 command += ["-drive", f"file={path},format=raw,if=virtio" + (",readonly=on" if read_only else "")]
-        return command + options.qemu_option
+        return command + self.host_disks() + options.qemu_option
+
+    def host_disks(self):
+        """The machine's own disks: their files are written."""
+        words = []
+        for index, disk in enumerate(self.options.host_disks):
+            if disk.kind == "ata":
+                raise UsageError("--host-disk ata: QEMU's q35 has no ATA controller of the old kind; use Bochs")
+            name = f"host{index}"
+            device = {"nvme": "nvme", "ahci": f"ide-hd,bus=ide.{index}", "virtio": "virtio-blk-pci"}[disk.kind]
+            words += ["-drive", f"file={disk.path},format=raw,if=none,id={name}", "-device", f"{device},drive={name},serial={disk.serial}"]
+        return words
 
     def start(self, image, tty, output):
         self.output = output
