@@ -4,7 +4,7 @@
 #include "drivers/pci_host.h"
 #include "lib/log.h"
 
-static bool (*const drivers[])(const struct pci_function *fn) = { nvme_found };
+static bool (*const drivers[])(const struct pci_function *fn) = { nvme_found, virtio_host_found, ahci_found, ata_found };
 
 static void found(void *ctx, const struct pci_function *fn)
 {

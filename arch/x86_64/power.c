@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/smp.h"
+#include "drivers/disk.h"
 #include "drivers/console.h"
 #include "lib/log.h"
 #include "vmm/core.h"
@@ -40,6 +41,7 @@ static void sleep(const struct acpi_register *control, uint8_t type)
 
 void core_power_off(void)
 {
+	disks_shutdown();
 	log_line("machine: power off%s", can_power_off ? "" : ": the ACPI tables do not say how; switch it off by hand");
 	console_flush();
 	if (can_power_off) {
