@@ -318,6 +318,14 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&a->msi, 0, address, data);
 }
 
+static void quiet(struct disk *disk, bool on)
+{
+	struct port *p = disk->controller;
+
+	if (p->ahci->has_msi)
+		mmio_write32(p->registers + PX_IE, on ? 0 : IS_WANTED);
+}
+
 static int open(struct disk *disk)
 {
 	struct port *p = disk->controller;
@@ -333,7 +341,7 @@ static int open(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .route = route };
+				     .quiet = quiet, .route = route };
 
 /* ---- Finding them ---- */
 

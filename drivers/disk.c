@@ -313,6 +313,21 @@ void disk_abort(struct disk *disk, unsigned client)
 	spin_unlock(disk->lock);
 }
 
+bool disk_poll_mode(struct disk *disk, bool polls)
+{
+	if (!disk->ops->quiet)
+		return false;
+	spin_lock(disk->lock);
+	disk->pollers += polls ? 1U : -1U;
+	if (disk->pollers == polls && !disk->dead)
+		disk->ops->quiet(disk, polls);
+	/* What ended between the last look and the first interrupt. */
+	if (!polls && disk->active && !disk->dead)
+		disk->ops->reap(disk);
+	spin_unlock(disk->lock);
+	return true;
+}
+
 void disk_route(struct disk *disk, unsigned core)
 {
 	spin_lock(disk->lock);

@@ -70,6 +70,8 @@ struct disk_ops {
 	/* Bring the controller into a known state: it has forgotten all commands of all its disks and does no DMA for them any more. Returns
 	 * 0 where it takes commands again, else an error. */
 	int (*reset)(struct disk *disk);
+	/* Raise no interrupts for a while, because disk_poll() is called; or again. NULL where that cannot be chosen. */
+	void (*quiet)(struct disk *disk, bool quiet);
 	/* Have its interrupts come to this core; NULL where that cannot be chosen. */
 	void (*route)(struct disk *disk, unsigned core);
 	/* The machine is about to be switched off; NULL where the disk need not know. */
@@ -96,6 +98,7 @@ struct disk {
 	bool polled;               /* it raises no interrupt: disk_poll() must be called */
 	bool opened;
 	bool dead;                 /* a reset failed: every command fails */
+	unsigned pollers;          /* clients that poll */
 	unsigned clients;
 	struct disk_client client[DISK_CLIENTS_MAX];
 	struct disk_tag tag[DISK_TAGS];
@@ -140,6 +143,8 @@ void disk_poll(struct disk *disk, bool late);
 bool disk_collect(struct disk *disk, unsigned client, void **owner, int *status);
 /* Reset the controller so that no command of this client's is under way any more: they fail. */
 void disk_abort(struct disk *disk, unsigned client);
+/* A client polls from now on, or no longer. Returns false where the disk cannot do without its interrupts. */
+bool disk_poll_mode(struct disk *disk, bool polls);
 /* Have its interrupts come to `core`, if that can be chosen. */
 void disk_route(struct disk *disk, unsigned core);
 /* The machine is about to be switched off. */

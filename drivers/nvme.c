@@ -234,6 +234,15 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&nvme->msi, nvme->msi.msix ? MIN((uint32_t)q->id, nvme->msi.vectors - 1) : 0, address, data);
 }
 
+static void quiet(struct disk *disk, bool on)
+{
+	struct nvme *nvme = disk->controller;
+
+	/* Each queue has a vector of its own, or else they share one, and the pin-like mask of MSI is the controller's: left alone. */
+	if (nvme->msi.msix && nvme->msi.vectors > QUEUES_MAX)
+		pci_msi_mask(&nvme->msi, ((const struct queue *)disk->unit)->id, on);
+}
+
 static int open(struct disk *disk)
 {
 	struct nvme *nvme = disk->controller;
@@ -331,7 +340,7 @@ static void shutdown(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .route = route, .shutdown = shutdown };
+				     .quiet = quiet, .route = route, .shutdown = shutdown };
 
 /* ---- Finding them ---- */
 

@@ -246,6 +246,12 @@ static void msi_set(const struct pci_msi *msi, uint64_t address, uint32_t data)
 	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)((control & ~MSI_MULTIPLE) | MSI_ENABLE));
 }
 
+void pci_msi_mask(const struct pci_msi *msi, unsigned index, bool mask)
+{
+	if (msi->msix && index < msi->vectors)
+		mmio_write32(msi->table + (size_t)index * MSIX_ENTRY + 12, mask);
+}
+
 void pci_msi_set(const struct pci_msi *msi, unsigned index, uint64_t address, uint32_t data)
 {
 	volatile uint8_t *entry;

@@ -259,6 +259,15 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&v->msi, 0, address, data);
 }
 
+static void quiet(struct disk *disk, bool on)
+{
+	struct virtio *v = disk->controller;
+
+	__atomic_store_n(&v->rings->avail.flags, on ? NO_INTERRUPT : 0, __ATOMIC_RELAXED);
+	/* The wish is out before the used index is read (section 2.7.7.1). */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 static int open(struct disk *disk)
 {
 	route(disk, 0);
@@ -266,7 +275,7 @@ static int open(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .route = route };
+				     .quiet = quiet, .route = route };
 
 /* ---- Finding them ---- */
 

@@ -10,6 +10,14 @@
 
 #define MAX_SECTORS 2048U
 #define DRAIN_SECONDS 2
+/* Polling, which a busy disk is worth trying: instead of each request's interrupt and notice, one look for many of them. */
+#define POLL_LEAST 4U                       /* requests that make a look worth while */
+#define POLL_MOST 12U                       /* and as many as one should wait for */
+#define POLL_POOR 3U                        /* looks in a row that were not: back to interrupts */
+#define POLL_LONGEST (time_hz() / 500)
+#define POLL_SHORTEST (time_hz() / 50000)
+#define POLL_PAUSE (time_hz() / 20)         /* until the next trial; each failure doubles it */
+#define POLL_PAUSE_LONGEST (time_hz() * 2)
 #define STARTED_NOTHING 1 /* there was nothing to do: the request is done */
 
 /* ---- Memory ---- */
@@ -245,17 +253,18 @@ static void resume(struct vm_disk *d)
 	spin_unlock(&d->lock);
 }
 
-void vm_disk_poll(struct vm_disk *d)
+/* Take what has ended, and hand over what is new. Returns how many requests ended. */
+static unsigned collect(struct vm_disk *d)
 {
-	bool any = false;
+	unsigned count = 0;
 	void *owner;
 	int status;
 
-	while (disk_collect(d->disk, d->client, &owner, &status)) {
+	d->block.batching = true;
+	for (; disk_collect(d->disk, d->client, &owner, &status); count++) {
 		struct block_request *request = owner;
 		bool ended = true;
 
-		any = true;
 		spin_lock(&d->lock);
 		d->in_flight--;
 		if (request == d->buffered)
@@ -264,22 +273,108 @@ void vm_disk_poll(struct vm_disk *d)
 		if (ended)
 			request->done(request, status);
 	}
-	if (!any && !d->waiting)
+	d->block.batching = false;
+	if (count || d->waiting)
+		resume(d);
+	return count;
+}
+
+/* So many requests have ended by interrupts that polling may be cheaper? */
+static void consider_polling(struct vm_disk *d)
+{
+	uint64_t now = time_now(), passed = now - d->polled_at;
+
+	if (d->ended < POLL_LEAST)
 		return;
-	resume(d);
+	if (now >= d->pause_until && passed < d->ended * POLL_LONGEST / 2 && disk_poll_mode(d->disk, true)) {
+		d->block.polling = true;
+		d->period = MAX(MIN(passed * POLL_LEAST / d->ended, POLL_LONGEST), POLL_SHORTEST);
+		d->poor = d->good = 0;
+		d->armed = true;
+		vtimer_set(&d->timer, now + d->period);
+	}
+	d->polled_at = now;
+	d->ended = 0;
+}
+
+static void end_polling(struct vm_disk *d)
+{
+	d->block.polling = false;
+	disk_poll_mode(d->disk, false);
+	/* Requests that came without a notice, and a notice of the next ones. */
+	collect(d);
+	d->block.batch_done(d->block.user);
 	disk_commit(d->disk);
+}
+
+void vm_disk_poll(struct vm_disk *d)
+{
+	unsigned count = collect(d);
+
+	if (!count)
+		return;
+	d->ended += count;
+	d->block.batch_done(d->block.user);
+	disk_commit(d->disk);
+	if (!d->block.polling)
+		consider_polling(d);
+}
+
+/* Does the guest do nothing but wait? */
+static bool guest_waits(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		if (vm->vcpu[i]->state == VCPU_RUNNING)
+			return false;
+	return true;
+}
+
+/* The disk was looked at: whether to go on so, and how long to wait. A guest that waits is to wait less, but as long as the disk needs
+ * for 3/8 of what it has; one that computes is not to be disturbed until there is something to tell. */
+static void plan(struct vm_disk *d, uint64_t now, bool waits)
+{
+	uint64_t each = (now - d->polled_at) / MAX(d->ended, 1U);
+
+	if (waits)
+		d->period = MAX(d->period / 2, MIN(each * (d->in_flight * 3 / 8), d->period));
+	else
+		d->period = MIN(d->period + d->period / 2, MAX(each * POLL_MOST, d->period / 2));
+	d->period = MAX(MIN(d->period, POLL_LONGEST), POLL_SHORTEST);
+	if (d->ended < POLL_LEAST - 1) {
+		d->poor++;
+	} else {
+		d->poor = 0;
+		d->good++;
+	}
+	if (d->poor == POLL_POOR) {
+		d->pause = d->good > 8 * POLL_POOR || !d->pause ? POLL_PAUSE : MIN(2 * d->pause, POLL_PAUSE_LONGEST);
+		d->pause_until = now + d->pause;
+		end_polling(d);
+	}
+	d->polled_at = now;
+	d->ended = 0;
 }
 
 static void timer_fired(void *ctx)
 {
 	struct vm_disk *d = ctx;
-	uint64_t wait;
+	uint64_t now = time_now(), wait;
+	bool late = now - d->checked_at >= time_hz(), waits = guest_waits(d->vm);
 
-	disk_poll(d->disk, true);
-	vm_disk_poll(d);
+	if (late)
+		d->checked_at = now;
+	disk_poll(d->disk, late);
+	if (d->block.polling) {
+		d->ended += collect(d);
+		d->block.batch_done(d->block.user);
+		disk_commit(d->disk);
+		plan(d, now, waits);
+	} else {
+		vm_disk_poll(d);
+	}
 	spin_lock(&d->lock);
-	d->armed = d->in_flight || d->waiting;
-	wait = d->disk->polled ? time_hz() / 4000 : d->in_flight ? time_hz() : time_hz() / 1000;
+	d->armed = d->in_flight || d->waiting || d->block.polling;
+	wait = d->block.polling ? d->period : d->disk->polled ? time_hz() / 4000 : d->in_flight ? time_hz() : time_hz() / 1000;
 	if (d->armed)
 		vtimer_set(&d->timer, time_now() + wait);
 	spin_unlock(&d->lock);
@@ -300,6 +395,8 @@ void vm_disk_drain(struct vm_disk *d)
 			end = time_now() + DRAIN_SECONDS * time_hz();
 		}
 	}
+	if (d->block.polling)
+		end_polling(d);
 	d->armed = false;
 }
 

@@ -32,6 +32,11 @@ struct vm_disk {
 	uint64_t buffer_phys;
 	struct vtimer timer;          /* for time-outs, and for disks without an interrupt */
 	bool armed;
+	uint64_t polled_at, period;   /* polling: when it was looked last, and when to look again */
+	uint64_t checked_at;          /* for time-outs */
+	uint64_t pause, pause_until;  /* no polling before: it was not worth it */
+	unsigned ended;               /* requests since polled_at */
+	unsigned poor, good;          /* polls in a row with little to do, and all others since polling began */
 	uint64_t leaf_va, leaf_phys, leaf_size; /* where memory was last found */
 	struct disk_range range[VM_DISK_RANGES];
 };

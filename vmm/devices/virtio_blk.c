@@ -255,8 +255,8 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 		return false; /* the end of a request frees one and goes on here */
 	if (slot->state == VIRTIO_BLK_FREE) {
 		got = virtio_ring_pop(ring, &slot->chain);
-		if (got == 0)
-			return virtio_ring_listen(ring);
+		if (got == 0) /* the backend's next batch comes soon: until then the driver need not exit to tell of new requests */
+			return !blk->backend->polling && virtio_ring_listen(ring);
 		if (got < 0) {
 			virtio_pci_needs_reset(&blk->virtio);
 			return false;
@@ -320,8 +320,20 @@ static void request_done(struct block_request *request, int err)
 			virtio_pci_reset_done(&blk->virtio);
 	} else {
 		advance(slot, err);
-		serve(blk, slot->queue);
+		if (!blk->backend->batching)
+			serve(blk, slot->queue);
 	}
+	spin_unlock(&blk->virtio.pci.lock);
+}
+
+static void batch_done(void *user)
+{
+	struct virtio_blk *blk = user;
+
+	spin_lock(&blk->virtio.pci.lock);
+	for (unsigned i = 0; i < blk->virtio.queue_count; i++)
+		if (virtio_pci_queue_runs(&blk->virtio, i))
+			serve(blk, i);
 	spin_unlock(&blk->virtio.pci.lock);
 }
 
@@ -380,6 +392,8 @@ int virtio_blk_init(struct virtio_blk *blk, struct vm *vm, const struct guest_me
 	if (backend->read_only)
 		features |= BIT(VIRTIO_BLK_F_RO);
 	blk->backend = backend;
+	backend->batch_done = batch_done;
+	backend->user = blk;
 	blk->config.capacity = backend->sectors;
 	blk->config.seg_max = MIN(SEG_MAX, backend->max_segments);
 	blk->config.blk_size = backend->block_size;
