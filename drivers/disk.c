@@ -12,6 +12,11 @@ struct disk *disk_at(unsigned n)
 	return n < disk_count ? disks[n] : NULL;
 }
 
+void disks_forget(void)
+{
+	disk_count = 0;
+}
+
 struct disk *disk_by_name(const char *name)
 {
 	static const char scheme[] = "serial:";

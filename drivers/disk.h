@@ -13,7 +13,7 @@
 #define DISKS_MAX 16
 #define DISK_TAGS 32U         /* commands of a disk that can be under way at once */
 #define DISK_CLIENTS_MAX 8
-#define DISK_NAME_SIZE 16
+#define DISK_NAME_SIZE 32
 #define DISK_MODEL_SIZE 41
 #define DISK_SERIAL_SIZE 24
 #define DISK_TABLE_SIZE 4096U /* a command's memory for what the controller reads of it */
@@ -109,6 +109,8 @@ _Static_assert(sizeof(struct disk) <= PAGE_SIZE, "disk_new takes a page");
 
 /* Find every disk of the machine's and log them. The boot processor, once, before guests run. */
 void disks_find(const struct acpi_info *acpi);
+/* For tests: as if none had been found. */
+void disks_forget(void);
 /* The n-th disk, or NULL. */
 struct disk *disk_at(unsigned n);
 /* The disk of this name ("nvme:0n1"), or with this serial number ("serial:S", where one disk only has it); NULL where there is none. */
