@@ -165,7 +165,7 @@ static int reset_link(struct port *p)
 
 	mmio_write32(p->registers + PX_SCTL, (mmio_read32(p->registers + PX_SCTL) & ~0xfU) | 1);
 	while (time_now() < until) /* for more than 1 ms */
-		host_relax();
+		(void)read_link(p);
 	mmio_write32(p->registers + PX_SCTL, mmio_read32(p->registers + PX_SCTL) & ~0xfU);
 	return disk_wait(read_link, p, 0xf, SSTS_DETECTED, LINK_MS);
 }

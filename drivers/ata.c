@@ -209,12 +209,12 @@ static void interrupt(void *ctx)
 	spin_unlock(&c->lock);
 }
 
-static void pause_us(unsigned us)
+static void pause_us(struct channel *c, unsigned us)
 {
 	uint64_t until = time_now() + time_hz() / 1000000 * us;
 
 	while (time_now() < until)
-		host_relax();
+		(void)read_alternate(c);
 }
 
 /* ATA/ATAPI-6, section 9.2: software reset. The bus master is stopped first. */
@@ -226,9 +226,9 @@ static int reset(struct disk *disk)
 	c->current = -1;
 	c->waiting[0] = c->waiting[1] = 0;
 	port_write8(c->control, CONTROL_RESET);
-	pause_us(10);
+	pause_us(c, 10);
 	port_write8(c->control, 0);
-	pause_us(2000);
+	pause_us(c, 2000);
 	return disk_wait(read_alternate, c, ATA_BUSY, 0, READY_MS);
 }
 

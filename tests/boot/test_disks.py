@@ -163,7 +163,7 @@ def test_power_fails(new_boot, disk, tmp_path, machine):
         batch = new_boot(Batch)
         trace = ["--qemu-option=-trace", f"--qemu-option={flush[kind]}"] if kind == "nvme" else []
         status = batch.run(*linux("--host-disk", f"{kind}={image}", "--disk", DISK[kind], *trace, "--until",
-                                  f"acknowledged {chance.randrange(3, 40)}\r", cmdline="console=ttyS0 quiet lamina.run=/mnt/records.sh"))
+                                  rf"acknowledged {chance.randrange(3, 40)}\b", cmdline="console=ttyS0 quiet lamina.run=/mnt/records.sh"))
         assert status == 0, f"seed {seed}, run {number}"
         acknowledged = [int(n) for n in re.findall(r"acknowledged (\d+)\n", batch.text)]
         done = host_tool("e2fsck", "-fy", image)
