@@ -222,7 +222,7 @@ make_disks()
 		[[ $path == busybox ]] || ln -s busybox "$tree/bin/$path"
 	done < <(/bin/busybox --list)
 	# fio and what it is linked with, at the same places.
-	{ echo "$(command -v fio)"; ldd "$(command -v fio)" | grep -o '/[^ ]*'; } | while read -r path; do
+	{ command -v fio; ldd "$(command -v fio)" | grep -o '/[^ ]*'; } | while read -r path; do
 		install -D -m 755 "$(readlink -f "$path")" "$tree$path"
 	done
 	cp "$dir"/modules/* "$tree/lib/modules/"

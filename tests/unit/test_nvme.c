@@ -1,4 +1,4 @@
-/* SOURCES: drivers/nvme.c drivers/disk.c drivers/pci_host.c drivers/partitions.c tests/unit/disk_machine.c */
+/* SOURCES: drivers/nvme.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -9,7 +9,6 @@
 
 #include "drivers/host.h"
 #include "drivers/nvme.h"
-#include "drivers/partitions.h"
 #include "tests/unit/disk_machine.h"
 #include "tests/unit/fakes.h"
 
@@ -18,7 +17,7 @@
 
 /* A controller with one namespace. */
 static struct {
-	uint8_t medium[BLOCKS * 512 + 1024]; /* and room for a table that reaches beyond the end */
+	uint8_t medium[BLOCKS * 512];
 	uint32_t cc, csts, aqa;
 	uint64_t asq, acq;
 	struct {
@@ -487,120 +486,6 @@ static void test_refusals(void **state)
 	assert_non_null(strstr(fake.log, "BAR 0 is not"));
 }
 
-/* ---- Partition tables ---- */
-
-static void mbr_entry(unsigned block, unsigned n, uint8_t type, uint32_t first, uint32_t count)
-{
-	uint8_t *e = c.medium + block * 512 + 446 + 16 * n;
-
-	memset(e, 0, 16);
-	e[4] = type;
-	memcpy(e + 8, &first, 4);
-	memcpy(e + 12, &count, 4);
-	c.medium[block * 512 + 510] = 0x55;
-	c.medium[block * 512 + 511] = 0xaa;
-}
-
-static void expect_partition(struct disk *disk, unsigned number, int err, uint64_t first, uint64_t blocks)
-{
-	uint64_t got_first = 0, got_blocks = 0;
-	const char *why = NULL;
-
-	assert_int_equal(partition_find(disk, number, &got_first, &got_blocks, &why), err);
-	if (!err) {
-		assert_int_equal(got_first, first);
-		assert_int_equal(got_blocks, blocks);
-	} else {
-		assert_non_null(why);
-	}
-}
-
-static void test_mbr(void **state)
-{
-	struct disk *disk = start();
-
-	(void)state;
-	expect_partition(disk, 1, ERR_INVALID, 0, 0); /* no table */
-	memset(c.medium, 0, sizeof(c.medium));
-	mbr_entry(0, 0, 0x83, 10, 20);
-	mbr_entry(0, 1, 0x83, 250, 7);          /* beyond the end */
-	mbr_entry(0, 2, 0x83, UINT32_MAX, UINT32_MAX);
-	mbr_entry(0, 3, 0x05, 100, 100);
-	mbr_entry(100, 0, 0x83, 1, 9);
-	mbr_entry(100, 1, 0x05, 20, 10);
-	mbr_entry(120, 0, 0x83, 2, 8);
-	mbr_entry(120, 1, 0x05, 20, 10);        /* a loop */
-	expect_partition(disk, 1, 0, 10, 20);
-	expect_partition(disk, 2, ERR_INVALID, 0, 0);
-	expect_partition(disk, 3, ERR_INVALID, 0, 0);
-	expect_partition(disk, 4, ERR_NOENT, 0, 0);
-	expect_partition(disk, 5, 0, 101, 9);
-	expect_partition(disk, 6, 0, 122, 8);
-	expect_partition(disk, 128, ERR_NOENT, 0, 0);
-}
-
-static uint32_t crc(const uint8_t *p, size_t n)
-{
-	uint32_t r = UINT32_MAX;
-
-	while (n--) {
-		r ^= *p++;
-		for (int i = 0; i < 8; i++)
-			r = r & 1 ? r >> 1 ^ 0xedb88320 : r >> 1;
-	}
-	return ~r;
-}
-
-static void gpt(unsigned at, unsigned entries_at, uint64_t first, uint64_t last)
-{
-	uint8_t *h = c.medium + at * 512, *e = c.medium + entries_at * 512;
-	uint64_t here = at, there = entries_at;
-	uint32_t size = 92, n = 8, entry = 128, sum;
-
-	memset(e, 0, 1024);
-	e[128] = 1;
-	memcpy(e + 128 + 32, &first, 8);
-	memcpy(e + 128 + 40, &last, 8);
-	memset(h, 0, 512);
-	memcpy(h, "EFI PART", 8);
-	memcpy(h + 12, &size, 4);
-	memcpy(h + 24, &here, 8);
-	memcpy(h + 72, &there, 8);
-	memcpy(h + 80, &n, 4);
-	memcpy(h + 84, &entry, 4);
-	sum = crc(e, 1024);
-	memcpy(h + 88, &sum, 4);
-	sum = crc(h, 92);
-	memcpy(h + 16, &sum, 4);
-}
-
-static void test_gpt(void **state)
-{
-	struct disk *disk = start();
-
-	(void)state;
-	memset(c.medium, 0, sizeof(c.medium));
-	mbr_entry(0, 0, 0xee, 1, UINT32_MAX);
-	gpt(1, 2, 40, 99);
-	gpt(BLOCKS - 1, BLOCKS - 3, 50, 59);
-	expect_partition(disk, 2, 0, 40, 60);
-	expect_partition(disk, 1, ERR_NOENT, 0, 0);
-	expect_partition(disk, 9, ERR_NOENT, 0, 0);
-	c.medium[2 * 512 + 200] ^= 1;           /* an entry's byte: the first table's checksum is wrong */
-	expect_partition(disk, 2, 0, 50, 10);
-	assert_non_null(strstr(fake.log, "its first GPT is broken"));
-	c.medium[(BLOCKS - 1) * 512 + 80] ^= 0xff;
-	expect_partition(disk, 2, ERR_INVALID, 0, 0);
-	gpt(1, 2, 40, BLOCKS);                  /* beyond the end */
-	expect_partition(disk, 2, ERR_INVALID, 0, 0);
-	gpt(1, 2, 40, UINT64_MAX);
-	expect_partition(disk, 2, ERR_INVALID, 0, 0);
-	gpt(1, 2, 40, 39);
-	expect_partition(disk, 2, ERR_NOENT, 0, 0);
-	gpt(1, BLOCKS - 1, 40, 50);             /* entries that reach beyond the disk */
-	expect_partition(disk, 2, ERR_INVALID, 0, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -615,8 +500,6 @@ int main(void)
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_all_tags, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
-		cmocka_unit_test_setup(test_mbr, setup),
-		cmocka_unit_test_setup(test_gpt, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
