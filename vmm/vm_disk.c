@@ -187,11 +187,11 @@ static bool piece_done(struct vm_disk *d, int *status)
 			copy(request, d->buffered_done, d->buffer, d->buffered_part, false);
 		d->buffered_done += d->buffered_part;
 		if (d->buffered_done < request->sectors * BLOCK_SECTOR_SIZE) {
-			/* The tag that has just become free may be another client's already: then the piece fails rather than waits. */
+			/* The tag that has just become free may be another client's already: then the piece waits, too. */
 			*status = start_piece(d);
-			if (!*status)
+			d->stalled = *status == ERR_BUSY;
+			if (!*status || d->stalled)
 				return false;
-			*status = ERR_IO;
 		}
 	}
 	d->buffered = NULL;
@@ -237,6 +237,18 @@ static const struct block_ops ops = { .submit = submit, .commit = commit };
 static void resume(struct vm_disk *d)
 {
 	spin_lock(&d->lock);
+	if (d->stalled) {
+		struct block_request *request = d->buffered;
+		int err = start_piece(d);
+
+		d->stalled = err == ERR_BUSY;
+		if (err && err != ERR_BUSY) {
+			d->buffered = NULL;
+			spin_unlock(&d->lock);
+			request->done(request, err);
+			spin_lock(&d->lock);
+		}
+	}
 	while (d->waiting) {
 		struct block_request *request = d->waiting;
 		int err = start(d, request);
@@ -274,7 +286,7 @@ static unsigned collect(struct vm_disk *d)
 			request->done(request, status);
 	}
 	d->block.batching = false;
-	if (count || d->waiting)
+	if (count || d->waiting || d->stalled)
 		resume(d);
 	return count;
 }
@@ -373,7 +385,7 @@ static void timer_fired(void *ctx)
 		vm_disk_poll(d);
 	}
 	spin_lock(&d->lock);
-	d->armed = d->in_flight || d->waiting || d->block.polling;
+	d->armed = d->in_flight || d->waiting || d->stalled || d->block.polling;
 	wait = d->block.polling ? d->period : d->disk->polled ? time_hz() / 4000 : d->in_flight ? time_hz() : time_hz() / 1000;
 	if (d->armed)
 		vtimer_set(&d->timer, time_now() + wait);
@@ -384,7 +396,7 @@ void vm_disk_drain(struct vm_disk *d)
 {
 	uint64_t end = time_now() + DRAIN_SECONDS * time_hz();
 
-	while (d->in_flight || d->waiting) {
+	while (d->in_flight || d->waiting || d->stalled) {
 		disk_poll(d->disk, false);
 		vm_disk_poll(d);
 		core_pause();

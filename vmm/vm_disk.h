@@ -27,6 +27,7 @@ struct vm_disk {
 	unsigned in_flight;
 	struct block_request *waiting, *waiting_last;
 	struct block_request *buffered; /* the one that goes through the buffer, a piece at a time */
+	bool stalled;                   /* and its next piece waits for a tag */
 	uint32_t buffered_done, buffered_part; /* bytes */
 	uint8_t *buffer;
 	uint64_t buffer_phys;
