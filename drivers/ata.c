@@ -50,7 +50,7 @@ struct channel {
 	struct disk *disk[2];
 	bool lba48[2];
 	uint32_t waiting[2];       /* tags of each disk that wait for their turn */
-	int8_t current, device;    /* the tag that is under way, -1: none; and its disk */
+	int current, device;       /* the tag that is under way, -1: none; and its disk */
 	uint8_t next;              /* the device whose turn is next */
 };
 
@@ -144,8 +144,8 @@ static void issue_next(struct channel *c)
 		c->next ^= 1;
 		if (!c->waiting[device])
 			continue;
-		c->current = (int8_t)__builtin_ctz(c->waiting[device]);
-		c->device = (int8_t)device;
+		c->current = __builtin_ctz(c->waiting[device]);
+		c->device = (int)device;
 		c->waiting[device] &= c->waiting[device] - 1;
 		tag = &c->disk[device]->tag[c->current];
 		/* A disk that does not take it: the command's time-out resets the channel. */
@@ -338,7 +338,7 @@ bool ata_found(const struct pci_function *fn)
 	pci_host_enable(fn);
 	for (unsigned n = 0; n < 2; n++) {
 		channels[n].fn = fn;
-		channels[n].master = (uint16_t)(master.address + 8 * n);
+		channels[n].master = (uint16_t)(master.address + 8UL * n);
 		if (find_ports(&channels[n], n))
 			find_channel(&channels[n], 4 * controllers + 2 * n);
 	}

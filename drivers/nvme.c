@@ -357,7 +357,7 @@ static void add_namespace(struct nvme *nvme, uint32_t nsid, const char *model, c
 		return;
 	memcpy(&blocks, ns + NVME_NS_SIZE, sizeof(blocks));
 	format_index = ns[NVME_NS_FORMAT] & 0xf;
-	memcpy(&format, ns + NVME_NS_FORMATS + 4 * format_index, sizeof(format));
+	memcpy(&format, ns + NVME_NS_FORMATS + 4UL * format_index, sizeof(format));
 	shift = format >> 16 & 0xff;
 	if (!blocks)
 		return;
