@@ -13,10 +13,10 @@
 /* Polling, which a busy disk is worth trying: instead of each request's interrupt and notice, one look for many of them. */
 #define POLL_LEAST 4U                       /* requests that make a look worth while */
 #define POLL_MOST 12U                       /* and as many as one should wait for */
-#define POLL_POOR 3U                        /* looks in a row that were not: back to interrupts */
+#define POLL_POOR 5U                        /* looks in a row that were not: back to interrupts */
 #define POLL_LONGEST (time_hz() / 500)
 #define POLL_SHORTEST (time_hz() / 50000)
-#define POLL_PAUSE (time_hz() / 20)         /* until the next trial; each failure doubles it */
+#define POLL_PAUSE (time_hz() / 200)        /* until the next trial; each failure doubles it */
 #define POLL_PAUSE_LONGEST (time_hz() * 2)
 #define STARTED_NOTHING 1 /* there was nothing to do: the request is done */
 
@@ -352,7 +352,7 @@ static void plan(struct vm_disk *d, uint64_t now, bool waits)
 	else
 		d->period = MIN(d->period + d->period / 2, MAX(each * POLL_MOST, d->period / 2));
 	d->period = MAX(MIN(d->period, POLL_LONGEST), POLL_SHORTEST);
-	if (d->ended < POLL_LEAST - 1) {
+	if (d->ended < POLL_LEAST - 1 && (d->in_flight < POLL_LEAST || d->period == POLL_LONGEST)) {
 		d->poor++;
 	} else {
 		d->poor = 0;
