@@ -433,8 +433,8 @@ bool nvme_found(const struct pci_function *fn)
 	cap = mmio_read64(nvme->registers + NVME_CAP);
 	nvme->doorbell_stride = 4U << (cap >> 32 & 0xf);
 	nvme->ready_ms = (uint32_t)(cap >> 24 & 0xff) * 500 + 500;
-	nvme->entries_max = (uint16_t)MIN((cap & 0xffff) + 1, 65535UL);
-	if (cap >> 48 & 0xf || nvme->doorbell_stride > 64 || nvme->entries_max < 2) {
+	nvme->entries_max = (uint16_t)MIN((cap & 0xffff) + 1, (uint64_t)IO_ENTRIES);
+	if (cap >> 48 & 0xf || nvme->doorbell_stride > 64 || !(cap & 0xffff)) {
 		log_line("nvme %u: pages of 4 KiB, or its doorbells, are not as this driver needs them (CAP %lx)", nvme->number, (unsigned long)cap);
 		return true;
 	}

@@ -186,7 +186,7 @@ void pci_host_disable(const struct pci_function *fn)
 
 uint8_t pci_host_capability(const struct pci_function *fn, uint8_t id, uint8_t from)
 {
-	uint8_t at = from;
+	uint8_t at;
 
 	if (!(pci_host_read16(fn, REG_STATUS) & STATUS_CAPABILITIES))
 		return 0;

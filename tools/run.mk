@@ -76,7 +76,7 @@ help:
 	@echo '                    GUEST_KERNEL= GUEST_INITRD= GUEST_DISK= GUEST_MODULES= GUEST_CMDLINE=: your own files'
 	@echo '                    GUEST_MEM=MIB GUEST_CPUS=N HOST_CPUS=N HOST_MEM=MIB MACHINE=bochs|qemu CPU=MODEL'
 	@echo 'make run-qemu       the same in QEMU: with KVM where that offers nested VT-x or AMD-V, else by QEMU alone with AMD-V'
-	@echo '                    DISK=nvme|ahci|virtio (MACHINE=bochs: ata): the disk is the machine'"'"'s own, HOST_DISK=FILE'
+	@echo '                    DISK=nvme|ahci|virtio|ata (MACHINE=bochs: ata): the disk is the machine'"'"'s own, HOST_DISK=FILE'
 	@echo 'make native         the same guest without Lamina'
 	@echo 'make iso            the bootable image build/lamina.iso, for the same variables'
 	@echo 'make test           every test (TESTS="unit qemu/test_gnu_mach" runs only those)'

@@ -43,7 +43,7 @@ def written_and_read(new_boot, disk, kind, *more, name=None):
     return second
 
 
-@pytest.mark.parametrize("kind", ["nvme", "virtio", "ahci"])
+@pytest.mark.parametrize("kind", ["nvme", "virtio", "ahci", "ata"])
 def test_disk(new_boot, disk, kind, machine):
     """What one run writes the next one reads, and the host."""
     boot = written_and_read(new_boot, disk, kind)

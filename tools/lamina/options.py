@@ -48,7 +48,7 @@ def parser():
     machine.add_argument("--host-cpus", type=positive, default=1, metavar="N", help="cores of the machine (1)")
     machine.add_argument("--host-memory", type=positive, default=3072, metavar="MIB", help="memory of the machine (3072)")
     machine.add_argument("--host-disk", metavar="KIND=FILE[,serial=S]", action="append", default=[], dest="host_disks",
-                         help="give the machine a disk, which is written: nvme, ahci or virtio in QEMU, ata in Bochs; may be repeated. "
+                         help="give the machine a disk, which is written: nvme, ahci, ata or virtio (Bochs: ata only); may be repeated. "
                               "--disk nvme:0n1 (ahci:0, virtio:0, ata:0, serial:S) gives it to the guest")
     machine.add_argument("--icount", action="store_true",
                          help="QEMU counts instructions: one tick of the TSC each, the same in every run; one core only")

@@ -42,7 +42,9 @@ class Qemu(Machine):
 
     def command(self, image, tty):
         options = self.options
-        command = [PROGRAM, "-machine", "q35", "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
+        # The PC of 1996 has the old IDE controller.
+        machine = "pc" if any(disk.kind == "ata" for disk in options.host_disks) else "q35"
+        command = [PROGRAM, "-machine", machine, "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
                    "-m", str(options.host_memory), "-smp", str(options.host_cpus),
                    "-display", "none", "-monitor", "none", "-nodefaults", "-vga", "std", "-boot", "d",
                    "-chardev", f"serial,id=com1,path={tty}", "-serial", "chardev:com1", "-cdrom", image,
@@ -61,11 +63,11 @@ class Qemu(Machine):
         """The machine's own disks: their files are written."""
         words = []
         for index, disk in enumerate(self.options.host_disks):
-            if disk.kind == "ata":
-                raise UsageError("--host-disk ata: QEMU's q35 has no ATA controller of the old kind; use Bochs")
             name = f"host{index}"
-            device = {"nvme": "nvme", "ahci": f"ide-hd,bus=ide.{index}", "virtio": "virtio-blk-pci"}[disk.kind]
-            words += ["-drive", f"file={disk.path},format=raw,if=none,id={name}", "-device", f"{device},drive={name},serial={disk.serial}"]
+            device = {"nvme": "nvme", "ahci": f"ide-hd,bus=ide.{index}", "virtio": "virtio-blk-pci", "ata": f"ide-hd,bus=ide.0,unit={index}"}
+            if disk.kind in ("ahci", "ata") and any(other.kind == {"ahci": "ata", "ata": "ahci"}[disk.kind] for other in self.options.host_disks):
+                raise UsageError("--host-disk: QEMU's machines have either ata or ahci")
+            words += ["-drive", f"file={disk.path},format=raw,if=none,id={name}", "-device", f"{device[disk.kind]},drive={name},serial={disk.serial}"]
         return words
 
     def start(self, image, tty, output):
