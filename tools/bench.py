@@ -12,6 +12,9 @@ a virtual one does not, and that is not what is measured. The native kernel is t
 Bochs's CPUID claims another and timer ticks would come too often, and because under Lamina no guest has to measure it. In QEMU the
 counting of instructions (-icount) makes ticks and instructions the same; its CD answers in the host's time, which makes two native
 boots differ by less than one in a thousand.
+
+Then init runs `programs`, which prints the ticks of each (tools/guest/programs.c). The kernel uses page-table isolation (pti=on), as
+it does on CPUs that need it: two CR3 writes a system call.
 """
 import argparse
 import concurrent.futures
@@ -25,7 +28,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 RUNNER = os.path.join(TOP, "tools", "lamina-run")
 OUT = os.path.join(TOP, "build", "bench")
 KERNEL_ENTRY = 0x1000000    # where GRUB puts it
-CMDLINE = "console=ttyS0 quiet nokaslr lamina.run=bench"
+CMDLINE = "console=ttyS0 quiet nokaslr pti=on lamina.run=bench"
 TIMEOUT = 600
 PT_LOAD = 1
 
@@ -46,6 +49,12 @@ SOFTWARE_LIMITS = (     # the same with shadow page tables
     (r"pte-write-cr3-reload", 3000),
 )
 SOFTWARE_RATIO_LIMIT = 1.30
+PROGRAM_LIMITS = {      # with shadow page tables, over native
+    "getppid x 100000": 3.5,
+    "forkwait x 300": 2.0,
+    "mmap, touch, munmap": 1.8,
+}
+EXITS_LIMIT = 500_000   # with shadow page tables, from boot to power-off
 AMD_LIMIT = 1.2         # AMD-V's figures, as a multiple of VT-x's
 IMAGE_LIMIT, MACHINE_LIMIT, VM_LIMIT = 256, 4096, 512   # KiB
 
@@ -59,6 +68,13 @@ def number(pattern, text, what):
     if not match:
         raise RuntimeError(f"no {what} in the output")
     return int(match.group(1))
+
+
+def programs_of(console):
+    """The ticks of each program. All are void where the kernel does not isolate page tables."""
+    if not re.search(r"^lamina-guest: meltdown: .*PTI|Kernel/User page tables isolation: (force )?enabled", console, re.MULTILINE):
+        raise RuntimeError("the kernel does not use page-table isolation, though told to")
+    return {name: int(ticks) for name, ticks in re.findall(r"^lamina-guest: program (.+) (\d+)$", console, re.MULTILINE)}
 
 
 def linux(options):
@@ -98,6 +114,7 @@ class Bench:
         self.lamina = os.path.abspath(options.lamina)
         self.bare = self.ticks = self.missing = None
         self.console, self.figures = "", {}
+        self.bare_programs, self.programs = {}, {}
 
     @property
     def column(self):
@@ -140,12 +157,14 @@ class Bench:
         """Ticks from the kernel's entry to init."""
         entry, console = self.native()
         self.bare = number(r"^lamina-guest: tsc (\d+)", console, "TSC of init") - entry
+        self.bare_programs = programs_of(console)
 
     def measure_lamina(self):
         """Ticks from the guest's first instruction to init, and Lamina's own log."""
         self.console, _ = self.run(f"lamina-{self.mmu}", self.on_lamina(linux(["--memory", str(self.memory), "--cmdline", CMDLINE])))
         start = re.search(r"^lamina: vm \S+: starts at guest TSC (\d+)", self.console, re.MULTILINE)
         self.ticks = number(r"lamina-guest: tsc (\d+)", self.console, "TSC of init") - (int(start.group(1)) if start else 0)
+        self.programs = programs_of(self.console)
 
     def measure_guest(self):
         """The lines of the bench guest."""
@@ -261,6 +280,15 @@ def print_guest(benches):
         row(name, values, [guest_limit(bench, name, vt_x.get(bench.mmu)) for bench in benches])
 
 
+def print_programs(benches):
+    print("\nPrograms in that boot, with page-table isolation: ticks natively, and over native under Lamina")
+    for name in dict.fromkeys(name for bench in benches for name in bench.bare_programs):
+        row(f"{name}, native", [bench.bare_programs.get(name) for bench in benches])
+        ratios = [bench.programs[name] / bench.bare_programs[name] if name in bench.programs and name in bench.bare_programs else None
+                  for bench in benches]
+        row("  ratio", ratios, [PROGRAM_LIMITS.get(name) if bench.mmu == "software" else None for bench in benches])
+
+
 def exits_of(bench):
     lines = re.findall(r"^lamina: vm \S+: exit (.+?) +count (\d+) +ticks (\d+)", bench.console, re.MULTILINE)
     return {name: (int(count), int(ticks)) for name, count, ticks in lines}
@@ -279,6 +307,8 @@ def print_exits(benches):
     print(f"  {'all':<40}" + "".join(f" {sum(count for count, _ in table.values()):>12} "
                                     f"{sum(ticks for _, ticks in table.values()) / max(sum(count for count, _ in table.values()), 1):>8.0f}"
                                     for table in tables))
+    row("exits", [sum(count for count, _ in table.values()) if table else None for table in tables],
+        [EXITS_LIMIT if bench.mmu == "software" else None for bench in benches])
 
 
 def said(bench, pattern):
@@ -325,7 +355,7 @@ def main():
         for future in work:
             future.result()
     for bench in benches:
-        bench.bare = natives[bench.machine].bare
+        bench.bare, bench.bare_programs = natives[bench.machine].bare, natives[bench.machine].bare_programs
 
     print(f"One CPU, {options.memory} MiB for Linux; one tick of the TSC is one instruction\n")
     print(f"{'':<58}" + "".join(f" {bench.column:>16}" for bench in benches) + "   " + ", ".join(dict.fromkeys(bench.title for bench in benches)))
@@ -339,6 +369,7 @@ def main():
         if bench.missing:
             print(f"{bench.column}: Lamina does not run there: {bench.missing}")
     print_guest(benches)
+    print_programs(benches)
     print_exits(benches)
     print_memory(benches, options.lamina)
     return 0
