@@ -164,7 +164,7 @@ static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
+static inline __attribute__((always_inline)) int write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 {
 	int refused;
 
@@ -188,19 +188,27 @@ int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 	}
 }
 
+int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
+{
+	return write_cr(v, cr, value);
+}
+
 static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
-	struct vcpu_context context;
 
-	v->engine->read_context(v, &context);
-	if (!vcpu_in_64bit_code(&context))
-		value = (uint32_t)value;
+	if (__builtin_expect(value >> 32 != 0, 0)) {
+		struct vcpu_context context;
+
+		v->engine->read_context(v, &context);
+		if (!vcpu_in_64bit_code(&context))
+			value = (uint32_t)value;
+	}
 	if (exit->cr.cr != 0 && exit->cr.cr != 3 && exit->cr.cr != 4 && exit->cr.cr != 8) {
 		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
 		return VERDICT_STOP;
 	}
-	return exit_write_cr(v, exit->cr.cr, value) ? general_protection(v) : VERDICT_ADVANCE;
+	return write_cr(v, exit->cr.cr, value) ? general_protection(v) : VERDICT_ADVANCE;
 }
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)

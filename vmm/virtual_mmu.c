@@ -97,11 +97,14 @@ void virtual_mmu_reset(struct vm *vm)
 		shadow_reset(vm->shadow);
 }
 
-static void settle(struct vcpu *v)
+static inline void settle(struct vcpu *v)
 {
 	struct shadow_vcpu *sv = v->shadow;
 
-	v->engine->shadow_root(v, sv->root);
+	if (sv->root != v->shadow_root) {
+		v->shadow_root = sv->root;
+		v->engine->shadow_root(v, sv->root);
+	}
 	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
 		v->engine->flush(v);
 }
@@ -180,7 +183,7 @@ enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
 	return exit_nested_fault(v, exit);
 }
 
-void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
+static inline __attribute__((always_inline)) void invlpg(struct vcpu *v, uint64_t linear)
 {
 	switch (shadow_invlpg(v->shadow, linear)) {
 	case SHADOW_FLUSH_NONE:
@@ -196,8 +199,13 @@ void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
 	settle(v);
 }
 
+void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
+{
+	invlpg(v, linear);
+}
+
 enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
 {
-	virtual_mmu_invlpg(v, exit->page_fault.linear);
+	invlpg(v, exit->page_fault.linear);
 	return VERDICT_ADVANCE;
 }

@@ -113,6 +113,7 @@ struct shadow_mmu {
 	uint32_t first_block;
 	struct { uint64_t gpa, size; uint8_t *base; uint32_t first[3]; } region[GUEST_REGIONS_MAX]; /* first: in frames, by level */
 	unsigned region_count;
+	struct { uint64_t gpa, mask, hpa, size; } block; /* the last that config.machine found; mask 0: none yet */
 	uint32_t free_pages, free_count; /* list, and its length */
 	uint32_t hand;                   /* where reclaim goes on */
 	uint32_t unsynced;               /* ring of the leaf tables that are out of sync, newest first; 0: none */

@@ -126,6 +126,22 @@ static inline void *shadow_ram(const struct shadow_mmu *mmu, uint64_t gpa, uint6
 	return NULL;
 }
 
+/* config.machine(), asked once for a block. The VM's memory stays where it is. */
+static inline bool shadow_machine(struct shadow_mmu *mmu, uint64_t gpa, uint64_t *hpa, uint64_t *size)
+{
+	if (__builtin_expect((gpa & mmu->block.mask) != mmu->block.gpa || !mmu->block.mask, 0)) {
+		if (!mmu->config.machine(mmu->config.ctx, gpa, hpa, size))
+			return false;
+		mmu->block.mask = ~(*size - 1);
+		mmu->block.gpa = gpa & mmu->block.mask;
+		mmu->block.hpa = *hpa & mmu->block.mask;
+		mmu->block.size = *size;
+	}
+	*hpa = mmu->block.hpa | (gpa & ~mmu->block.mask);
+	*size = mmu->block.size;
+	return true;
+}
+
 /* Number of the block of `level` around gpa in mmu->frames; NO_FRAME where it is not all in one region of RAM. */
 static inline uint32_t shadow_frame(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level)
 {
@@ -211,6 +227,8 @@ void shadow_flush_everywhere(struct shadow_mmu *mmu, struct shadow_vcpu *self);
 void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint32_t frame);
 void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page *child, uint64_t flags);
 void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);
+/* Whether a CPU has walked the first link to a table, most often the only one, since the last such question. */
+bool shadow_take_used(struct shadow_mmu *mmu, const struct shadow_page *sp);
 /* Take all write permission for a page of RAM away. Returns whether there was any. */
 bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa);
 

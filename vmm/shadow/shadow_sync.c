@@ -43,7 +43,7 @@ static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, stru
 
 	mmu->stats.resynced_entries++;
 	if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & shadow_reserved(mmu, sp->role)) ||
-	    !mmu->config.machine(mmu->config.ctx, gpa, &hpa, &size)) {
+	    !shadow_machine(mmu, gpa, &hpa, &size)) {
 		shadow_zap(mmu, sp, slot);
 		sp->copy[slot] = 0;
 		return;
@@ -147,7 +147,8 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 		struct shadow_page *sp = &mmu->pages[mmu->unsynced];
 
 		shadow_forget_unsynced(mmu, sp);
-		if (compare_table(mmu, sp) && !sp->filled)
+		/* The changes make this vCPU's TLB forget the links too, so that the next use sets the flag again. */
+		if (compare_table(mmu, sp) && !sp->filled && !shadow_take_used(mmu, sp))
 			sp->idle++;
 		else
 			sp->idle = 0;

@@ -65,7 +65,7 @@ static void link_pdptes(struct shadow_vcpu *sv)
 	}
 }
 
-static void set_root(struct shadow_vcpu *sv)
+static inline __attribute__((always_inline)) void set_root(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *old = sv->page, *root;
@@ -102,7 +102,7 @@ static bool same_pdptes(const uint64_t a[4], const uint64_t b[4])
 }
 
 /* CR3 written, or something else that makes the CPU forget what is not global. */
-static void load_root(struct shadow_vcpu *sv, uint64_t cr3, const uint64_t *pdpte)
+static inline __attribute__((always_inline)) void load_root(struct shadow_vcpu *sv, uint64_t cr3, const uint64_t *pdpte)
 {
 	struct shadow_mmu *mmu = sv->mmu;
 	bool same = !((sv->paging.cr3 ^ cr3) & PTE_ADDRESS) && (!pdpte || same_pdptes(sv->paging.pdpte, pdpte));
@@ -203,13 +203,15 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 		return SHADOW_FLUSH_NONE;
 	spin_lock(&mmu->lock);
 	mmu->stats.invlpg++;
+	if (linear >> 21 == sv->last.block && mmu->links == sv->last.links && sv->last.page)
+		sp = sv->last.page;
 	for (;;) {
 		unsigned level = shadow_level(sp), slot = SLOT_OF(linear, level);
 
 		entry = sp->table[slot];
 		if (level == 1) {
-			if (sp->unsynced)
-				shadow_sync_entry(mmu, sp, slot);
+			if (sp->unsynced && entry && shadow_guest_value(sp, slot) != sp->copy[slot])
+				(void)shadow_sync_entry(mmu, sp, slot);
 			break;
 		}
 		if (!entry || (entry & PTE_PS))
