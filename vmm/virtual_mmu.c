@@ -10,9 +10,11 @@
 
 #define RFLAGS_AC BIT(18)
 
-/* So many pages of shadow tables: a table maps 2 MiB, and processes share few of them. */
+/* So many pages of shadow tables, where the user does not say: a table maps 2 MiB, and processes share few of them. */
 static unsigned table_pages(const struct vm_config *config)
 {
+	if (config->shadow_memory)
+		return config->shadow_memory * (unsigned)(MIB(1) / PAGE_SIZE);
 	return MIN(MAX(config->memsize, 256U), 2048U);
 }
 
