@@ -120,6 +120,7 @@ struct shadow_mmu {
 	unsigned unsynced_count;
 	bool writable_unflushed;         /* a TLB may hold writable translations that no shadow entry has any more */
 	bool retired;                    /* pages were freed that a TLB may still lead to */
+	uint32_t epoch;                  /* counts loads of CR3 */
 	uint64_t changes;                /* counts changes that a TLB may not know */
 	uint64_t splits;                 /* likewise, above the leaf tables: what INVLPG of one address may not reach */
 	uint64_t links;                  /* counts links that went or changed */
@@ -167,6 +168,10 @@ void shadow_flush_all(struct shadow_vcpu *sv);
 /* Guest memory [gpa, gpa+size) has been written by the emulator or by a device. `sv` is the vCPU on whose behalf, or NULL where the
  * caller is none. Ranges that hold no page table, RAM or not, cost little. */
 void shadow_written(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint64_t size);
+
+/* Much of the page around gpa, which is traced, is about to be written anew: most often it is a page table no longer. Returns true where
+ * it could be taken for none, so that the guest's writes go through. */
+bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa);
 
 /* Take what is due. Call it before entry, on the vCPU's core, where `flush` is not 0. */
 static inline enum shadow_flush shadow_take_flush(struct shadow_vcpu *sv)

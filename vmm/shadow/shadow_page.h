@@ -70,6 +70,9 @@ struct shadow_page {
 	bool unsynced;
 	bool used;                  /* since reclaim last came by */
 	bool filled;                /* since it was last synced */
+	bool single;                /* a leaf table that gets few writes between two loads of CR3: each is emulated */
+	uint8_t streak;             /* its writes in this epoch; else epochs in a row in which it went out of sync */
+	uint32_t epoch;             /* mmu->epoch of its last write fault */
 	uint8_t idle;               /* syncs in a row that found changes that nobody had used */
 };
 

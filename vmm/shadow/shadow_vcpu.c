@@ -108,6 +108,7 @@ static inline __attribute__((always_inline)) void load_root(struct shadow_vcpu *
 	bool same = !((sv->paging.cr3 ^ cr3) & PTE_ADDRESS) && (!pdpte || same_pdptes(sv->paging.pdpte, pdpte));
 
 	sv->paging.cr3 = cr3;
+	mmu->epoch++;
 	if (mmu->unsynced)
 		shadow_sync_all(mmu, sv);
 	if (same) {
