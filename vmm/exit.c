@@ -164,7 +164,7 @@ static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-static inline __attribute__((always_inline)) int write_cr(struct vcpu *v, unsigned cr, uint64_t value)
+int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 {
 	int refused;
 
@@ -188,11 +188,6 @@ static inline __attribute__((always_inline)) int write_cr(struct vcpu *v, unsign
 	}
 }
 
-int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
-{
-	return write_cr(v, cr, value);
-}
-
 static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
@@ -204,19 +199,15 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 		if (!vcpu_in_64bit_code(&context))
 			value = (uint32_t)value;
 	}
-	if (exit->cr.cr != 0 && exit->cr.cr != 3 && exit->cr.cr != 4 && exit->cr.cr != 8) {
+	if (exit->cr.cr != 0 && exit->cr.cr != 4 && exit->cr.cr != 8) {
 		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
 		return VERDICT_STOP;
 	}
-	return write_cr(v, exit->cr.cr, value) ? general_protection(v) : VERDICT_ADVANCE;
+	return exit_write_cr(v, exit->cr.cr, value) ? general_protection(v) : VERDICT_ADVANCE;
 }
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
 {
-	if (exit->cr.cr == 3) {
-		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR3));
-		return VERDICT_ADVANCE;
-	}
 	if (exit->cr.cr == 0) {
 		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
 		return VERDICT_ADVANCE;
@@ -334,6 +325,8 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 	[EXIT_MSR_WRITE] = handle_msr_write,
 	[EXIT_CR_WRITE] = handle_cr_write,
 	[EXIT_CR_READ] = handle_cr_read,
+	[EXIT_CR3_WRITE] = exit_cr3_write,
+	[EXIT_CR3_READ] = exit_cr3_read,
 	[EXIT_XSETBV] = handle_xsetbv,
 	[EXIT_NESTED_FAULT] = exit_nested_fault,
 	[EXIT_PAGE_FAULT] = exit_page_fault,

@@ -140,15 +140,50 @@ void virtual_mmu_update(struct vcpu *v)
 	settle(v);
 }
 
+static inline __attribute__((always_inline)) int set_cr3(struct vcpu *v, uint64_t value)
+{
+	int flush;
+
+	if (__builtin_expect(value >> 32 != 0, 0) && v->shadow->paging.efer & GUEST_EFER_LMA && value >> v->shadow->paging.maxphyaddr)
+		return ERR_INVALID;
+	flush = shadow_load_cr3(v->shadow, value);
+	if (__builtin_expect(flush < 0, 0))
+		return ERR_INVALID;
+	v->cr3 = value;
+	settle(v);
+	if (flush != SHADOW_FLUSH_NONE)
+		v->engine->flush(v);
+	return 0;
+}
+
 int virtual_mmu_set_cr3(struct vcpu *v, uint64_t value)
 {
-	if (v->shadow->paging.efer & GUEST_EFER_LMA && value & ~(BIT(v->shadow->paging.maxphyaddr) - 1))
-		return ERR_INVALID;
-	if (shadow_load_cr3(v->shadow, value))
-		return ERR_INVALID;
-	vcpu_write(v, VCPU_CR3, value);
-	settle(v);
-	return 0;
+	return set_cr3(v, value);
+}
+
+enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t value = exit->cr.gpr == GPR_RSP ? vcpu_read(v, VCPU_RSP) : v->gpr[exit->cr.gpr];
+
+	if (__builtin_expect(value >> 32 != 0, 0)) {
+		v->engine->read_context(v, &v->context);
+		if (!vcpu_in_64bit_code(&v->context))
+			value = (uint32_t)value;
+	}
+	if (__builtin_expect(set_cr3(v, value) != 0, 0)) {
+		vcpu_inject_exception(v, VECTOR_GP, 0);
+		return VERDICT_INJECT;
+	}
+	return VERDICT_ADVANCE;
+}
+
+enum verdict exit_cr3_read(struct vcpu *v, struct vm_exit *exit)
+{
+	if (__builtin_expect(exit->cr.gpr == GPR_RSP, 0))
+		vcpu_write(v, VCPU_RSP, v->cr3);
+	else
+		v->gpr[exit->cr.gpr] = v->cr3;
+	return VERDICT_ADVANCE;
 }
 
 void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size)

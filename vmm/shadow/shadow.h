@@ -89,12 +89,13 @@ struct shadow_vcpu {
 	uint32_t role;              /* what of the paging state the shadow tables depend on */
 	struct guest_paging paging;
 	struct shadow_page *page;   /* of the root */
+	struct shadow_page *previous; /* of the one before */
 	struct shadow_page *pae;    /* the four PDPTEs of legacy mode */
-	struct {
+	struct shadow_last {
 		uint64_t block, links;      /* linear address / 2 MiB; mmu->links then */
 		uint64_t all, any;          /* rights above */
-		struct shadow_page *page;   /* the leaf table there; NULL: none yet */
-	} last;                             /* of the last fault: the next is often beside it */
+		struct shadow_page *root, *page; /* the leaf table there, and the root above it; NULL: none yet */
+	} last[2];                          /* of the last fault in each half of the address space: the next is often beside it */
 	uint64_t flushed_changes;   /* mmu->changes when the TLB was last flushed of what is not global */
 	uint64_t flushed_splits;    /* mmu->splits when it was last flushed whole */
 };
@@ -146,8 +147,9 @@ void shadow_reset(struct shadow_mmu *mmu);
  * of CR0.PG and PAE; a change of nothing that matters costs little. */
 void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging);
 
-/* The guest wrote CR3 and nothing else; it is a flush point even when the value is the same. Returns 0, or ERR_INVALID where PAE paging
- * finds reserved bits in the PDPTEs that are present: nothing has changed, and the guest gets #GP(0). */
+/* The guest wrote CR3 and nothing else; it is a flush point even when the value is the same. Returns the enum shadow_flush that the engine
+ * must carry out for it, or ERR_INVALID where PAE paging finds reserved bits in the PDPTEs that are present: nothing has changed, and the
+ * guest gets #GP(0). */
 int shadow_load_cr3(struct shadow_vcpu *sv, uint64_t cr3);
 
 /* The four PDPTEs that PAE paging loads from `cr3` (SDM vol. 3, "PDPTE Registers"); what lies outside RAM reads as not present.

@@ -48,11 +48,14 @@ static void descend(struct walk *w, struct shadow_page *sp)
 	w->any = any;
 	w->sp = sp;
 	if (shadow_level(sp) == 1) {
-		w->sv->last.block = w->linear >> 21;
-		w->sv->last.links = mmu->links;
-		w->sv->last.all = all;
-		w->sv->last.any = any;
-		w->sv->last.page = sp;
+		struct shadow_last *last = shadow_last_of(w->sv, w->linear);
+
+		last->block = w->linear >> 21;
+		last->links = mmu->links;
+		last->all = all;
+		last->any = any;
+		last->root = w->sv->page;
+		last->page = sp;
 	}
 }
 
@@ -366,11 +369,12 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 	struct shadow_vcpu *sv = w->sv;
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *root = sv->page;
+	struct shadow_last *last = shadow_last_of(sv, w->linear);
 
-	if (w->linear >> 21 == sv->last.block && mmu->links == sv->last.links && sv->last.page) {
-		w->all = sv->last.all;
-		w->any = sv->last.any;
-		w->sp = sv->last.page;
+	if (shadow_last_fits(sv, last, w->linear)) {
+		w->all = last->all;
+		w->any = last->any;
+		w->sp = last->page;
 		goto walk;
 	}
 	if (root == sv->pae) {

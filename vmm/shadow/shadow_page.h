@@ -91,6 +91,17 @@ static inline unsigned shadow_level(const struct shadow_page *sp)
 	return sp->role & ROLE_LEVEL;
 }
 
+/* What is known of the last fault in this half of the address space; whether it serves `linear` too. */
+static inline struct shadow_last *shadow_last_of(struct shadow_vcpu *sv, uint64_t linear)
+{
+	return &sv->last[linear >> 63];
+}
+
+static inline bool shadow_last_fits(const struct shadow_vcpu *sv, const struct shadow_last *last, uint64_t linear)
+{
+	return linear >> 21 == last->block && last->root == sv->page && last->links == sv->mmu->links;
+}
+
 static inline bool shadow_is_direct(const struct shadow_page *sp)
 {
 	return !(sp->role & ROLE_FORMAT);

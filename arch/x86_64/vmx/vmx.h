@@ -107,7 +107,7 @@ struct vmx_vcpu {
 	uint32_t proc, proc2;      /* as now in the VMCS */
 	uint64_t cr0_owned, cr4_owned, cr4_offered; /* guest-owned bits; bits that the guest may set */
 	uint64_t pat;              /* where the CPU does not switch it: kept, without effect */
-	uint64_t cr3, efer;        /* with shadow paging: as the guest knows them */
+	uint64_t efer;             /* with shadow paging: as the guest knows it */
 	struct vmx_invalidation tag; /* its VPID */
 	uint8_t rvi, svi;
 	unsigned cpu;              /* core whose host state the VMCS holds */

@@ -122,8 +122,10 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 	uint64_t cr0;
 
-	exit->cr.cr = q & 15;
 	exit->cr.gpr = q >> 8 & 15;
+	if ((q & 0x2f) == 3) /* a kernel with page-table isolation reads and writes CR3 twice a system call */
+		return q & 0x10 ? EXIT_CR3_READ : EXIT_CR3_WRITE;
+	exit->cr.cr = q & 15;
 	exit->cr.immediate = false;
 	switch (q >> 4 & 3) {
 	case 0:
