@@ -8,6 +8,7 @@ OUT := build
 include tests/unit/unit.mk
 include vmm/devices/dsdt.mk
 include tests/guests/guests.mk
+include boot/efi/efi.mk
 -include tools/run.mk
 -include tools/check.mk
 
