@@ -223,7 +223,9 @@ static void main_on_own_stack(void)
 	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
 	if (info->efi_system_table)
-		log_line("firmware: UEFI, system table at %lx, SMBIOS at %lx", info->efi_system_table, info->smbios_address);
+		log_line("firmware: UEFI, system table at %lx", info->efi_system_table);
+	if (info->smbios_address)
+		log_line("firmware: SMBIOS at %lx", info->smbios_address);
 	read_acpi();
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
