@@ -185,9 +185,12 @@ static void start_vms(void)
 	engine->monitor_caps(&resources.monitor);
 	if (resources.monitor.no_nested_paging)
 		log_line("cpu: no nested paging for guests: %s", resources.monitor.no_nested_paging);
-	for (unsigned i = 0; i < info->module_count; i++)
+	for (unsigned i = 0; i < info->module_count; i++) {
+		log_line("boot: module %s: %lu bytes at %lx", info->module[i].cmdline, info->module[i].end - info->module[i].start,
+			 info->module[i].start);
 		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
 						   info->module[i].end - info->module[i].start };
+	}
 
 	for (unsigned i = 0; i < boot->config.count; i++) {
 		struct vm_config *vm = &boot->config.vm[i];

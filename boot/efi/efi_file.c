@@ -5,7 +5,7 @@
 #include "lib/string.h"
 
 #define INFO_SIZE 1024
-#define CHUNK MIB(8)
+#define CHUNK MIB(32)
 
 static EFI_FILE_HANDLE root;
 

@@ -51,7 +51,7 @@ class Qemu(Machine):
         if where == "net":
             # SeaBIOS boots by QEMU's network boot ROMs, which are iPXE; OVMF has a driver of its own for this card.
             server = f"user,id=net0,tftp={image},bootfile={netboot.LOADERS['uefi' if self.options.uefi else 'bios']}"
-            return ["-netdev", server, "-device", f"virtio-net-pci,netdev=net0,bootindex=0"]
+            return ["-netdev", server, "-device", "virtio-net-pci,netdev=net0,bootindex=0"]
         drive = ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={image}"]
         return drive + {
             "cd": ["-device", "ide-cd,drive=boot,bootindex=0"],
