@@ -125,13 +125,12 @@ const char *efi_leave(EFI_HANDLE image, struct boot_info *info, uint64_t first, 
 	struct map map = { .bytes = NULL };
 	EFI_STATUS status = read_map(&map);
 	const char *error;
-	VOID *buffer;
 
 	/* After the first try to leave nothing can be allocated any more: leave room for a map that has become longer. */
 	map.capacity = 2 * map.size + PAGE_SIZE;
-	if (status != EFI_BUFFER_TOO_SMALL || EFI_ERROR(services->AllocatePool(EfiLoaderData, map.capacity, &buffer)))
+	map.bytes = (uint8_t *)efi_alloc(map.capacity, 0, false);
+	if (status != EFI_BUFFER_TOO_SMALL || !map.bytes)
 		return "the firmware gives no memory map";
-	map.bytes = buffer;
 	for (unsigned i = 0; i < LEAVE_TRIES; i++) {
 		if (EFI_ERROR(read_map(&map)))
 			return "the firmware gives no memory map";
