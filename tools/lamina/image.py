@@ -164,10 +164,11 @@ def make(options, guest, folder):
     tree = os.path.join(folder, "tree")
     os.makedirs(tree)
     files = own_files(options, guest, folder)
+    own = {name.lower() for name in files}
     for file in guest.files:
         if options.native and any(file is disk for disk, _ in guest.disks):
             continue
-        if file.name.lower() in (name.lower() for name in files):
+        if file.name.lower() in own:
             raise UsageError(f"{file.name}: a guest's file cannot have this name: the image has its own")
         files[file.name] = file.path
     make_volume(files, os.path.join(tree, ESP))
