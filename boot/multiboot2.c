@@ -69,6 +69,7 @@ struct framebuffer_rgb {
 };
 _Static_assert(sizeof(struct framebuffer_rgb) == 6, "section 3.6.12");
 #define FRAMEBUFFER_COLOUR_OFFSET 24
+#define FRAMEBUFFER_RGB 1 /* the type with RGB colours; 0 has a palette, 2 is EGA text */
 
 struct parse {
 	struct boot_info *info;
@@ -187,10 +188,14 @@ static int parse_memory_map(struct parse *parse, const struct data *data)
 	return 0;
 }
 
-/* A framebuffer that makes no sense is no reason not to boot: it stays absent. */
+static bool fits(uint8_t position, uint8_t size, uint8_t bpp)
+{
+	return size && position + size <= bpp;
+}
+
+/* One that makes no sense, or has a palette or text, is no reason not to boot: it stays absent. */
 static int parse_framebuffer(struct parse *parse, const struct data *data)
 {
-	struct boot_framebuffer *fb = &parse->info->framebuffer;
 	struct tag_framebuffer tag;
 	struct framebuffer_rgb rgb;
 	uint64_t line;
@@ -200,30 +205,26 @@ static int parse_framebuffer(struct parse *parse, const struct data *data)
 	parse->framebuffer = true;
 	memcpy(&tag, data->bytes, sizeof(tag));
 	line = ((uint64_t)tag.width * tag.bpp + 7) / 8;
-	if (!tag.address || !line || !tag.height || tag.pitch < line || tag.type > BOOT_FRAMEBUFFER_TEXT ||
-	    tag.address + (uint64_t)tag.pitch * tag.height < tag.address)
+	if (tag.type != FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb) || !line || !tag.height ||
+	    tag.pitch < line || tag.address + (uint64_t)tag.pitch * tag.height < tag.address)
 		return 0;
-	*fb = (struct boot_framebuffer){
-		.present = true,
+	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
+	if (!fits(rgb.red_position, rgb.red_size, tag.bpp) || !fits(rgb.green_position, rgb.green_size, tag.bpp) ||
+	    !fits(rgb.blue_position, rgb.blue_size, tag.bpp))
+		return 0;
+	parse->info->framebuffer = (struct boot_framebuffer){
 		.address = tag.address,
 		.pitch = tag.pitch,
 		.width = tag.width,
 		.height = tag.height,
 		.bpp = tag.bpp,
-		.type = tag.type,
+		.red_position = rgb.red_position,
+		.red_size = rgb.red_size,
+		.green_position = rgb.green_position,
+		.green_size = rgb.green_size,
+		.blue_position = rgb.blue_position,
+		.blue_size = rgb.blue_size,
 	};
-	if (tag.type != BOOT_FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb))
-		return 0;
-	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
-	if (rgb.red_position + rgb.red_size > tag.bpp || rgb.green_position + rgb.green_size > tag.bpp ||
-	    rgb.blue_position + rgb.blue_size > tag.bpp)
-		return 0;
-	fb->red_position = rgb.red_position;
-	fb->red_size = rgb.red_size;
-	fb->green_position = rgb.green_position;
-	fb->green_size = rgb.green_size;
-	fb->blue_position = rgb.blue_position;
-	fb->blue_size = rgb.blue_size;
 	return 0;
 }
 
