@@ -444,7 +444,7 @@ static void test_framebuffer(void **state)
 		put32(cases[i].height);
 		put(&cases[i].bpp, 1);
 		put(&cases[i].type, 1);
-		put("", 2);
+		put("\0", 2);
 		put(cases[i].rgb, 6);
 		tag_end();
 		finish();
