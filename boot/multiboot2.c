@@ -205,7 +205,7 @@ static int parse_framebuffer(struct parse *parse, const struct data *data)
 	parse->framebuffer = true;
 	memcpy(&tag, data->bytes, sizeof(tag));
 	line = ((uint64_t)tag.width * tag.bpp + 7) / 8;
-	if (tag.type != FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb) || !line || !tag.height ||
+	if (tag.type != FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb) || !tag.address || !line || !tag.height ||
 	    tag.pitch < line || tag.address + (uint64_t)tag.pitch * tag.height < tag.address)
 		return 0;
 	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
