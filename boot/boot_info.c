@@ -112,7 +112,7 @@ int boot_info_add_memory(struct boot_info *info, uint64_t base, uint64_t length,
 static const char *check_memory(const struct boot_info *info)
 {
 	if (info->memory_count > BOOT_MEMORY_MAX)
-		return "the memory map has more than 256 ranges";
+		return "the memory map has too many ranges";
 	for (unsigned i = 0; i < info->memory_count; i++) {
 		const struct boot_memory *range = &info->memory[i];
 
@@ -151,20 +151,21 @@ static const char *check_texts(const struct boot_info *info)
 	return NULL;
 }
 
+static bool fits(uint8_t position, uint8_t size, uint8_t bpp)
+{
+	return size && position + size <= bpp;
+}
+
 /* A framebuffer that makes no sense is no reason not to boot: there is none then. */
 static void check_framebuffer(struct boot_framebuffer *fb)
 {
 	uint64_t line = ((uint64_t)fb->width * fb->bpp + 7) / 8;
 
-	if (!fb->present || !fb->address || !line || !fb->height || fb->pitch < line || fb->type > BOOT_FRAMEBUFFER_TEXT ||
-	    fb->address + (uint64_t)fb->pitch * fb->height < fb->address) {
-		memset(fb, 0, sizeof(*fb));
+	if (fb->address && line && fb->height && fb->pitch >= line && fb->address + (uint64_t)fb->pitch * fb->height >= fb->address &&
+	    fits(fb->red_position, fb->red_size, fb->bpp) && fits(fb->green_position, fb->green_size, fb->bpp) &&
+	    fits(fb->blue_position, fb->blue_size, fb->bpp))
 		return;
-	}
-	if (fb->type == BOOT_FRAMEBUFFER_RGB && fb->red_position + fb->red_size <= fb->bpp &&
-	    fb->green_position + fb->green_size <= fb->bpp && fb->blue_position + fb->blue_size <= fb->bpp)
-		return;
-	fb->red_position = fb->red_size = fb->green_position = fb->green_size = fb->blue_position = fb->blue_size = 0;
+	memset(fb, 0, sizeof(*fb));
 }
 
 int boot_info_check(struct boot_info *info, const char **error)

@@ -34,21 +34,13 @@ struct boot_module {
 	char cmdline[BOOT_MODULE_CMDLINE_SIZE]; /* what follows the file name in GRUB's `module2 FILE ...` */
 };
 
-enum boot_framebuffer_type {
-	BOOT_FRAMEBUFFER_INDEXED = 0,
-	BOOT_FRAMEBUFFER_RGB = 1,
-	BOOT_FRAMEBUFFER_TEXT = 2, /* EGA text: width and height in characters */
-};
-
+/* A linear framebuffer of whole pixels. A screen in text mode is not described: VGA's is where it always was. */
 struct boot_framebuffer {
-	bool present;
-	uint64_t address;
-	uint32_t pitch;  /* bytes a line */
-	uint32_t width;
-	uint32_t height;
-	uint8_t bpp;
-	uint8_t type;    /* enum boot_framebuffer_type */
-	uint8_t red_position, red_size; /* bits; all 0 unless the type is RGB */
+	uint64_t address; /* physical; 0: there is none */
+	uint32_t pitch;   /* bytes from one line to the next */
+	uint32_t width, height; /* pixels */
+	uint8_t bpp;      /* bits a pixel */
+	uint8_t red_position, red_size; /* bits in a pixel, from bit 0 of a little-endian one */
 	uint8_t green_position, green_size;
 	uint8_t blue_position, blue_size;
 };
@@ -78,7 +70,7 @@ int boot_info_add_memory(struct boot_info *info, uint64_t base, uint64_t length,
 
 /* Check what a loader filled in, whichever it was. Returns 0, or ERR_INVALID with *error set to a sentence (a literal) that says what is
  * wrong: another version's structure, a memory map without usable memory or not sorted and disjoint, modules that end before they start
- * or overlap, a text without an end. A framebuffer or its colours that make no sense are removed. */
+ * or overlap, a text without an end. A framebuffer that makes no sense is removed. */
 int boot_info_check(struct boot_info *info, const char **error);
 
 /* Sum of the usable ranges, bytes. */

@@ -70,6 +70,7 @@ struct framebuffer_rgb {
 };
 _Static_assert(sizeof(struct framebuffer_rgb) == 6, "section 3.6.12");
 #define FRAMEBUFFER_COLOUR_OFFSET 24
+#define FRAMEBUFFER_RGB 1 /* the type with RGB colours; 0 has a palette, 2 is EGA text */
 
 struct parse {
 	struct boot_info *info;
@@ -183,9 +184,9 @@ static int parse_memory_map(struct parse *parse, const struct data *data)
 	return 0;
 }
 
+/* One with a palette or text is none for us; whether it makes sense, boot_info_check sees. */
 static int parse_framebuffer(struct parse *parse, const struct data *data)
 {
-	struct boot_framebuffer *fb = &parse->info->framebuffer;
 	struct tag_framebuffer tag;
 	struct framebuffer_rgb rgb;
 
@@ -193,24 +194,22 @@ static int parse_framebuffer(struct parse *parse, const struct data *data)
 		return 0;
 	parse->framebuffer = true;
 	memcpy(&tag, data->bytes, sizeof(tag));
-	*fb = (struct boot_framebuffer){
-		.present = true,
+	if (tag.type != FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb))
+		return 0;
+	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
+	parse->info->framebuffer = (struct boot_framebuffer){
 		.address = tag.address,
 		.pitch = tag.pitch,
 		.width = tag.width,
 		.height = tag.height,
 		.bpp = tag.bpp,
-		.type = tag.type,
+		.red_position = rgb.red_position,
+		.red_size = rgb.red_size,
+		.green_position = rgb.green_position,
+		.green_size = rgb.green_size,
+		.blue_position = rgb.blue_position,
+		.blue_size = rgb.blue_size,
 	};
-	if (tag.type != BOOT_FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb))
-		return 0;
-	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
-	fb->red_position = rgb.red_position;
-	fb->red_size = rgb.red_size;
-	fb->green_position = rgb.green_position;
-	fb->green_size = rgb.green_size;
-	fb->blue_position = rgb.blue_position;
-	fb->blue_size = rgb.blue_size;
 	return 0;
 }
 

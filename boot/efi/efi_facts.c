@@ -74,8 +74,6 @@ static void find_framebuffer(struct boot_framebuffer *fb)
 	fb->bpp = 32;
 	while (fb->bpp > 8 && !((mask.RedMask | mask.GreenMask | mask.BlueMask | mask.ReservedMask) >> (fb->bpp - 8)))
 		fb->bpp -= 8;
-	fb->present = true;
-	fb->type = BOOT_FRAMEBUFFER_RGB;
 	fb->address = gop->Mode->FrameBufferBase;
 	fb->width = mode->HorizontalResolution;
 	fb->height = mode->VerticalResolution;

@@ -96,7 +96,7 @@ static const char *convert(const struct map *map, struct boot_info *info)
 		case 0:
 			break;
 		case ERR_NOMEM:
-			return "the firmware's memory map has more than 256 ranges";
+			return "the firmware's memory map has too many ranges";
 		default:
 			return "a range of the firmware's memory map wraps around";
 		}

@@ -100,7 +100,7 @@ def test_acceleration(nested, words, accel, cpu, said):
 
 
 @pytest.mark.parametrize("words, device", [
-    ([], "ide-cd,drive=boot,bootindex=0"),
+    ([], "ide-cd,bus=ide.2,drive=boot,bootindex=0"),
     (["--boot-from", "usb"], "usb-storage,drive=boot,bootindex=0"),
     (["--boot-from", "nvme"], "nvme,serial=boot,drive=boot,bootindex=0"),
     (["--boot-from", "net"], "virtio-net-pci,netdev=net0,bootindex=0"),

@@ -54,8 +54,8 @@ class Qemu(Machine):
             return ["-netdev", server, "-device", "virtio-net-pci,netdev=net0,bootindex=0"]
         drive = ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={image}"]
         return drive + {
-            "cd": ["-device", "ide-cd,drive=boot,bootindex=0"],
-            "disk": ["-device", "ide-hd,drive=boot,bootindex=0"],
+            "cd": ["-device", "ide-cd,bus=ide.2,drive=boot,bootindex=0"],
+            "disk": ["-device", "ide-hd,bus=ide.2,drive=boot,bootindex=0"],
             "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=boot,bootindex=0"],
             "nvme": ["-device", "nvme,serial=boot,drive=boot,bootindex=0"],
         }[where]
