@@ -30,6 +30,8 @@ void efi_wait_key(void)
 	EFI_INPUT_KEY key;
 	UINTN index;
 
+	if (!in)
+		return;
 	/* What was typed before the question is no answer to it. */
 	in->Reset(in, FALSE);
 	do {

@@ -7,7 +7,7 @@
 /* Print formatted text (lib/printf.h) of at most 511 bytes; '\n' starts a new line. */
 void efi_print(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
-/* Wait until a key is pressed. */
+/* Wait until a key is pressed. Returns at once where the machine has no keyboard. */
 void efi_wait_key(void);
 
 #endif
