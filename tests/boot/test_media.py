@@ -76,7 +76,7 @@ def test_refused_configuration(session, tmp_path, text, lines):
     refused_by_the_loader(session, *lines)
 
 
-def test_no_configuration(session):
+def test_no_configuration_on_the_volume(session):
     session.start("--uefi", "--omit-config", *guest(), timeout=60)
     refused_by_the_loader(session, "lamina.efi: lamina.cfg: no such file")
 
