@@ -11,7 +11,7 @@ from .errors import UsageError
 from .guest import must_exist
 
 GRUB = "/usr/lib/grub"
-BIOS_MODULES = "biosdisk iso9660 fat loopback search search_fs_file normal configfile multiboot multiboot2 linux echo cat ls reboot halt".split()
+BIOS_MODULES = "biosdisk iso9660 fat loopback search search_fs_file normal configfile multiboot multiboot2 linux test echo cat ls reboot halt".split()
 EPOCH = 1600000000      # every time stamp in the image, so that the same input gives the same image
 VOLUME = "LAMINA"
 SERIAL = "4c616d69"     # of the FAT volume

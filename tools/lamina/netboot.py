@@ -18,7 +18,7 @@ FORMATS = {
     "bios": ("i386-pc-pxe", "i386-pc", ["pxe"]),
     "uefi": ("x86_64-efi", "x86_64-efi", ["efinet", "all_video"]),
 }
-MODULES = "tftp net normal configfile multiboot2 echo cat ls reboot halt".split()
+MODULES = "tftp net normal configfile multiboot2 test echo cat ls reboot halt".split()
 MAC = re.compile(r"^[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(\1[0-9A-Fa-f]{2}){4}$")
 
 
