@@ -82,6 +82,7 @@ def test_native(files):
     (["--kernel", "@linux", "--memory", "0"], "--memory"),
     (["--kernel", "@linux", "--icount", "--host-cpus", "2"], "--icount"),
     (["--kernel", "@linux", "--native", "--uefi"], "--uefi"),
+    (["--kernel", "@linux", "--boot-from", "net", "--keep-iso", "x"], "--keep-iso"),
     (["--kernel", "@linux", "--native", "--boot-from", "net"], "--boot-from"),
     ([], "--kernel"),
 ])

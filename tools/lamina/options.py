@@ -116,6 +116,8 @@ def parse(arguments):
         raise UsageError("--native needs --kernel, not --config")
     if options.native and (options.uefi or options.boot_from == "net"):
         raise UsageError("--native boots by BIOS and from an image: leave out --uefi and --boot-from net")
+    if options.keep_iso and options.boot_from == "net":
+        raise UsageError("--boot-from net makes no image to keep: leave out --keep-iso, or use tools/lamina-image --netboot")
     if options.icount and options.host_cpus > 1:
         raise UsageError("--icount counts on one core: leave out --host-cpus")
     if options.no_run and not options.keep_iso:
