@@ -24,9 +24,9 @@ struct walk {
 	uint64_t physical;
 };
 
-/* A translation, or the upper part of one, that the CPU may hold. */
+/* A translation, or the upper part of one, that the CPU may hold; mixed: or others. */
 struct held {
-	bool valid;
+	bool valid, mixed;
 	unsigned count, shift;
 	uint64_t value[LEVELS_MAX];
 	bool global;
@@ -205,13 +205,15 @@ static bool settled(uint64_t linear, const struct walk *w)
 		const struct held *h = &tlb[i];
 
 		if (h->valid && same_page(linear, linears[i], h->shift)) {
-			if (h->count != w->count)
+			if (h->mixed || h->count != w->count)
 				return false;
 			for (unsigned step = 0; step < h->count; step++)
 				if (!same_entry(h->value[step], w->step[step].value))
 					return false;
 		}
 		h = &upper[i];
+		if (h->valid && h->mixed && same_page(linear, linears[i], level_shift(mode->levels)))
+			return false;
 		for (unsigned step = 0; h->valid && step < h->count; step++) {
 			if (!same_page(linear, linears[i], level_shift(mode->levels - step)))
 				break;
@@ -224,20 +226,31 @@ static bool settled(uint64_t linear, const struct walk *w)
 
 static void hold_entries(struct held *h, const struct walk *w, unsigned count)
 {
-	h->valid = true;
+	if (h->valid && (h->count != count || h->shift != w->shift))
+		h->mixed = true;
+	for (unsigned step = 0; step < count; step++) {
+		uint64_t value = get(w->step[step].frame, w->step[step].index);
+
+		h->mixed |= h->valid && !same_entry(h->value[step], value);
+		h->value[step] = value;
+	}
+	h->shift = h->valid ? MAX(h->shift, w->shift) : w->shift;
+	h->global = w->global || (h->valid && h->global);
 	h->count = count;
-	h->shift = w->shift;
-	h->global = w->global;
-	for (unsigned step = 0; step < count; step++)
-		h->value[step] = get(w->step[step].frame, w->step[step].index);
+	h->valid = true;
 }
 
 /* The CPU has walked for this address: it may hold the tables' entries, and the translation where there was one. */
 static void hold(unsigned which, const struct walk *w)
 {
 	hold_entries(&upper[which], w, w->tables);
-	if (!w->fault)
+	if (!w->fault && !w->unknown)
 		hold_entries(&tlb[which], w, w->count);
+}
+
+static void forget(struct held *h)
+{
+	h->valid = h->mixed = false;
 }
 
 static void forget_all(void)
@@ -250,7 +263,8 @@ static void forget_nonglobal(void)
 {
 	memset(upper, 0, sizeof(upper));
 	for (unsigned i = 0; i < linear_count; i++)
-		tlb[i].valid &= tlb[i].global;
+		if (!tlb[i].global)
+			forget(&tlb[i]);
 }
 
 /* One address of a large page suffices, if the page is still one. */
@@ -263,12 +277,12 @@ static void forget_page(uint64_t linear)
 		if (!tlb[i].valid)
 			continue;
 		if (linears[i] == linear) {
-			tlb[i].valid = false;
+			forget(&tlb[i]);
 			continue;
 		}
 		w = walk(linear);
-		if (same_page(linear, linears[i], tlb[i].shift) && !w.fault && !w.unknown && w.shift == tlb[i].shift)
-			tlb[i].valid = false;
+		if (!tlb[i].mixed && same_page(linear, linears[i], tlb[i].shift) && !w.fault && !w.unknown && w.shift == tlb[i].shift)
+			forget(&tlb[i]);
 	}
 }
 
@@ -292,6 +306,17 @@ static unsigned room(void)
 
 static void write_entry(unsigned frame, unsigned index, uint64_t value)
 {
+	/* A CPU may translate any address at any time: what the entry led to until now may be held without an access. */
+	for (unsigned i = 0; (get(frame, index) & P) && i < linear_count; i++) {
+		struct walk w = walk(linears[i]);
+
+		for (unsigned step = 0; step < w.count; step++) {
+			if (w.step[step].frame == frame && w.step[step].index == index) {
+				hold(i, &w);
+				break;
+			}
+		}
+	}
 	emit(mode->entry == 4 ? OP_ENTRY4 : OP_ENTRY8, TABLES + frame * 4096ULL + (uint64_t)index * mode->entry, value);
 	put(frame, index, value);
 }

@@ -3,7 +3,7 @@
 #include "tests/guests/lib/test.h"
 #include "tests/guests/lib/trap.h"
 
-#define BATCHES 60
+#define BATCHES 30
 
 static uint64_t checksum = 0xcbf29ce484222325ULL;
 static unsigned accesses, faults;
@@ -15,12 +15,14 @@ static const struct mode pae_nx = { "PAE paging with NX", true, 3, 8, true, true
 static const struct mode four_level = { "4-level paging", false, 4, 8, true, false };
 static const struct mode four_level_nx = { "4-level paging with NX", false, 4, 8, true, true };
 
-/* QEMU 7.2 leaves bit 0 of the error code clear where a reserved bit is the cause, though the entry is present. */
-static bool wrong_error(const struct op *op)
+/* What may differ in the error code. QEMU 7.2 leaves bit 0 clear where a reserved bit is the cause, though the entry is present. */
+static uint32_t open_error_bits(uint32_t expected)
 {
-	uint32_t open = cpu_is_amd() && (op->expected_error & 8) ? 1 : 0;
+	static int amd = -1;
 
-	return (op->error ^ op->expected_error) & ~open;
+	if (amd < 0)
+		amd = cpu_is_amd(); /* an exit, under Lamina */
+	return amd && (expected & 8) ? 1 : 0;
 }
 
 static bool compare(const struct mode *mode, unsigned number)
@@ -33,7 +35,7 @@ static bool compare(const struct mode *mode, unsigned number)
 		accesses++;
 		faults += op->expected_vector == VECTOR_PF;
 		if (op->vector != op->expected_vector ||
-		    (op->vector == VECTOR_PF ? wrong_error(op) || op->cr2 != op->expected_cr2
+		    (op->vector == VECTOR_PF ? ((op->error ^ op->expected_error) & ~open_error_bits(op->expected_error)) || op->cr2 != op->expected_cr2
 					     : op->kind != OP_WRITE && op->result != op->expected_result)) {
 			test_fail("%s, batch %u, operation %u: %s of %llx by the %s%s: expected vector %d, error %x, result %x; saw %d, %x, %x, CR2 %llx",
 				  mode->name, number, (unsigned)(op - batch), names[op->kind], (unsigned long long)op->address,
@@ -92,7 +94,7 @@ TEST(stress_four_level_nx, "4-level paging with NX")
 	stress(&four_level_nx, 0x6789);
 }
 
-TEST(stress_zz_checksum, "Enough was tried")
+TEST(stress_checksum, "Enough was tried")
 {
 	say("guest: stress: %u accesses, %u of them faults, checksum %llx\n", accesses, faults, (unsigned long long)checksum);
 	CHECK(accesses > BATCHES * 6 * 40 && faults > accesses / 4 && faults < accesses * 3 / 4, "%u accesses, %u faults", accesses, faults);
