@@ -1,54 +1,16 @@
 #include "lib/printf.h"
 #include "lib/string.h"
 #include "tests/guests/lib/trap.h"
-#include "tests/guests/stress/stress.h"
-
-#define P BIT(0)
-#define W BIT(1)
-#define U BIT(2)
-#define A BIT(5)
-#define D BIT(6)
-#define PS BIT(7)
-#define G BIT(8)
-#define NX BIT(63)
-#define ADDRESS 0x000ffffffffff000ULL
-
-/* The walk of a linear address: the entries that it used, from the root's on. */
-struct walk {
-	unsigned count;                /* entries seen */
-	unsigned tables;               /* of these, the ones that led to a further table */
-	struct { unsigned frame, index; uint64_t value; } step[LEVELS_MAX];
-	bool fault, reserved, unknown; /* unknown: through a table that the model does not have */
-	bool large, user, write, nx, global;
-	unsigned shift;                /* of the page */
-	uint64_t physical;
-};
-
-/* A translation, or the upper part of one, that the CPU may hold; mixed: or others. */
-struct held {
-	bool valid, mixed;
-	unsigned count, shift;
-	uint64_t value[LEVELS_MAX];
-	bool global;
-};
+#include "tests/guests/stress/model.h"
 
 struct op batch[BATCH + 1];
 
-static const struct mode *mode;
 static uint64_t random_state;
-static uint64_t mirror[TABLE_FRAMES][512];
-static uint8_t maybe_accessed[TABLE_FRAMES][1024]; /* a walk that ended in a fault used the entry: it may have set A */
-static uint32_t written[16 + TABLE_FRAMES];        /* the word to write of each data page and table */
-static uint64_t linears[LINEARS_MAX];
-static unsigned linear_count;
-static struct held tlb[LINEARS_MAX], upper[LINEARS_MAX];
-static unsigned root;
-static uint64_t cr0, cr4;
-static unsigned maxphyaddr;
-static bool pages_1g, smep, smap;
+static uint32_t written[16 + TABLE_FRAMES]; /* the word to write of each data page and table */
+static bool smep, smap;
 
 /* xorshift64*. */
-uint64_t model_random(void)
+static uint64_t random_word(void)
 {
 	random_state ^= random_state >> 12;
 	random_state ^= random_state << 25;
@@ -58,235 +20,13 @@ uint64_t model_random(void)
 
 static unsigned random_below(unsigned limit)
 {
-	return (unsigned)((model_random() >> 33) % limit);
+	return (unsigned)((random_word() >> 33) % limit);
 }
 
 static bool percent(unsigned chance)
 {
 	return random_below(100) < chance;
 }
-
-static unsigned index_bits(void)
-{
-	return mode->entry == 4 ? 10 : 9;
-}
-
-static unsigned level_shift(unsigned level)
-{
-	return 12 + (level - 1) * index_bits();
-}
-
-static uint64_t get(unsigned frame, unsigned index)
-{
-	return mode->entry == 4 ? ((const uint32_t *)mirror[frame])[index] : mirror[frame][index];
-}
-
-static void put(unsigned frame, unsigned index, uint64_t value)
-{
-	if (mode->entry == 4)
-		((uint32_t *)mirror[frame])[index] = (uint32_t)value;
-	else
-		mirror[frame][index] = value;
-	maybe_accessed[frame][index] = false;
-}
-
-static bool is_table(uint64_t physical)
-{
-	return physical >= TABLES && physical < TABLES + TABLE_FRAMES * 4096ULL;
-}
-
-static bool is_data(uint64_t physical)
-{
-	return physical >= DATA && physical < DATA + MIB(8) && (physical & (MIB(2) - 1)) < 4 * 4096;
-}
-
-static uint64_t data_page(unsigned number)
-{
-	return DATA + number / 4 * MIB(2) + number % 4 * 4096;
-}
-
-/* The number of a data page or table in `written`. */
-static unsigned page_number(uint64_t physical)
-{
-	return is_table(physical) ? 16 + (unsigned)((physical - TABLES) >> 12)
-				  : (unsigned)((physical - DATA) / MIB(2) * 4 + (physical & (MIB(2) - 1)) / 4096);
-}
-
-/* SDM vol. 3, section 4.3 to 4.5: tables of the formats of the entries. */
-static bool reserved_bits(uint64_t value, unsigned level, bool large)
-{
-	uint64_t reserved;
-
-	if (mode->entry == 4)
-		return large && (value & BIT(21));
-	reserved = ADDRESS & ~(BIT(maxphyaddr) - 1);
-	if (mode->legacy)
-		reserved |= 0x7ff0000000000000ULL;
-	if (!mode->nxe)
-		reserved |= NX;
-	if (level == 4 || (level == 3 && !pages_1g))
-		reserved |= PS;
-	if (large)
-		reserved |= (BIT(level_shift(level)) - 1) & ~0x1fffULL;
-	return value & reserved;
-}
-
-static struct walk walk(uint64_t linear)
-{
-	struct walk w = { .user = true, .write = true };
-	uint64_t table = TABLES + root * 4096ULL;
-
-	for (unsigned level = mode->levels; level; level--) {
-		unsigned index = (unsigned)(linear >> level_shift(level)) & ((1U << index_bits()) - 1);
-		unsigned frame = (unsigned)((table - TABLES) >> 12);
-		bool pdpte = mode->legacy && level == 3;
-		uint64_t value;
-
-		if (is_data(table)) { /* nothing in a data page looks like an entry that is present */
-			w.fault = true;
-			return w;
-		}
-		if (!is_table(table)) {
-			w.unknown = true;
-			return w;
-		}
-		value = get(frame, index);
-		w.step[w.count].frame = frame;
-		w.step[w.count].index = index;
-		w.step[w.count++].value = value;
-		if (!(value & P)) {
-			w.fault = true;
-			return w;
-		}
-		w.shift = level_shift(level);
-		if (pdpte) {
-			table = value & ADDRESS;
-			w.tables = w.count;
-			continue;
-		}
-		w.large = level > 1 && (value & PS) && (mode->entry == 8 || mode->pse);
-		if (reserved_bits(value, level, w.large)) {
-			w.fault = w.reserved = true;
-			return w;
-		}
-		w.user &= (value & U) != 0;
-		w.write &= (value & W) != 0;
-		w.nx |= mode->entry == 8 && (value & NX);
-		if (w.large || level == 1) {
-			uint64_t offset = BIT(w.shift) - 1;
-
-			w.global = (value & G) && (cr4 & CR4_PGE);
-			w.physical = (value & ADDRESS & ~offset) | (linear & offset & ~0xfffULL);
-			return w;
-		}
-		table = value & ADDRESS;
-		w.tables = w.count;
-	}
-	return w;
-}
-
-/* ---- What the CPU may hold ---- */
-
-static bool same_page(uint64_t a, uint64_t b, unsigned shift)
-{
-	return a >> shift == b >> shift;
-}
-
-/* An entry without A is not held, and one without D sets it when it is needed: what memory says of these does not count then. */
-static bool same_entry(uint64_t held, uint64_t now)
-{
-	return !((held ^ now) & ~(~held & (A | D)));
-}
-
-/* May the access be made: is what the CPU may hold for the address what the tables say now? */
-static bool settled(uint64_t linear, const struct walk *w)
-{
-	for (unsigned i = 0; i < linear_count; i++) {
-		const struct held *h = &tlb[i];
-
-		if (h->valid && same_page(linear, linears[i], h->shift)) {
-			if (h->mixed || h->count != w->count)
-				return false;
-			for (unsigned step = 0; step < h->count; step++)
-				if (!same_entry(h->value[step], w->step[step].value))
-					return false;
-		}
-		h = &upper[i];
-		if (h->valid && h->mixed && same_page(linear, linears[i], level_shift(mode->levels)))
-			return false;
-		for (unsigned step = 0; h->valid && step < h->count; step++) {
-			if (!same_page(linear, linears[i], level_shift(mode->levels - step)))
-				break;
-			if (step >= w->count || !same_entry(h->value[step], w->step[step].value))
-				return false;
-		}
-	}
-	return true;
-}
-
-static void hold_entries(struct held *h, const struct walk *w, unsigned count)
-{
-	if (h->valid && (h->count != count || h->shift != w->shift))
-		h->mixed = true;
-	for (unsigned step = 0; step < count; step++) {
-		uint64_t value = get(w->step[step].frame, w->step[step].index);
-
-		h->mixed |= h->valid && !same_entry(h->value[step], value);
-		h->value[step] = value;
-	}
-	h->shift = h->valid ? MAX(h->shift, w->shift) : w->shift;
-	h->global = w->global || (h->valid && h->global);
-	h->count = count;
-	h->valid = true;
-}
-
-/* The CPU has walked for this address: it may hold the tables' entries, and the translation where there was one. */
-static void hold(unsigned which, const struct walk *w)
-{
-	hold_entries(&upper[which], w, w->tables);
-	if (!w->fault && !w->unknown)
-		hold_entries(&tlb[which], w, w->count);
-}
-
-static void forget(struct held *h)
-{
-	h->valid = h->mixed = false;
-}
-
-static void forget_all(void)
-{
-	memset(tlb, 0, sizeof(tlb));
-	memset(upper, 0, sizeof(upper));
-}
-
-static void forget_nonglobal(void)
-{
-	memset(upper, 0, sizeof(upper));
-	for (unsigned i = 0; i < linear_count; i++)
-		if (!tlb[i].global)
-			forget(&tlb[i]);
-}
-
-/* One address of a large page suffices, if the page is still one. */
-static void forget_page(uint64_t linear)
-{
-	memset(upper, 0, sizeof(upper));
-	for (unsigned i = 0; i < linear_count; i++) {
-		struct walk w;
-
-		if (!tlb[i].valid)
-			continue;
-		if (linears[i] == linear) {
-			forget(&tlb[i]);
-			continue;
-		}
-		w = walk(linear);
-		if (!tlb[i].mixed && same_page(linear, linears[i], tlb[i].shift) && !w.fault && !w.unknown && w.shift == tlb[i].shift)
-			forget(&tlb[i]);
-	}
-}
-
-/* ---- Making operations ---- */
 
 static struct op *next;
 
@@ -307,7 +47,7 @@ static unsigned room(void)
 static void write_entry(unsigned frame, unsigned index, uint64_t value)
 {
 	/* A CPU may translate any address at any time: what the entry led to until now may be held without an access. */
-	for (unsigned i = 0; (get(frame, index) & P) && i < linear_count; i++) {
+	for (unsigned i = 0; (get_entry(frame, index) & P) && i < linear_count; i++) {
 		struct walk w = walk(linears[i]);
 
 		for (unsigned step = 0; step < w.count; step++) {
@@ -318,7 +58,7 @@ static void write_entry(unsigned frame, unsigned index, uint64_t value)
 		}
 	}
 	emit(mode->entry == 4 ? OP_ENTRY4 : OP_ENTRY8, TABLES + frame * 4096ULL + (uint64_t)index * mode->entry, value);
-	put(frame, index, value);
+	put_entry(frame, index, value);
 }
 
 /* The tables' indices that the addresses use: of the lowest level 0 to 3, of the second 32 and 33, of the third 0 and 1. */
@@ -344,11 +84,11 @@ static unsigned table_for(unsigned level)
 /* An entry that mostly makes sense where entries of this level are. */
 static uint64_t random_entry(unsigned level)
 {
-	uint64_t value = model_random() & (A | D | G);
+	uint64_t value = random_word() & (A | D | G);
 	unsigned kind = random_below(100);
 
 	if (kind < 12)
-		return model_random() & 0x7ffffffffffffffeULL & (mode->entry == 4 ? 0xffffffff : ~0ULL);
+		return random_word() & 0x7ffffffffffffffeULL & (mode->entry == 4 ? 0xffffffff : ~0ULL);
 	value |= P | (percent(80) ? W : 0) | (percent(70) ? U : 0);
 	if (mode->entry == 8 && percent(mode->nxe ? 12 : 1))
 		value |= NX;
@@ -370,11 +110,6 @@ static uint64_t random_entry(unsigned level)
 static unsigned level_of_index(unsigned index)
 {
 	return index >= 32 ? 2 : mode->levels == 4 && index < 2 && percent(40) ? 3 : 1;
-}
-
-static bool is_pdpte_root(unsigned frame)
-{
-	return frame < ROOTS && mode->legacy && mode->levels == 3;
 }
 
 static uint64_t pdpte(void)
@@ -425,7 +160,7 @@ static void change_table(void)
 			static const uint64_t flags[] = { W, U, A, D, G, P, A | D, W | D };
 			uint64_t flag = flags[random_below(ARRAY_SIZE(flags))];
 
-			write_entry(frame, index, get(frame, index) ^ flag);
+			write_entry(frame, index, get_entry(frame, index) ^ flag);
 		} else {
 			write_entry(frame, index, random_entry(mode->levels - w.count + 1));
 		}
@@ -446,7 +181,7 @@ static void fork_table(void)
 	uint64_t mask = percent(50) ? ~(uint64_t)W : ~0ULL;
 
 	for (unsigned i = 0; i < used_count(); i++) {
-		uint64_t value = get(from, used[i]) & mask;
+		uint64_t value = get_entry(from, used[i]) & mask;
 
 		write_entry(to, used[i], value);
 		if (mask != ~0ULL)
@@ -499,7 +234,7 @@ static void set_flags(const struct walk *w, bool write)
 
 		if (is_pdpte_root(frame) && i == 0)
 			continue;
-		put(frame, index, get(frame, index) | A | (write && i + 1 == w->count ? D : 0));
+		put_entry(frame, index, get_entry(frame, index) | A | (write && i + 1 == w->count ? D : 0));
 	}
 }
 
@@ -509,7 +244,7 @@ static void access(void)
 	unsigned which = random_below(linear_count), flags = random_below(4);
 	enum operation kind = OP_READ + random_below(3);
 	struct walk w = walk(linears[which]);
-	uint32_t value = (uint32_t)model_random() & ~1U; /* never an entry that is present */
+	uint32_t value = (uint32_t)random_word() & ~1U; /* never an entry that is present */
 	bool refused = w.fault || denied(&w, kind, flags);
 	struct op *op;
 	uint64_t address;
@@ -578,7 +313,7 @@ uint64_t model_batch(uint64_t *start_cr0, uint64_t *start_cr4)
 static bool check_entry(unsigned frame, unsigned index, char *text, size_t size)
 {
 	uint8_t *at = (uint8_t *)TABLES + frame * 4096ULL + (uint64_t)index * mode->entry;
-	uint64_t seen = 0, expected = get(frame, index), open = maybe_accessed[frame][index] ? A : 0;
+	uint64_t seen = 0, expected = get_entry(frame, index), open = maybe_accessed[frame][index] ? A : 0;
 
 	/* QEMU 7.2 sets the accessed flag in PDPTEs too, where it is a reserved bit. */
 	if (is_pdpte_root(frame) && cpu_is_amd())
@@ -654,14 +389,14 @@ void model_start(const struct mode *of, uint64_t seed)
 	make_linears();
 	for (unsigned frame = ROOTS; frame < TABLE_FRAMES; frame++)
 		for (unsigned i = 0; i < used_count(); i++)
-			put(frame, used[i], random_entry(level_of_index(used[i])));
+			put_entry(frame, used[i], random_entry(level_of_index(used[i])));
 	for (unsigned frame = 0; frame < ROOTS; frame++) {
 		for (unsigned i = 0; i < linear_count; i++)
-			put(frame, (unsigned)(linears[i] >> level_shift(mode->levels)) & ((1U << index_bits()) - 1),
+			put_entry(frame, (unsigned)(linears[i] >> level_shift(mode->levels)) & ((1U << index_bits()) - 1),
 			    is_pdpte_root(frame) ? pdpte() : random_entry(mode->levels));
 		for (unsigned i = 0; i < 4096 / mode->entry; i++)
 			if (run_fixed_entry(mode, i))
-				put(frame, i, run_fixed_entry(mode, i));
+				put_entry(frame, i, run_fixed_entry(mode, i));
 	}
 	memcpy((void *)TABLES, mirror, sizeof(mirror));
 	root = 0;

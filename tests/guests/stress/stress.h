@@ -1,6 +1,6 @@
 /* The stress guest: random changes of page tables and accesses through them, in every paging mode, each result judged by a model.
  *
- * A batch of operations is made together with the results that the model (model.c) says they must have, then carried out (run.c: in
+ * A batch of operations is made together with the results that the model (model.c, walk.c) says they must have, then carried out (run.c: in
  * 64-bit mode, or by legacy_code.asm16 in 32-bit modes), then compared (stress.c). The model never asks for an access whose result
  * the architecture leaves open: through a translation that a TLB or a paging-structure cache may still hold from before a change. */
 #ifndef TESTS_GUESTS_STRESS_STRESS_H
@@ -64,7 +64,6 @@ void model_start(const struct mode *mode, uint64_t seed);
 uint64_t model_batch(uint64_t *start_cr0, uint64_t *start_cr4);
 /* Compare what the batch left in tables and data; on a difference returns false with a text. Mixes all of it into the checksum. */
 bool model_check_tables(char *text, size_t size, uint64_t *checksum);
-uint64_t model_random(void);
 
 /* ---- run.c ---- */
 
