@@ -12,19 +12,17 @@
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
 #include "boot/boot_info.h"
+#include "boot/console_setup.h"
 #include "boot/multiboot2.h"
 #include "drivers/acpi.h"
 #include "drivers/console.h"
 #include "drivers/ioapic_host.h"
-#include "drivers/vga_text.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "vmm/config.h"
 #include "vmm/sched.h"
 #include "vmm/vm.h"
 
-#define COM1 0x3f8
-#define COM1_IRQ 4
 #define BOOT_INFO_MAX MIB(1)
 #define CONFIG_MODULE "lamina.cfg"
 
@@ -83,8 +81,9 @@ static void read_acpi(void)
 
 static void route_serial_interrupt(void)
 {
-	uint16_t flags;
-	uint32_t gsi = acpi_irq_to_gsi(&boot->acpi, COM1_IRQ, &flags);
+	uint16_t flags = 0;
+	uint32_t gsi = 0;
+	bool routed = false, wanted = console_has_serial() && console_setup_serial_gsi(&boot->acpi, &gsi, &flags) && this_cpu()->apic_id < APIC_ID_BROADCAST;
 
 	for (unsigned i = 0; i < boot->acpi.io_apic_count; i++) {
 		const struct acpi_io_apic *io = &boot->acpi.io_apic[i];
@@ -94,11 +93,15 @@ static void route_serial_interrupt(void)
 		if (!registers)
 			continue;
 		pins = ioapic_host_mask_all(registers);
-		if (gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
+		if (wanted && gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
 			ioapic_host_route(registers, gsi - io->gsi_base, VECTOR_SERIAL, (uint8_t)this_cpu()->apic_id, flags);
-			if (console_has_serial())
-				console_interrupts_on();
+			console_interrupts_on();
+			routed = true;
 		}
+	}
+	if (console_has_serial() && !routed) {
+		log_line("serial: no interrupt that is known leads from it: it is polled");
+		console_poll_on();
 	}
 }
 
@@ -144,7 +147,7 @@ static void apply_command_line(void)
 		*equals = 0;
 		if (!strcmp(word, "debug"))
 			debug_fault(equals + 1);
-		else
+		else if (strcmp(word, "serial")) /* console_setup.c has read that */
 			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
 	}
 }
@@ -221,9 +224,10 @@ static void main_on_own_stack(void)
 {
 	const char *error;
 
-	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
+	console_setup_screen(info);
 	read_acpi();
+	console_setup_serial(&boot->acpi);
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
 	cpuid_capture(&boot->cpuid, cpuid_count);
@@ -235,6 +239,7 @@ static void main_on_own_stack(void)
 	host_apic_enable();
 	this_cpu()->apic_id = host_apic_id();
 	clock_calibrate(&boot->acpi);
+	console_set_rate(time_hz());
 	enter_virtualization();
 	route_serial_interrupt();
 	read_config();
@@ -257,13 +262,16 @@ void boot_main(uint32_t multiboot2_info)
 	static struct boot_info early __attribute__((section(".scratch")));
 	const char *error;
 
-	console_init(COM1);
-	console_add_screen((volatile void *)VGA_TEXT_PHYS); /* mapped one to one so far */
-	features_detect();
-	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error))
+	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error)) {
+		memset(&early, 0, sizeof(early)); /* nothing of it counts */
+		console_setup_early(&early);
 		boot_fatal("the boot information is unusable: %s", error);
+	}
+	console_setup_early(&early);
+	features_detect();
 	traps_init();
 	info = memory_init(&early);
+	console_setup_leave_screen();
 	boot = pool_alloc(&lamina_pool, (sizeof(*boot) + PAGE_SIZE - 1) / PAGE_SIZE);
 	cpus[0] = boot ? cpu_alloc(0, 0) : NULL;
 	if (!cpus[0])

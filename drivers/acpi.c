@@ -158,6 +158,22 @@ static void read_mcfg(struct acpi_info *info, const uint8_t *table, uint32_t len
 	}
 }
 
+static uint32_t spcr_speed(uint8_t code)
+{
+	switch (code) {
+	case 3:
+		return 9600;
+	case 4:
+		return 19200;
+	case 6:
+		return 57600;
+	case 7:
+		return 115200;
+	default:
+		return 0;
+	}
+}
+
 static void read_spcr(struct acpi_info *info, const uint8_t *table, uint32_t length)
 {
 	struct acpi_spcr spcr;
@@ -172,6 +188,11 @@ static void read_spcr(struct acpi_info *info, const uint8_t *table, uint32_t len
 	info->spcr = acpi_register_from(&spcr.address);
 	info->spcr_type = spcr.interface_type;
 	info->spcr_present = info->spcr.present;
+	info->spcr_baud = spcr_speed(spcr.baud);
+	info->spcr_irq_present = spcr.interrupt_type & SPCR_IRQ;
+	info->spcr_gsi_present = spcr.interrupt_type & SPCR_GSI;
+	info->spcr_irq = spcr.irq;
+	info->spcr_gsi = spcr.gsi;
 }
 
 static void read_table(struct acpi_info *info, const struct acpi_table *table, const uint8_t *bytes)

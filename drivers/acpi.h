@@ -133,6 +133,10 @@ struct acpi_info {
 	bool spcr_present;
 	uint8_t spcr_type;                  /* 0 or 1: 16550, 0x12: 16550 with a register description; see DBG2 */
 	struct acpi_register spcr;
+	uint32_t spcr_baud;                 /* bits a second; 0: as the firmware set it */
+	bool spcr_irq_present, spcr_gsi_present;
+	uint8_t spcr_irq;                   /* ISA interrupt */
+	uint32_t spcr_gsi;
 };
 
 /* Makes `len` bytes at `phys` readable. The pointer need only be good until the next call. Returns NULL where it cannot. */

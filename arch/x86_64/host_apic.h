@@ -4,6 +4,8 @@
 
 #include "lib/types.h"
 
+#define APIC_ID_BROADCAST 255U /* in 8 bits: what xAPIC mode and I/O APICs can address ends before it */
+
 /* Choose the mode and map the registers; once, on the boot processor. `phys` is where the firmware says they are. */
 void host_apic_init(uint64_t phys);
 /* Enable this core's local APIC. */

@@ -39,6 +39,7 @@ static void frames_from(const struct boot_info *info)
 	/* The first page holds the real-mode vectors and the BIOS data area. */
 	frames_reserve(&frames, 0, PAGE_SIZE);
 	frames_reserve(&frames, (uintptr_t)image_phys_start, (uint64_t)scratch_end - KERNEL_BASE - (uintptr_t)image_phys_start);
+	frames_reserve(&frames, info->framebuffer.address, (uint64_t)info->framebuffer.pitch * info->framebuffer.height);
 	for (unsigned i = 0; i < info->module_count; i++)
 		frames_reserve(&frames, info->module[i].start, info->module[i].end - info->module[i].start);
 }
@@ -105,6 +106,13 @@ static void *map_at(uint64_t *next, uint64_t phys, uint64_t size, uint32_t attrs
 volatile void *map_device(uint64_t phys, uint64_t size)
 {
 	return map_at(&next_device, phys, size, PT_READ | PT_WRITE | PT_UC);
+}
+
+void *map_framebuffer(uint64_t phys, uint64_t size)
+{
+	/* At an address that differs from the physical one by whole large pages. */
+	next_device = ALIGN_UP(next_device, MIB(2)) + (ALIGN_DOWN(phys, (uint64_t)PAGE_SIZE) & (MIB(2) - 1));
+	return map_at(&next_device, phys, size, PT_READ | PT_WRITE | PT_WC);
 }
 
 const void *map_firmware(uint64_t phys, uint64_t size)

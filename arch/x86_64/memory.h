@@ -32,6 +32,8 @@ void memory_free_scratch(void);
 
 /* Map device registers uncached, for ever. Returns NULL where the tables cannot grow. */
 volatile void *map_device(uint64_t phys, uint64_t size);
+/* Map a framebuffer for writing, write-combining by the PAT, for ever. Returns NULL where that is impossible. */
+void *map_framebuffer(uint64_t phys, uint64_t size);
 /* Map firmware tables read-only, for ever. Returns NULL where that is impossible. */
 const void *map_firmware(uint64_t phys, uint64_t size);
 /* Map `size` bytes of fresh zeroed pool pages as a stack with an unmapped page below. Returns its top, or 0. */
