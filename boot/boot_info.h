@@ -4,7 +4,7 @@
 
 #include "lib/types.h"
 
-#define BOOT_MEMORY_MAX 256
+#define BOOT_MEMORY_MAX 512
 #define BOOT_MODULES_MAX 32
 #define BOOT_MODULE_CMDLINE_SIZE 256
 #define BOOT_CMDLINE_SIZE 1024

@@ -216,7 +216,7 @@ static void report_memory(void)
 	uint64_t image = (uint64_t)(image_end - image_start);
 
 	log_line("memory: image %lu KiB, pool %u KiB of %lu KiB, %lu MiB free for guests", image >> 10, pool_used_pages(&lamina_pool) * 4,
-		 POOL_SIZE >> 10, frames_free_bytes(&frames) >> 20);
+		 lamina_pool.pages * 4UL, frames_free_bytes(&frames) >> 20);
 	log_line("memory: %u pages of Lamina are writable and executable", memory_count_wx(&kernel_table));
 }
 
@@ -235,7 +235,7 @@ static void main_on_own_stack(void)
 	if (!engine)
 		boot_fatal("%s", error);
 	silence_8259s();
-	host_apic_init(boot->acpi.local_apic_address);
+	host_apic_init(boot->acpi.local_apic_address, boot->acpi.dmar_x2apic_opt_out);
 	host_apic_enable();
 	this_cpu()->apic_id = host_apic_id();
 	clock_calibrate(&boot->acpi);

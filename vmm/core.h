@@ -4,6 +4,9 @@
 
 #include "lib/types.h"
 
+/* What the tables have room for; further cores stay off, which is logged. */
+#define CORES_MAX 512
+
 /* The low half of the TSC, for statistics of the exit path: no exit takes 2^32 ticks. */
 static inline uint32_t core_ticks(void)
 {

@@ -19,7 +19,8 @@
 #define DEVICES_BASE 0xffffff2000000000UL
 #define FIRMWARE_BASE 0xffffff4000000000UL
 
-#define POOL_SIZE MIB(2)
+#define POOL_SIZE_LEAST MIB(2)
+#define POOL_SHARE 1024 /* this part of the memory, on machines with much of it, which have many cores */
 
 extern struct page_table kernel_table;
 extern const char image_start[], text_start[], text_end[], rodata_end[], image_end[], image_phys_start[], scratch_end[];
