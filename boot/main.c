@@ -121,7 +121,21 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 		log_line("boot command line: %s", message);
 }
 
-/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. `debug=WORD`: debug.h. */
+/* An option of the machine's, else a key of lamina.cfg. */
+static void machine_option(const char *key, const char *value)
+{
+	if (!strcmp(key, "debug"))
+		debug_fault(value);
+	else if (!strcmp(key, "end") && !power_set_end(value))
+		log_line("boot command line: end=%s: expected power-off, reset or halt", value);
+	else if (!strcmp(key, "panic") && !power_set_panic(value))
+		log_line("boot command line: panic=%s: expected halt or reset", value);
+	else if (strcmp(key, "end") && strcmp(key, "panic") && strcmp(key, "serial")) /* console_setup.c has read the last one */
+		config_set(&boot->config, key, value, config_error_line, NULL);
+}
+
+/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. The machine's own: debug=WORD
+ * (debug.h), end=WHAT and panic=WHAT (power.h), serial=WHERE (console_setup.h). */
 static void apply_command_line(void)
 {
 	static char word[BOOT_CMDLINE_SIZE];
@@ -145,10 +159,7 @@ static void apply_command_line(void)
 		if (!equals)
 			continue;
 		*equals = 0;
-		if (!strcmp(word, "debug"))
-			debug_fault(equals + 1);
-		else if (strcmp(word, "serial")) /* console_setup.c has read that */
-			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
+		machine_option(word, equals + 1);
 	}
 }
 
