@@ -381,8 +381,10 @@ bool terminal_refresh(struct terminal *t, unsigned budget)
 		unsigned row = t->next_row;
 
 		if (t->dirty[row / 64] & BIT(row % 64)) {
+			unsigned drawn = draw_row(t, row);
+
 			t->dirty[row / 64] &= ~BIT(row % 64);
-			budget -= MIN(draw_row(t, row), budget);
+			budget -= MIN(drawn, budget);
 		}
 		t->next_row = row + 1 == t->rows ? 0 : row + 1;
 	}

@@ -27,7 +27,10 @@ def arguments(text):
 
 def grub_lamina(options, guest):
     where = place(guest)
-    lines = [f"multiboot2 /boot/lamina.elf{arguments(options.lamina_cmdline)}"]
+    # GRUB gives the framebuffer that Lamina asks for: the firmware's under UEFI. A BIOS would have to change the mode: it stays in text
+    # mode, which is said after multiboot2, as that sets the variable itself.
+    lines = ['if [ "$grub_platform" = efi ]; then insmod all_video; fi', f"multiboot2 /boot/lamina.elf{arguments(options.lamina_cmdline)}",
+             'if [ "$grub_platform" != efi ]; then set gfxpayload=text; fi']
     if not options.omit_config:
         lines.append("module2 --nounzip /boot/lamina.cfg lamina.cfg")
     lines += [f"module2 --nounzip {quoted(where[file.name])} {quoted(file.name)}" for file in guest.files]
