@@ -3,7 +3,7 @@
 #include "lib/spinlock.h"
 
 #define QUEUE_SIZE 16384 /* a power of two */
-#define DRAIN_SPINS 100000000
+#define DRAIN_SPINS 4000000 /* looks at a UART that takes no byte: seconds on a real one, where a look takes a microsecond */
 #define ROUNDS_MAX 64 /* of one interrupt: a UART gone mad must not hold the core */
 #define LOG_RESERVE 4096 /* of it, what guests may not fill */
 
@@ -54,11 +54,29 @@ static void start_sending(void)
 	}
 }
 
+static void show(uint8_t byte)
+{
+	if (console.screen.draw)
+		terminal_put(&console.screen, byte);
+}
+
+/* Bounded: a UART that stops sending must not hang Lamina, and is given up. */
 static void drain(void)
 {
-	/* Bounded: a UART that stops sending must not hang Lamina. */
-	for (uint64_t spins = 0; (queued() || !serial_idle(&console.serial)) && spins < DRAIN_SPINS; spins++)
+	uint32_t before = queued();
+
+	for (unsigned spins = 0; queued() || !serial_idle(&console.serial); spins++) {
 		pump();
+		if (queued() != before) {
+			before = queued();
+			spins = 0;
+		} else if (spins == DRAIN_SPINS) {
+			console.serial.present = console.by_interrupt = console.by_polling = console.sending = false;
+			for (const char *p = "\r\nlamina: serial: the port takes no more bytes: given up\r\n"; *p; p++)
+				show((uint8_t)*p);
+			return;
+		}
+	}
 }
 
 /* Without a serial port the queue keeps the latest that was said, for one that is still to be found. */
@@ -74,12 +92,6 @@ static void enqueue(uint8_t byte)
 static uint32_t history(void)
 {
 	return console.head > QUEUE_SIZE ? console.head - QUEUE_SIZE : 0;
-}
-
-static void show(uint8_t byte)
-{
-	if (console.screen.draw)
-		terminal_put(&console.screen, byte);
 }
 
 static void draw_all(void)
@@ -238,10 +250,12 @@ void console_interrupt(void (*input)(uint8_t byte))
 void console_service(uint64_t now, void (*input)(uint8_t byte))
 {
 	spin_lock(&console.lock);
-	if (poll_due <= now) {
+	if (poll_due <= now && console.serial.present) {
 		receive(input);
 		pump();
 		poll_due = now + console.rate / (queued() ? POLL_BUSY_HZ : POLL_HZ);
+	} else if (!console.serial.present) {
+		poll_due = UINT64_MAX;
 	}
 	if (screen_due <= now)
 		screen_due = console.screen.draw && terminal_refresh(&console.screen, PIECE) ? now + console.rate / PIECE_HZ : UINT64_MAX;
