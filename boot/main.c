@@ -61,6 +61,18 @@ void core_main(void)
 	sched_run();
 }
 
+static void report_cores(void)
+{
+	unsigned enabled = 0, later = 0;
+
+	for (unsigned i = 0; i < boot->acpi.cpu_count; i++) {
+		enabled += boot->acpi.cpu[i].enabled;
+		later += boot->acpi.cpu[i].online_capable;
+	}
+	log_line("acpi: MADT: %u cores enabled, %u switched off, %u that could be added later; %u I/O APIC(s)", enabled, boot->acpi.cpu_disabled, later,
+		 boot->acpi.io_apic_count);
+}
+
 static void read_acpi(void)
 {
 	const uint8_t *area;
@@ -77,6 +89,8 @@ static void read_acpi(void)
 	}
 	if (acpi_read(&boot->acpi, info->rsdp, info->rsdp_size, map_firmware))
 		log_line("acpi: no usable tables: one core, no power-off");
+	else
+		report_cores();
 }
 
 static void route_serial_interrupt(void)
@@ -124,14 +138,17 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 /* An option of the machine's, else a key of lamina.cfg. */
 static void machine_option(const char *key, const char *value)
 {
-	if (!strcmp(key, "debug"))
+	if (!strcmp(key, "debug")) {
 		debug_fault(value);
-	else if (!strcmp(key, "end") && !power_set_end(value))
-		log_line("boot command line: end=%s: expected power-off, reset or halt", value);
-	else if (!strcmp(key, "panic") && !power_set_panic(value))
-		log_line("boot command line: panic=%s: expected halt or reset", value);
-	else if (strcmp(key, "end") && strcmp(key, "panic") && strcmp(key, "serial")) /* console_setup.c has read the last one */
+	} else if (!strcmp(key, "end")) {
+		if (!power_set_end(value))
+			log_line("boot command line: end=%s: expected power-off, reset or halt", value);
+	} else if (!strcmp(key, "panic")) {
+		if (!power_set_panic(value))
+			log_line("boot command line: panic=%s: expected halt or reset", value);
+	} else if (strcmp(key, "serial") != 0) { /* console_setup.c has read that */
 		config_set(&boot->config, key, value, config_error_line, NULL);
+	}
 }
 
 /* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. The machine's own: debug=WORD

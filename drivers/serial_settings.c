@@ -87,7 +87,12 @@ static const char *parse_where(struct serial_settings *s, const char *text)
 
 static bool parse_format(struct serial_line *line, const char *text)
 {
-	char parity = text[0] ? (char)(text[1] | 32) : 0;
+	char parity = '\0';
+
+	if (text[0])
+		parity = text[1];
+	if (parity >= 'A' && parity <= 'Z')
+		parity = (char)(parity - 'A' + 'a');
 
 	if (text[0] < '5' || text[0] > '8' || (parity != 'n' && parity != 'e' && parity != 'o') || (text[2] != '1' && text[2] != '2') || text[3])
 		return false;

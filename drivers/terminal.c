@@ -14,7 +14,7 @@ static uint16_t *row_cells(const struct terminal *t, unsigned row)
 {
 	unsigned at = t->top + row;
 
-	return t->cells + (at >= t->rows ? at - t->rows : at) * t->columns;
+	return t->cells + (size_t)(at >= t->rows ? at - t->rows : at) * t->columns;
 }
 
 static void mark(struct terminal *t, unsigned row)
@@ -142,7 +142,7 @@ static uint8_t vga_colour(unsigned ansi)
 /* Select graphic rendition (ECMA-48 section 8.3.117; xterm's bright colours and 38/48). */
 static void rendition(struct terminal *t)
 {
-	for (unsigned i = 0; i < t->parameter_count; i++) {
+	for (unsigned i = 0; i <= t->last_parameter; i++) {
 		unsigned p = t->parameter[i];
 
 		if (p == 0) {
@@ -157,7 +157,7 @@ static void rendition(struct terminal *t)
 			t->inverse = p == 7;
 		} else if (p == 38 || p == 48) {
 			/* 5;N: one of 256 colours, of which only the first 16 exist here; 2;R;G;B: none does. */
-			bool indexed = i + 2 < t->parameter_count && t->parameter[i + 1] == 5;
+			bool indexed = i + 2 <= t->last_parameter && t->parameter[i + 1] == 5;
 
 			if (indexed && t->parameter[i + 2] < 16)
 				*(p == 38 ? &t->foreground : &t->background) = vga_colour(t->parameter[i + 2]);
@@ -283,7 +283,7 @@ static void escape(struct terminal *t, uint8_t byte)
 	case '[':
 		t->state = CSI;
 		t->private_mode = false;
-		t->parameter_count = 1;
+		t->last_parameter = 0;
 		memset(t->parameter, 0, sizeof(t->parameter));
 		break;
 	case ']': case 'P': case '_': case '^': case 'X': t->state = STRING; break;
@@ -302,11 +302,11 @@ static void escape(struct terminal *t, uint8_t byte)
 static void parameter(struct terminal *t, uint8_t byte)
 {
 	if (byte >= '0' && byte <= '9') {
-		uint16_t *p = &t->parameter[MIN(t->parameter_count, (unsigned)TERMINAL_PARAMETERS) - 1];
+		uint16_t *p = &t->parameter[t->last_parameter];
 
 		*p = (uint16_t)MIN(*p * 10U + byte - '0', 9999U);
 	} else if (byte == ';' || byte == ':') {
-		t->parameter_count = MIN(t->parameter_count + 1, (unsigned)TERMINAL_PARAMETERS);
+		t->last_parameter = MIN(t->last_parameter + 1, TERMINAL_PARAMETERS - 1U);
 	} else if (byte >= '<' && byte <= '?') {
 		t->private_mode = true;
 	} else if (byte >= 0x40 && byte <= 0x7e) {
@@ -358,7 +358,7 @@ bool terminal_dirty(const struct terminal *t)
 static unsigned draw_row(struct terminal *t, unsigned row)
 {
 	const uint16_t *cells = row_cells(t, row);
-	uint16_t *shown = t->shown + row * t->columns;
+	uint16_t *shown = t->shown + (size_t)row * t->columns;
 	unsigned drawn = 0;
 
 	for (unsigned column = 0; column < t->columns; column++) {

@@ -32,7 +32,7 @@ struct terminal {
 	uint8_t state;    /* of the escape sequence */
 	bool private_mode; /* it began with ? */
 	uint8_t utf8_left; /* bytes of a character that are still to come */
-	unsigned parameter_count;
+	unsigned last_parameter; /* index of the one that is being read */
 	uint16_t parameter[TERMINAL_PARAMETERS];
 	unsigned next_row;  /* where the next refresh goes on */
 	uint64_t dirty[TERMINAL_ROWS_MAX / 64];

@@ -394,29 +394,6 @@ static void test_modules(void **state)
 	refused("there are more than 32 modules");
 }
 
-/* 96 GiB with a hole below 4 GiB, reserved ranges above it, and ranges that say it differently. */
-static void test_large_map(void **state)
-{
-	(void)state;
-	begin();
-	map_begin();
-	map_entry(GIB(4), GIB(94), 1);
-	map_entry(0, 0xa0000, 1);
-	map_entry(MIB(1), GIB(2) - MIB(1), 1);
-	map_entry(GIB(10), MIB(2), 2);
-	map_entry(GIB(80), GIB(1), 12345); /* an unknown type */
-	map_entry(GIB(96), GIB(4), 2);     /* past the end of the RAM as well */
-	map_entry(GIB(1024), GIB(512), 2); /* device registers */
-	map_entry(GIB(90), 0x1000, 5);
-	tag_end();
-	finish();
-	assert_int_equal(parse_bytes(made, made_size), 0);
-	assert_int_equal(boot_info_usable_bytes(&info), 0xa0000 + GIB(2) - MIB(1) + GIB(94) - MIB(2) - GIB(1) - GIB(2) - 0x1000);
-	assert_int_equal(boot_info_usable_end(&info), GIB(96));
-	for (unsigned i = 1; i < info.memory_count; i++)
-		assert_true(info.memory[i - 1].base + info.memory[i - 1].length <= info.memory[i].base);
-}
-
 static void test_map_wraps(void **state)
 {
 	(void)state;
@@ -608,7 +585,6 @@ int main(void)
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_modules),
 		cmocka_unit_test(test_map_wraps),
-		cmocka_unit_test(test_large_map),
 		cmocka_unit_test(test_framebuffer),
 		cmocka_unit_test(test_rsdp),
 		cmocka_unit_test(test_overlaps),
