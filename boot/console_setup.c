@@ -152,6 +152,9 @@ static bool use_spcr(const struct acpi_info *acpi)
 	const char *problem = NULL;
 
 	line.baud = acpi->spcr_baud;
+	/* As the firmware set it: what it was before Lamina used the same port to say its first lines. */
+	if (!line.baud && serial.present && reg->space == ACPI_SPACE_IO && reg->address == serial.port && serial.firmware_divisor)
+		line.baud = SERIAL_CLOCK / serial.firmware_divisor;
 	if (acpi->spcr_type != SPCR_16550 && acpi->spcr_type != SPCR_16550_SUBSET && acpi->spcr_type != SPCR_16550_GAS)
 		problem = "its interface is no 16550";
 	else if (reg->space == ACPI_SPACE_IO ? reg->address > 0xffff - SERIAL_REGISTERS + 1 : reg->space != ACPI_SPACE_MEMORY)
@@ -162,6 +165,8 @@ static bool use_spcr(const struct acpi_info *acpi)
 		log_line("serial: the SPCR table names %s%lx (interface %u), not used: %s", reg->space == ACPI_SPACE_IO ? "port 0x" : "0x",
 			 reg->address, acpi->spcr_type, problem);
 	serial_from_spcr = !problem;
+	if (!problem)
+		settings.line = line;
 	return !problem;
 }
 
@@ -193,9 +198,11 @@ static void report(const char *where, const char *why)
 void console_setup_serial(const struct acpi_info *acpi)
 {
 	struct serial early = serial;
+	uint32_t early_baud = settings.line.baud;
 	char where[48] = "";
 	const char *why = NULL;
 
+	console_flush(); /* setting a port up empties its FIFO */
 	switch (settings.where) {
 	case SERIAL_OFF:
 		log_line("serial: off, as the command line says");
@@ -211,7 +218,6 @@ void console_setup_serial(const struct acpi_info *acpi)
 		break;
 	case SERIAL_AUTO:
 		if (acpi->spcr_present && use_spcr(acpi)) {
-			settings.line.baud = acpi->spcr_baud;
 			why = "the firmware's SPCR table names it";
 			break;
 		}
@@ -228,7 +234,7 @@ void console_setup_serial(const struct acpi_info *acpi)
 							    ": what the command line names does not answer");
 		return;
 	}
-	if (!early.present || early.port != serial.port || serial.memory)
+	if (!early.present || early.port != serial.port || serial.memory || early_baud != settings.line.baud)
 		console_use_serial(&serial);
 	report(where, why);
 }

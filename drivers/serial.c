@@ -47,21 +47,24 @@ static bool answers(const struct serial *serial)
 
 int serial_init(struct serial *serial, const struct serial_line *line)
 {
+	uint8_t lcr;
+
 	serial->present = false;
 	if (!answers(serial))
 		return ERR_NOENT;
 	write_reg(serial, IER, 0);
+	lcr = read_reg(serial, LCR) & (uint8_t)~LCR_DIVISOR;
+	write_reg(serial, LCR, LCR_DIVISOR | lcr);
+	serial->firmware_divisor = (uint16_t)(read_reg(serial, DLL) | read_reg(serial, DLM) << 8);
 	if (line->baud) {
 		uint32_t divisor = MIN(MAX(SERIAL_CLOCK / line->baud, 1U), 0xffffU);
 
-		write_reg(serial, LCR, LCR_DIVISOR);
 		write_reg(serial, DLL, (uint8_t)divisor);
 		write_reg(serial, DLM, (uint8_t)(divisor >> 8));
-		write_reg(serial, LCR, (uint8_t)((line->data_bits - 5) | (line->stop_bits == 2 ? LCR_STOP_2 : 0) |
-						 (line->parity == 'n' ? 0 : LCR_PARITY) | (line->parity == 'e' ? LCR_EVEN : 0)));
-	} else {
-		write_reg(serial, LCR, read_reg(serial, LCR) & (uint8_t)~LCR_DIVISOR);
+		lcr = (uint8_t)((line->data_bits - 5) | (line->stop_bits == 2 ? LCR_STOP_2 : 0) |
+				(line->parity == 'n' ? 0 : LCR_PARITY) | (line->parity == 'e' ? LCR_EVEN : 0));
 	}
+	write_reg(serial, LCR, lcr);
 	write_reg(serial, FCR, 0x07); /* FIFOs on and empty; an interrupt for every byte */
 	write_reg(serial, MCR, MCR_DTR_RTS_OUT2);
 	serial->present = true;

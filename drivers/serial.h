@@ -13,6 +13,7 @@ struct serial {
 	bool present;
 	uint16_t port;           /* of the first one, where `memory` is NULL */
 	volatile uint8_t *memory;
+	uint16_t firmware_divisor; /* found there by serial_init, which may have set another one */
 	unsigned stride;         /* bytes from one register to the next: 1; 4: they are accessed as 32 bits */
 };
 

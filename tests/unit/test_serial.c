@@ -115,6 +115,7 @@ static void test_ports(void **state)
 	uart[3] = 0x9e;
 	assert_int_equal(serial_init(&serial, &as_is), 0);
 	assert_int_equal(divisor[0], 12);
+	assert_int_equal(serial.firmware_divisor, 12);
 	assert_int_equal(uart[3], 0x1e);
 }
 
