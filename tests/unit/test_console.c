@@ -21,7 +21,7 @@ static char sent[PORTS][40000];
 static unsigned sent_count[PORTS];
 static bool deaf;
 static const char *arriving;
-static uint8_t scratch;
+static uint8_t scratch, line_control;
 static uint16_t cells[TERMINAL_BYTES(COLUMNS, ROWS) / 2], screen[COLUMNS * ROWS];
 static unsigned drawn;
 
@@ -29,7 +29,7 @@ uint8_t port_read8(uint16_t port)
 {
 	switch (port & 7) {
 	case 0:
-		return (uint8_t)*arriving++;
+		return line_control & 0x80 ? 1 : (uint8_t)*arriving++;
 	case 2:
 		return *arriving ? 4 : 1;
 	case 5:
@@ -47,7 +47,9 @@ void port_write8(uint16_t port, uint8_t value)
 
 	if ((port & 7) == 7)
 		scratch = value;
-	if ((port & 7) == 0 && sent_count[n] < sizeof(sent[0]) - 1)
+	if ((port & 7) == 3)
+		line_control = value;
+	if ((port & 7) == 0 && !(line_control & 0x80) && sent_count[n] < sizeof(sent[0]) - 1)
 		sent[n][sent_count[n]++] = (char)value;
 }
 
