@@ -1,6 +1,7 @@
 """What a user without a serial port sees: the log and the guest on VGA's text screen and on a framebuffer; and serial ports elsewhere than at
 COM1. In QEMU, whose monitor shows the screen."""
 import re
+import socket
 import struct
 
 import pytest
@@ -93,6 +94,24 @@ def test_other_serial_ports(batch, tmp_path, case):
     assert "lamina-guest: ready" in text, text
     assert "lamina: vm guest: powered off by the guest" in text, text
     assert ("lamina: Lamina " in batch.text) == also_com1, batch.text
+
+
+def test_typing_to_a_polled_port(tmp_path):
+    """A UART on PCI, whose interrupt nobody knows: what is typed arrives, and the answer comes back."""
+    iso, where = str(tmp_path / "lamina.iso"), str(tmp_path / "port")
+    make_iso(iso, *linux("--memory", "256"), "--lamina-cmdline", "serial=pci")
+    with Screen(str(tmp_path), iso, *SVM, "-serial", "none", "-chardev", f"socket,id=port,path={where},server=on,wait=off",
+                "-device", "pci-serial,chardev=port") as screen, socket.socket(socket.AF_UNIX) as port:
+        port.connect(where)
+        screen.wait(screen.vga, r"^guest#", 90)
+        port.sendall(b"echo h''i; poweroff -f\n")
+        port.settimeout(60)
+        text = b""
+        while b"lamina: machine: power off" not in text:
+            more = port.recv(4096)
+            assert more, text
+            text += more
+    assert b"\nhi\r" in text, text
 
 
 def test_no_one_gib_pages_and_much_memory(batch):
