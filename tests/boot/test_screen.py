@@ -131,3 +131,13 @@ def test_other_clocks(batch, options, reference):
     batch.run("--kernel", guest_file("gnumach.elf"), "--cmdline", "console=com0", "--until", "time: TSC",
               *[f"--qemu-option={word}" for word in options], timeout=60)
     batch.require(rf"^lamina: time: TSC at \d+ kHz, measured against the {reference}$")
+
+
+def test_a_large_machine(batch):
+    """70 GiB (of which little is touched: the host need not have them) and 80 cores: all of it is used, by tables that grow with it."""
+    batch.run("--kernel", guest_file("gnumach.elf"), "--cmdline", "console=com0", "--until", "of Lamina are writable", "--host-memory", "71680",
+              "--host-cpus", "80", "--qemu-option=-object", "--qemu-option=memory-backend-ram,id=memory,size=70G,reserve=off",
+              "--qemu-option=-machine", "--qemu-option=memory-backend=memory", timeout=120)
+    batch.require(r"^lamina: acpi: MADT: 80 cores enabled, 0 switched off, 0 that could be added later; 1 I/O APIC")
+    batch.require(r"^lamina: smp: 80 of 80 cores run")
+    assert int(batch.require(r"of 32768 KiB, (\d+) MiB free for guests").group(1)) > 68000
