@@ -156,7 +156,7 @@ void console_poll_on(void)
 {
 	spin_lock(&console.lock);
 	console.by_polling = true;
-	poll_due = 0;
+	poll_due = 1; /* at once; 0 would switch a TSC-deadline timer off */
 	publish_due();
 	spin_unlock(&console.lock);
 }
