@@ -144,8 +144,7 @@ fetch_gnumach()
 make_initrd()
 {
 	local initrd=$guests/initrd.gz root=$scratch/initrd applet dir
-	if [[ $initrd -nt $top/tools/guest/init && $initrd -nt $top/tools/guest/tsc.c && $initrd -nt $guests/modules/order &&
-		$initrd -nt $top/tools/fetch-guests.sh ]]; then
+	if [[ -f $initrd && -z $(find "$top/tools/guest" "$guests/modules/order" "$top/tools/fetch-guests.sh" -newer "$initrd") ]]; then
 		return 0
 	fi
 	[[ -x /bin/busybox ]] || fail "/bin/busybox is missing: run tools/setup.sh first (busybox-static)"
@@ -158,6 +157,7 @@ make_initrd()
 	done < <(/bin/busybox --list)
 	gcc -Os -static -nostdlib -fno-pie -no-pie -fno-stack-protector -fcf-protection=none -Wall -Wextra \
 		-Wl,--build-id=none -Wl,-z,noseparate-code -s -o "$root/bin/tsc" "$top/tools/guest/tsc.c"
+	gcc -O2 -static -Wall -Wextra -Wl,--build-id=none -s -o "$root/bin/programs" "$top/tools/guest/programs.c"
 	cp "$guests"/modules/* "$root/lib/modules/"
 	install -m 755 "$top/tools/guest/init" "$root/init"
 	find "$root" -exec touch -h -d @0 {} +

@@ -368,15 +368,18 @@ static void test_modules(void **state)
 {
 	(void)state;
 	begin();
+	simple_map();
 	module_tag(0x2000, 0x1fff, "a");
 	finish();
 	refused("a module ends before it starts");
 	begin();
+	simple_map();
 	module_tag(0x2000, 0x3000, "a");
 	module_tag(0x2fff, 0x4000, "b");
 	finish();
 	refused("two modules overlap");
 	begin();
+	simple_map();
 	module_tag(0x2000, 0x5000, "a");
 	module_tag(0x3000, 0x4000, "b");
 	finish();
