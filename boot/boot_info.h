@@ -7,7 +7,7 @@
 /* What EAX holds at entry when lamina.efi started the kernel; EBX is then the physical address of a struct boot_info below 4 GiB. */
 #define BOOT_INFO_MAGIC 0x4c616d69U
 
-#define BOOT_MEMORY_MAX 256
+#define BOOT_MEMORY_MAX 512
 #define BOOT_MODULES_MAX 32
 #define BOOT_MODULE_CMDLINE_SIZE 256
 #define BOOT_CMDLINE_SIZE 1024

@@ -27,6 +27,10 @@ header:
 	dd 8 + 4 * 3
 	dd 1, 3, 6                      ; command line, modules, memory map
 	align 8
+	dw 5, 1                         ; framebuffer, optional: the mode that the firmware is in (gfxpayload of GRUB says which)
+	dd 20
+	dd 0, 0, 0                      ; any width, height, depth
+	align 8
 	dw 6, 0                         ; modules on page boundaries
 	dd 8
 	align 8

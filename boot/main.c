@@ -12,19 +12,17 @@
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
 #include "boot/boot_info.h"
+#include "boot/console_setup.h"
 #include "boot/multiboot2.h"
 #include "drivers/acpi.h"
 #include "drivers/console.h"
 #include "drivers/ioapic_host.h"
-#include "drivers/vga_text.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "vmm/config.h"
 #include "vmm/sched.h"
 #include "vmm/vm.h"
 
-#define COM1 0x3f8
-#define COM1_IRQ 4
 #define BOOT_INFO_MAX MIB(1)
 #define CONFIG_MODULE "lamina.cfg"
 
@@ -62,6 +60,18 @@ void core_main(void)
 	sched_run();
 }
 
+static void report_cores(void)
+{
+	unsigned enabled = 0, later = 0;
+
+	for (unsigned i = 0; i < boot->acpi.cpu_count; i++) {
+		enabled += boot->acpi.cpu[i].enabled;
+		later += boot->acpi.cpu[i].online_capable;
+	}
+	log_line("acpi: MADT: %u cores enabled, %u switched off, %u that could be added later; %u I/O APIC(s)", enabled, boot->acpi.cpu_disabled, later,
+		 boot->acpi.io_apic_count);
+}
+
 static void read_acpi(void)
 {
 	const uint8_t *area;
@@ -78,12 +88,15 @@ static void read_acpi(void)
 	}
 	if (acpi_read(&boot->acpi, info->rsdp, info->rsdp_size, map_firmware))
 		log_line("acpi: no usable tables: one core, no power-off");
+	else
+		report_cores();
 }
 
 static void route_serial_interrupt(void)
 {
-	uint16_t flags;
-	uint32_t gsi = acpi_irq_to_gsi(&boot->acpi, COM1_IRQ, &flags);
+	uint16_t flags = 0;
+	uint32_t gsi = 0;
+	bool routed = false, wanted = console_has_serial() && console_setup_serial_gsi(&boot->acpi, &gsi, &flags) && this_cpu()->apic_id < APIC_ID_BROADCAST;
 
 	for (unsigned i = 0; i < boot->acpi.io_apic_count; i++) {
 		const struct acpi_io_apic *io = &boot->acpi.io_apic[i];
@@ -93,11 +106,15 @@ static void route_serial_interrupt(void)
 		if (!registers)
 			continue;
 		pins = ioapic_host_mask_all(registers);
-		if (gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
+		if (wanted && gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
 			ioapic_host_route(registers, gsi - io->gsi_base, VECTOR_SERIAL, (uint8_t)this_cpu()->apic_id, flags);
-			if (console_has_serial())
-				console_interrupts_on();
+			console_interrupts_on();
+			routed = true;
 		}
+	}
+	if (console_has_serial() && !routed) {
+		log_line("serial: no interrupt that is known leads from it: it is polled");
+		console_poll_on();
 	}
 }
 
@@ -117,7 +134,24 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 		log_line("boot command line: %s", message);
 }
 
-/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. `debug=WORD`: debug.h. */
+/* An option of the machine's, else a key of lamina.cfg. */
+static void machine_option(const char *key, const char *value)
+{
+	if (!strcmp(key, "debug")) {
+		debug_fault(value);
+	} else if (!strcmp(key, "end")) {
+		if (!power_set_end(value))
+			log_line("boot command line: end=%s: expected power-off, reset or halt", value);
+	} else if (!strcmp(key, "panic")) {
+		if (!power_set_panic(value))
+			log_line("boot command line: panic=%s: expected halt or reset", value);
+	} else if (strcmp(key, "serial") != 0) { /* console_setup.c has read that */
+		config_set(&boot->config, key, value, config_error_line, NULL);
+	}
+}
+
+/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. The machine's own: debug=WORD
+ * (debug.h), end=WHAT and panic=WHAT (power.h), serial=WHERE (console_setup.h). */
 static void apply_command_line(void)
 {
 	static char word[BOOT_CMDLINE_SIZE];
@@ -141,10 +175,7 @@ static void apply_command_line(void)
 		if (!equals)
 			continue;
 		*equals = 0;
-		if (!strcmp(word, "debug"))
-			debug_fault(equals + 1);
-		else
-			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
+		machine_option(word, equals + 1);
 	}
 }
 
@@ -215,7 +246,7 @@ static void report_memory(void)
 	uint64_t image = (uint64_t)(image_end - image_start);
 
 	log_line("memory: image %lu KiB, pool %u KiB of %lu KiB, %lu MiB free for guests", image >> 10, pool_used_pages(&lamina_pool) * 4,
-		 POOL_SIZE >> 10, frames_free_bytes(&frames) >> 20);
+		 lamina_pool.pages * 4UL, frames_free_bytes(&frames) >> 20);
 	log_line("memory: %u pages of Lamina are writable and executable", memory_count_wx(&kernel_table));
 }
 
@@ -223,13 +254,14 @@ static void main_on_own_stack(void)
 {
 	const char *error;
 
-	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
 	if (info->efi_system_table)
 		log_line("firmware: UEFI, system table at %lx", info->efi_system_table);
 	if (info->smbios_address)
 		log_line("firmware: SMBIOS at %lx", info->smbios_address);
+	console_setup_screen(info);
 	read_acpi();
+	console_setup_serial(&boot->acpi);
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
 	cpuid_capture(&boot->cpuid, cpuid_count);
@@ -237,10 +269,11 @@ static void main_on_own_stack(void)
 	if (!engine)
 		boot_fatal("%s", error);
 	silence_8259s();
-	host_apic_init(boot->acpi.local_apic_address);
+	host_apic_init(boot->acpi.local_apic_address, boot->acpi.dmar_x2apic_opt_out);
 	host_apic_enable();
 	this_cpu()->apic_id = host_apic_id();
 	clock_calibrate(&boot->acpi);
+	console_set_rate(time_hz());
 	enter_virtualization();
 	route_serial_interrupt();
 	read_config();
@@ -274,13 +307,16 @@ void boot_main(uint32_t magic, uint32_t address)
 	static struct boot_info early __attribute__((section(".scratch")));
 	const char *error;
 
-	console_init(COM1);
-	console_add_screen((volatile void *)VGA_TEXT_PHYS); /* mapped one to one so far */
-	features_detect();
-	if (read_boot_info(magic, address, &early, &error))
+	if (read_boot_info(magic, address, &early, &error)) {
+		memset(&early, 0, sizeof(early)); /* nothing of it counts */
+		console_setup_early(&early);
 		boot_fatal("the boot information is unusable: %s", error);
+	}
+	console_setup_early(&early);
+	features_detect();
 	traps_init();
 	info = memory_init(&early);
+	console_setup_leave_screen();
 	boot = pool_alloc(&lamina_pool, (sizeof(*boot) + PAGE_SIZE - 1) / PAGE_SIZE);
 	cpus[0] = boot ? cpu_alloc(0, 0) : NULL;
 	if (!cpus[0])

@@ -175,7 +175,7 @@ static int parse_memory_map(struct parse *parse, const struct data *data)
 		case 0:
 			break;
 		case ERR_NOMEM:
-			parse->error = "the memory map has more than 256 ranges";
+			parse->error = "the memory map has more than 512 ranges";
 			return ERR_NOMEM;
 		default:
 			return refuse(parse, "a range of the memory map wraps around");

@@ -8,7 +8,7 @@ set -euo pipefail
 
 packages=(
 	# building Lamina
-	gcc libc6-dev clang make nasm binutils acpica-tools gnu-efi python3
+	gcc libc6-dev clang make nasm binutils acpica-tools gnu-efi python3 psf-unifont
 	# bootable images and the guests' files
 	grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
 	busybox-static e2fsprogs cpio kmod gzip xz-utils zstd lz4 file

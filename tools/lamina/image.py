@@ -42,7 +42,10 @@ def arguments(text):
 
 
 def grub_lamina(options, guest, folder=""):
-    lines = [f"multiboot2 {folder}/lamina.elf{arguments(options.lamina_cmdline)}"]
+    # Lamina asks for a framebuffer, and a BIOS would have to change the mode for one: it stays in text mode, which is said after
+    # multiboot2, as that sets the variable itself.
+    lines = [f"multiboot2 {folder}/lamina.elf{arguments(options.lamina_cmdline)}",
+             'if [ "$grub_platform" != efi ]; then set gfxpayload=text; fi']
     if not options.omit_config:
         lines.append(f"module2 --nounzip {folder}/lamina.cfg lamina.cfg")
     lines += [f"module2 --nounzip {quoted(folder + '/' + file.name)} {quoted(file.name)}" for file in guest.files]
