@@ -8,6 +8,7 @@ OUT := build
 include tests/unit/unit.mk
 include vmm/devices/dsdt.mk
 include tests/guests/guests.mk
+include boot/efi/efi.mk
 -include tools/run.mk
 -include tools/check.mk
 
@@ -67,4 +68,4 @@ $(OUT)/lamina.elf: $(KERNEL_OBJS) linker.ld tools/symbols.py
 	objcopy --strip-debug $(OUT)/lamina.debug $@
 
 clean:
-	rm -rf $(OUT)/kernel $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*
+	rm -rf $(OUT)/kernel $(OUT)/efi $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*

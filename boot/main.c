@@ -31,8 +31,7 @@
 /* The TSC when the loader handed over (entry.asm). */
 extern uint64_t boot_start_tsc;
 
-NORETURN void boot_main(uint32_t multiboot2_info);
-
+NORETURN void boot_main(uint32_t magic, uint32_t address);
 
 /* What only the boot needs, in pool pages: it is not part of the image. */
 static struct boot_info *info;
@@ -186,9 +185,12 @@ static void start_vms(void)
 	engine->monitor_caps(&resources.monitor);
 	if (resources.monitor.no_nested_paging)
 		log_line("cpu: no nested paging for guests: %s", resources.monitor.no_nested_paging);
-	for (unsigned i = 0; i < info->module_count; i++)
+	for (unsigned i = 0; i < info->module_count; i++) {
+		log_line("boot: module %s: %lu bytes at %lx", info->module[i].cmdline, info->module[i].end - info->module[i].start,
+			 info->module[i].start);
 		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
 						   info->module[i].end - info->module[i].start };
+	}
 
 	for (unsigned i = 0; i < boot->config.count; i++) {
 		struct vm_config *vm = &boot->config.vm[i];
@@ -223,6 +225,10 @@ static void main_on_own_stack(void)
 
 	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
+	if (info->efi_system_table)
+		log_line("firmware: UEFI, system table at %lx", info->efi_system_table);
+	if (info->smbios_address)
+		log_line("firmware: SMBIOS at %lx", info->smbios_address);
 	read_acpi();
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
@@ -252,7 +258,18 @@ NORETURN static void switch_stack(uint64_t top, void (*next)(void))
 	__builtin_unreachable();
 }
 
-void boot_main(uint32_t multiboot2_info)
+/* What the loader hands over, copied and checked. `magic` is EAX and `address` EBX of the entry. */
+static int read_boot_info(uint32_t magic, uint32_t address, struct boot_info *out, const char **error)
+{
+	const void *from = (const void *)(uintptr_t)address;
+
+	if (magic == MULTIBOOT2_BOOT_MAGIC)
+		return multiboot2_parse(from, BOOT_INFO_MAX, out, error);
+	memcpy(out, from, sizeof(*out));
+	return boot_info_check(out, error);
+}
+
+void boot_main(uint32_t magic, uint32_t address)
 {
 	static struct boot_info early __attribute__((section(".scratch")));
 	const char *error;
@@ -260,7 +277,7 @@ void boot_main(uint32_t multiboot2_info)
 	console_init(COM1);
 	console_add_screen((volatile void *)VGA_TEXT_PHYS); /* mapped one to one so far */
 	features_detect();
-	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error))
+	if (read_boot_info(magic, address, &early, &error))
 		boot_fatal("the boot information is unusable: %s", error);
 	traps_init();
 	info = memory_init(&early);

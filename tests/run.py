@@ -102,7 +102,7 @@ GUEST_RUNS = {
     "memory": ([], 0, "guest: done "),
     "disk": (["--disk", "build/guests/disk.img"], 0, "guest: done "),
     "stress": ([], 0, STRESS_RESULT),
-    "stress/native": (["--native"], 0, STRESS_RESULT),
+    "stress-native": (["--native"], 0, STRESS_RESULT),
     "triple": (["--until", r"lamina: vm guest: reset by the guest"], 0, "reset by the guest"),
     "taskswitch": ([], 4, "lamina: vm guest: stopped: "),
     "badstate": ([], 4, "lamina: vm guest: stopped: "),
@@ -111,17 +111,26 @@ GUEST_RUNS = {
 
 # QEMU 7.2 knows no intercept of task switches: there the guest's succeeds, as on the bare machine.
 GUEST_RUNS_OF = {"qemu": dict(GUEST_RUNS, taskswitch=([], 0, "guest: the task switch was made")),
-                 "bochs": {**GUEST_RUNS, "stress/software": (["--set", "monitor.virtual_mmu=software"], 0, STRESS_RESULT)}}
+                 "bochs": {**GUEST_RUNS, "stress-software": (["--set", "monitor.virtual_mmu=software"], 0, STRESS_RESULT)}}
 GUEST_WEIGHTS = {"irq": 80}
+
+
+# The same guests on shadow page tables, and with so little memory for these that they are made again and again.
+SHADOW = ["--set", "monitor.virtual_mmu=software"]
+SHADOW_RUNS = {f"{name}-shadow": (SHADOW + GUEST_RUNS[name][0], *GUEST_RUNS[name][1:])
+               for name in ("cpu", "irq", "smp", "memory", "disk", "triple", "badstate")}
+SHADOW_RUNS["memory-shadow-1mib"] = (SHADOW + ["--set", "monitor.shadow_memory=1"], 0, "guest: done ")
+GUEST_RUNS_OF["bochs"] = dict(GUEST_RUNS, **SHADOW_RUNS)
 
 
 def guest_jobs():
     jobs = []
     for machine, runs in GUEST_RUNS_OF.items():
         for name, (options, status, wanted) in runs.items():
-            serial = os.path.join(LOGS, f"{machine}_guest_{name.replace('/', '_')}.log")
+            serial = os.path.join(LOGS, f"{machine}_guest_{name}.log")
+            kernel = name.split("-")[0]
             command = ["tools/lamina-run", "--machine", machine, "--batch", "--log", serial, "--timeout", "300",
-                       "--machine-log", serial.replace(".log", ".machine.log"), "--kernel", f"{GUESTS}/{name.split('/')[0]}.elf", *options]
+                       "--machine-log", serial.replace(".log", ".machine.log"), "--kernel", f"{GUESTS}/{kernel}.elf", *options]
             if machine == "qemu" and "--host-cpus" not in options:
                 command.append("--icount")      # timers are judged by the guest's time: a busy host must not count
             job = Job(f"{machine}/guest/{name}", command, 360, 40 if machine == "bochs" else GUEST_WEIGHTS.get(name, 10), judge_guest)

@@ -17,9 +17,9 @@ GUEST_FILES += $(if $(GUEST_INITRD),--initrd '$(GUEST_INITRD)') $(foreach disk,$
 	$(foreach module,$(GUEST_MODULES),--module '$(module)') \
 	$(if $(GUEST_CMDLINE),--cmdline '$(GUEST_CMDLINE)') $(if $(GUEST_MEM),--memory $(GUEST_MEM)) $(if $(GUEST_CPUS),--cpus $(GUEST_CPUS))
 RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
-	--host-cpus $(HOST_CPUS)
+	--host-cpus $(HOST_CPUS) $(if $(UEFI),--uefi) $(if $(BOOT),--boot-from $(BOOT))
 
-.PHONY: setup guests run run-qemu native iso test test-matrix bench help
+.PHONY: setup guests run run-qemu native image test test-matrix bench help
 setup:
 	@tools/setup.sh
 
@@ -40,11 +40,10 @@ native: setup
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
 	@tools/lamina-run $(RUN_MACHINE) --native $(GUEST_FILES) $(RUN_OPTIONS)
 
-iso: setup
+image: setup
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
-	@tools/lamina-run --no-run --keep-iso build/lamina.iso --lamina $(LAMINA_ELF) $(GUEST_FILES)
-	@echo "build/lamina.iso"
+	@tools/lamina-image --out build/lamina.img --lamina $(LAMINA_ELF) $(GUEST_FILES)
 
 test: setup
 	@$(RUN_PYTHON) tests/run.py $(TESTS)
@@ -64,7 +63,8 @@ help:
 	@echo '                    GUEST_MEM=MIB GUEST_CPUS=N HOST_CPUS=N HOST_MEM=MIB MACHINE=bochs|qemu CPU=MODEL'
 	@echo 'make run-qemu       the same in QEMU: with KVM where that offers nested VT-x or AMD-V, else by QEMU alone with AMD-V'
 	@echo 'make native         the same guest without Lamina'
-	@echo 'make iso            the bootable image build/lamina.iso, for the same variables'
+	@echo '                    UEFI=1: by UEFI firmware; BOOT=cd|usb|disk|nvme|net: from that medium (both in QEMU)'
+	@echo 'make image          build/lamina.img for the same variables: boots from USB stick or CD, by BIOS or UEFI'
 	@echo 'make test           every test (TESTS="unit qemu/test_gnu_mach" runs only those)'
 	@echo 'make test-matrix    Debian to its shell on every CPU model that the emulators have (TESTS="zambezi" only on that)'
 	@echo 'make check          static checks'
