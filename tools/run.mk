@@ -69,7 +69,7 @@ help:
 	@echo 'make test-matrix    Debian to its shell on every CPU model that the emulators have (TESTS="zambezi" only on that)'
 	@echo 'make check          static checks'
 	@echo 'make unit           unit tests alone'
-	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs, AMD-V in QEMU'
+	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs with either virtual MMU, AMD-V in QEMU'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'
 	@echo 'make setup          install the Debian packages that all of this needs'
 	@echo 'tools/lamina-run --help tells how to boot anything else.'
