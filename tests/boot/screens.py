@@ -1,6 +1,7 @@
 """Machines whose screen is looked at: QEMU with a monitor, and the text on a picture of the screen, found by the font that Lamina draws with."""
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -48,12 +49,23 @@ def make_iso(path, *options):
     subprocess.run([RUNNER, "--no-run", "--keep-iso", path, *options], check=True)
 
 
-def make_grub_uefi_iso(path, folder, *options):
-    """The same, with GRUB for UEFI in the place of lamina.efi, and the configuration that it would have from the network."""
-    tree = os.path.join(folder, "tree")
-    subprocess.run([os.path.join(TOP, "tools", "lamina-image"), "--netboot", tree, *options], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["grub-mkrescue", "-d", "/usr/lib/grub/x86_64-efi", "--fonts=", "--locales=", "--themes=", "-o", path, tree], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def make_grub_uefi_iso(path, folder, files, config=None):
+    """GRUB for UEFI with Lamina, as a user's own GRUB would have it: `files` by their module names, `config` the text of lamina.cfg."""
+    boot = os.path.join(folder, "tree", "boot")
+    os.makedirs(os.path.join(boot, "grub"))
+    shutil.copyfile(os.path.join(TOP, "build", "lamina.elf"), os.path.join(boot, "lamina.elf"))
+    lines = ["insmod all_video", "multiboot2 /boot/lamina.elf"]
+    if config:
+        with open(os.path.join(boot, "lamina.cfg"), "w", encoding="utf-8") as file:
+            file.write(config)
+        lines.append("module2 --nounzip /boot/lamina.cfg lamina.cfg")
+    for name, source in files.items():
+        shutil.copyfile(source, os.path.join(boot, name))
+        lines.append(f"module2 --nounzip /boot/{name} {name}")
+    with open(os.path.join(boot, "grub", "grub.cfg"), "w", encoding="utf-8") as file:
+        file.write("\n".join(["set timeout=0", 'menuentry "Lamina" {', *lines, "}"]) + "\n")
+    subprocess.run(["grub-mkrescue", "-d", "/usr/lib/grub/x86_64-efi", "--fonts=", "--locales=", "--themes=", "-o", path, os.path.dirname(boot)],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 class Screen:
