@@ -8,6 +8,7 @@ OUT := build
 include tests/unit/unit.mk
 include vmm/devices/dsdt.mk
 include tests/guests/guests.mk
+include boot/efi/efi.mk
 -include tools/run.mk
 -include tools/check.mk
 
@@ -20,7 +21,7 @@ KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c arch/
 	vmm/loader/*.c vmm/emulate/*.c vmm/shadow/*.c drivers/*.c lib/*.c))
 KERNEL_C := $(filter-out arch/x86_64/asm_offsets.c,$(KERNEL_C))
 KERNEL_ASM := $(sort $(wildcard boot/*.asm arch/x86_64/*.asm arch/x86_64/vmx/*.asm arch/x86_64/svm/*.asm))
-KERNEL_OBJS := $(KERNEL_C:%.c=$(OUT)/kernel/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel/%.asm.o) $(OUT)/kernel/dsdt.o
+KERNEL_OBJS := $(KERNEL_C:%.c=$(OUT)/kernel/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel/%.asm.o) $(OUT)/kernel/dsdt.o $(OUT)/kernel/font.o
 
 .PHONY: all lamina clean
 lamina: $(OUT)/lamina.elf
@@ -39,8 +40,17 @@ $(OUT)/kernel/dsdt.o: $(OUT)/vmm/devices/dsdt.c
 	@mkdir -p $(@D)
 	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
+# The framebuffer console's glyphs, from a Debian package.
+$(OUT)/font.c: tools/font.py
+	@mkdir -p $(@D)
+	/usr/bin/python3 $< $@
+
+$(OUT)/kernel/font.o: $(OUT)/font.c drivers/font.h
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+
 # What runs once, at boot or when something ends, is built small; the exit path and the devices are built fast.
-SMALL_C := boot/% drivers/acpi% drivers/serial% drivers/vga% drivers/ram_disk% mm/% vmm/loader/% vmm/config% vmm/monitor_mode% vmm/vm_create% vmm/e820% \
+SMALL_C := boot/% drivers/acpi% drivers/serial% drivers/vga% drivers/terminal% drivers/framebuffer% drivers/ram_disk% mm/% vmm/loader/% vmm/emulate/step% vmm/real_mode% vmm/config% vmm/monitor_mode% vmm/vm_create% vmm/e820% \
 	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
 	arch/x86_64/vmx/vmx_vcpu% arch/x86_64/svm/svm_vcpu% arch/x86_64/svm/svm_dump% arch/x86_64/svm/svm_cpu% arch/x86_64/engines% arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
 	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% drivers/ioapic% drivers/pci_host% drivers/disk% drivers/nvme% drivers/ahci% drivers/ata% drivers/virtio_host% drivers/partitions% arch/x86_64/host_devices% drivers/console% lib/printf% drivers/log%
@@ -67,4 +77,4 @@ $(OUT)/lamina.elf: $(KERNEL_OBJS) linker.ld tools/symbols.py
 	objcopy --strip-debug $(OUT)/lamina.debug $@
 
 clean:
-	rm -rf $(OUT)/kernel $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*
+	rm -rf $(OUT)/kernel $(OUT)/efi $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*

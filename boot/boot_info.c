@@ -109,6 +109,81 @@ int boot_info_add_memory(struct boot_info *info, uint64_t base, uint64_t length,
 	return err;
 }
 
+static const char *check_memory(const struct boot_info *info)
+{
+	if (info->memory_count > BOOT_MEMORY_MAX)
+		return "the memory map has too many ranges";
+	for (unsigned i = 0; i < info->memory_count; i++) {
+		const struct boot_memory *range = &info->memory[i];
+
+		if (!range->length || range_end(range) < range->base || (i && range->base < range_end(range - 1)))
+			return "the memory map is not sorted, or a range of it is empty or wraps around";
+	}
+	return boot_info_usable_bytes(info) ? NULL : "the memory map has no usable memory";
+}
+
+static const char *check_modules(const struct boot_info *info)
+{
+	if (info->module_count > BOOT_MODULES_MAX)
+		return "there are more than 32 modules";
+	for (unsigned i = 0; i < info->module_count; i++) {
+		const struct boot_module *module = &info->module[i];
+
+		if (module->end < module->start)
+			return "a module ends before it starts";
+		if (strnlen(module->cmdline, sizeof(module->cmdline)) == sizeof(module->cmdline))
+			return "a module's command line has no end";
+		for (unsigned j = 0; j < i; j++)
+			if (module->start < info->module[j].end && info->module[j].start < module->end)
+				return "two modules overlap";
+	}
+	return NULL;
+}
+
+static const char *check_texts(const struct boot_info *info)
+{
+	if (strnlen(info->cmdline, sizeof(info->cmdline)) == sizeof(info->cmdline))
+		return "the command line has no end";
+	if (strnlen(info->loader_name, sizeof(info->loader_name)) == sizeof(info->loader_name))
+		return "the boot loader's name has no end";
+	if (info->rsdp_size != 0 && info->rsdp_size != 20 && info->rsdp_size != 36)
+		return "the RSDP has a wrong size";
+	return NULL;
+}
+
+static bool fits(uint8_t position, uint8_t size, uint8_t bpp)
+{
+	return size && position + size <= bpp;
+}
+
+/* A framebuffer that makes no sense is no reason not to boot: there is none then. */
+static void check_framebuffer(struct boot_framebuffer *fb)
+{
+	uint64_t line = ((uint64_t)fb->width * fb->bpp + 7) / 8;
+
+	if (fb->address && line && fb->height && fb->pitch >= line && fb->address + (uint64_t)fb->pitch * fb->height >= fb->address &&
+	    fits(fb->red_position, fb->red_size, fb->bpp) && fits(fb->green_position, fb->green_size, fb->bpp) &&
+	    fits(fb->blue_position, fb->blue_size, fb->bpp))
+		return;
+	memset(fb, 0, sizeof(*fb));
+}
+
+int boot_info_check(struct boot_info *info, const char **error)
+{
+	*error = NULL;
+	if (info->size != sizeof(*info)) {
+		*error = "it is for another version of Lamina: lamina.efi and lamina.elf must be of one build";
+		return ERR_INVALID;
+	}
+	*error = check_memory(info);
+	if (!*error)
+		*error = check_modules(info);
+	if (!*error)
+		*error = check_texts(info);
+	check_framebuffer(&info->framebuffer);
+	return *error ? ERR_INVALID : 0;
+}
+
 uint64_t boot_info_usable_bytes(const struct boot_info *info)
 {
 	uint64_t bytes = 0;

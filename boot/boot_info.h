@@ -4,7 +4,10 @@
 
 #include "lib/types.h"
 
-#define BOOT_MEMORY_MAX 256
+/* What EAX holds at entry when lamina.efi started the kernel; EBX is then the physical address of a struct boot_info below 4 GiB. */
+#define BOOT_INFO_MAGIC 0x4c616d69U
+
+#define BOOT_MEMORY_MAX 512
 #define BOOT_MODULES_MAX 32
 #define BOOT_MODULE_CMDLINE_SIZE 256
 #define BOOT_CMDLINE_SIZE 1024
@@ -31,26 +34,19 @@ struct boot_module {
 	char cmdline[BOOT_MODULE_CMDLINE_SIZE]; /* what follows the file name in GRUB's `module2 FILE ...` */
 };
 
-enum boot_framebuffer_type {
-	BOOT_FRAMEBUFFER_INDEXED = 0,
-	BOOT_FRAMEBUFFER_RGB = 1,
-	BOOT_FRAMEBUFFER_TEXT = 2, /* EGA text: width and height in characters */
-};
-
+/* A linear framebuffer of whole pixels. A screen in text mode is not described: VGA's is where it always was. */
 struct boot_framebuffer {
-	bool present;
-	uint64_t address;
-	uint32_t pitch;  /* bytes a line */
-	uint32_t width;
-	uint32_t height;
-	uint8_t bpp;
-	uint8_t type;    /* enum boot_framebuffer_type */
-	uint8_t red_position, red_size; /* bits; all 0 unless the type is RGB */
+	uint64_t address; /* physical; 0: there is none */
+	uint32_t pitch;   /* bytes from one line to the next */
+	uint32_t width, height; /* pixels */
+	uint8_t bpp;      /* bits a pixel */
+	uint8_t red_position, red_size; /* bits in a pixel, from bit 0 of a little-endian one */
 	uint8_t green_position, green_size;
 	uint8_t blue_position, blue_size;
 };
 
 struct boot_info {
+	uint32_t size;           /* sizeof(struct boot_info) where it was filled in: tells a loader of another version */
 	unsigned memory_count;
 	struct boot_memory memory[BOOT_MEMORY_MAX]; /* sorted, disjoint; where entries overlapped, the less usable type won */
 	unsigned module_count;
@@ -61,6 +57,8 @@ struct boot_info {
 	unsigned rsdp_size;      /* of the copy: 0 (none), 20 (ACPI 1.0) or 36 */
 	uint8_t rsdp[36];
 	struct boot_framebuffer framebuffer;
+	uint64_t efi_system_table; /* physical; 0 where the firmware is not UEFI */
+	uint64_t smbios_address; /* of the entry point structure, physical; 0 where the loader did not look for it */
 	uint64_t kernel_start;   /* Lamina's own image, physical; filled in by the entry code, not by the parser */
 	uint64_t kernel_end;
 };
@@ -69,6 +67,11 @@ struct boot_info {
  * NVS, ACPI, usable, in this order); unknown types count as reserved. An empty range is ignored.
  * Returns 0, ERR_INVALID (wraps) or ERR_NOMEM (table full; the map then covers what came before, perhaps with a part of this range). */
 int boot_info_add_memory(struct boot_info *info, uint64_t base, uint64_t length, uint32_t type);
+
+/* Check what a loader filled in, whichever it was. Returns 0, or ERR_INVALID with *error set to a sentence (a literal) that says what is
+ * wrong: another version's structure, a memory map without usable memory or not sorted and disjoint, modules that end before they start
+ * or overlap, a text without an end. A framebuffer that makes no sense is removed. */
+int boot_info_check(struct boot_info *info, const char **error);
 
 /* Sum of the usable ranges, bytes. */
 uint64_t boot_info_usable_bytes(const struct boot_info *info);

@@ -1,10 +1,11 @@
-; From a Multiboot2 loader (BIOS or UEFI GRUB) to C in long mode.
+; From a Multiboot2 loader (BIOS or UEFI GRUB) or lamina.efi to C in long mode.
 ;
 ; The loader enters boot_start in 32-bit protected mode without paging, EAX = magic, EBX = the boot information (Multiboot2
-; specification 2.0, section 3.3). The tables built here map the first 4 GiB one to one and the image at KERNEL_BASE; the C code
+; specification 2.0, section 3.3; lamina.efi has a magic of its own, for a struct boot_info). The tables built here map the first 4 GiB one to one and the image at KERNEL_BASE; the C code
 ; replaces them, and the other cores start on them.
 
 MULTIBOOT2_MAGIC equ 0x36d76289
+BOOT_INFO_MAGIC equ 0x4c616d69         ; boot_info.h
 KERNEL_BASE equ 0xffffffff80000000
 COM1 equ 0x3f8
 
@@ -26,6 +27,10 @@ header:
 	dd 8 + 4 * 3
 	dd 1, 3, 6                      ; command line, modules, memory map
 	align 8
+	dw 5, 1                         ; framebuffer, optional: the mode that the firmware is in (gfxpayload of GRUB says which)
+	dd 20
+	dd 0, 0, 0                      ; any width, height, depth
+	align 8
 	dw 6, 0                         ; modules on page boundaries
 	dd 8
 	align 8
@@ -44,9 +49,13 @@ boot_start:
 	mov [boot_start_tsc - KERNEL_BASE], eax
 	mov [boot_start_tsc - KERNEL_BASE + 4], edx
 	mov esp, boot_stack_top - KERNEL_BASE
+	mov [boot_magic - KERNEL_BASE], edi
 	cmp edi, MULTIBOOT2_MAGIC
+	je .loader_known
+	cmp edi, BOOT_INFO_MAGIC
 	mov ebp, no_loader_text
 	jne refuse
+.loader_known:
 
 	; Long mode (SDM vol. 2, CPUID; CPUID itself is older than any CPU that GRUB boots on).
 	mov eax, 0x80000000
@@ -112,7 +121,7 @@ boot_64:
 	mov fs, eax
 	mov gs, eax
 	mov rsp, boot_stack_top
-	mov edi, esi                    ; the boot information's physical address
+	mov edi, [boot_magic]           ; and ESI is the boot information's physical address
 	xor ebp, ebp                    ; the end of every backtrace
 	mov rax, boot_main
 	call rax
@@ -163,7 +172,7 @@ refuse:
 ; Register and value: 115200 baud, 8 bits, no parity, FIFO.
 serial_settings: db 3, 0x80, 0, 1, 1, 0, 3, 3, 2, 7
 .end:
-no_loader_text: db "lamina: fatal: started by something that is not a Multiboot2 loader; boot Lamina with GRUB's multiboot2 command", 13, 10, 0
+no_loader_text: db "lamina: fatal: started by something that is neither lamina.efi nor a Multiboot2 loader; use GRUB's multiboot2 command", 13, 10, 0
 no_long_mode_text: db "lamina: fatal: this CPU has no 64-bit long mode; Lamina needs an x86-64 CPU", 13, 10, 0
 no_nx_text: db "lamina: fatal: this CPU does not offer no-execute pages (CPUID 80000001 EDX bit 20); enable NX/XD in the firmware set-up", 13, 10, 0
 
@@ -183,3 +192,4 @@ section .bss nobits alloc noexec write align=16
 boot_stack: resb 8 * 1024
 boot_stack_top:
 boot_start_tsc: resq 1
+boot_magic: resd 1

@@ -13,28 +13,25 @@
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
 #include "boot/boot_info.h"
+#include "boot/console_setup.h"
 #include "boot/multiboot2.h"
 #include "drivers/acpi.h"
 #include "drivers/console.h"
 #include "drivers/disk.h"
 #include "drivers/ioapic_host.h"
-#include "drivers/vga_text.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "vmm/config.h"
 #include "vmm/sched.h"
 #include "vmm/vm.h"
 
-#define COM1 0x3f8
-#define COM1_IRQ 4
 #define BOOT_INFO_MAX MIB(1)
 #define CONFIG_MODULE "lamina.cfg"
 
 /* The TSC when the loader handed over (entry.asm). */
 extern uint64_t boot_start_tsc;
 
-NORETURN void boot_main(uint32_t multiboot2_info);
-
+NORETURN void boot_main(uint32_t magic, uint32_t address);
 
 /* What only the boot needs, in pool pages: it is not part of the image. */
 static struct boot_info *info;
@@ -66,6 +63,18 @@ void core_main(void)
 	sched_run();
 }
 
+static void report_cores(void)
+{
+	unsigned enabled = 0, later = 0;
+
+	for (unsigned i = 0; i < boot->acpi.cpu_count; i++) {
+		enabled += boot->acpi.cpu[i].enabled;
+		later += boot->acpi.cpu[i].online_capable;
+	}
+	log_line("acpi: MADT: %u cores enabled, %u switched off, %u that could be added later; %u I/O APIC(s)", enabled, boot->acpi.cpu_disabled, later,
+		 boot->acpi.io_apic_count);
+}
+
 static void read_acpi(void)
 {
 	const uint8_t *area;
@@ -82,12 +91,15 @@ static void read_acpi(void)
 	}
 	if (acpi_read(&boot->acpi, info->rsdp, info->rsdp_size, map_firmware))
 		log_line("acpi: no usable tables: one core, no power-off");
+	else
+		report_cores();
 }
 
 static void route_serial_interrupt(void)
 {
-	uint16_t flags;
-	uint32_t gsi = acpi_irq_to_gsi(&boot->acpi, COM1_IRQ, &flags);
+	uint16_t flags = 0;
+	uint32_t gsi = 0;
+	bool routed = false, wanted = console_has_serial() && console_setup_serial_gsi(&boot->acpi, &gsi, &flags) && this_cpu()->apic_id < APIC_ID_BROADCAST;
 
 	for (unsigned i = 0; i < boot->acpi.io_apic_count; i++) {
 		const struct acpi_io_apic *io = &boot->acpi.io_apic[i];
@@ -97,11 +109,15 @@ static void route_serial_interrupt(void)
 		if (!registers)
 			continue;
 		pins = ioapic_host_mask_all(registers);
-		if (gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
+		if (wanted && gsi >= io->gsi_base && gsi - io->gsi_base < pins) {
 			ioapic_host_route(registers, gsi - io->gsi_base, VECTOR_SERIAL, (uint8_t)this_cpu()->apic_id, flags);
-			if (console_has_serial())
-				console_interrupts_on();
+			console_interrupts_on();
+			routed = true;
 		}
+	}
+	if (console_has_serial() && !routed) {
+		log_line("serial: no interrupt that is known leads from it: it is polled");
+		console_poll_on();
 	}
 }
 
@@ -121,7 +137,26 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 		log_line("boot command line: %s", message);
 }
 
-/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. `debug=WORD`: debug.h. */
+/* An option of the machine's, else a key of lamina.cfg. */
+static void machine_option(const char *key, const char *value)
+{
+	if (!strcmp(key, "debug")) {
+		debug_fault(value);
+	} else if (!strcmp(key, "disks") && !strcmp(value, "list")) {
+		list_disks = true;
+	} else if (!strcmp(key, "end")) {
+		if (!power_set_end(value))
+			log_line("boot command line: end=%s: expected power-off, reset or halt", value);
+	} else if (!strcmp(key, "panic")) {
+		if (!power_set_panic(value))
+			log_line("boot command line: panic=%s: expected halt or reset", value);
+	} else if (strcmp(key, "serial") != 0) { /* console_setup.c has read that */
+		config_set(&boot->config, key, value, config_error_line, NULL);
+	}
+}
+
+/* `vm.NAME.key=value` and `key=value` of the boot command line override lamina.cfg; values may be quoted. The machine's own: debug=WORD
+ * (debug.h), end=WHAT and panic=WHAT (power.h), serial=WHERE (console_setup.h). */
 static void apply_command_line(void)
 {
 	static char word[BOOT_CMDLINE_SIZE];
@@ -145,12 +180,7 @@ static void apply_command_line(void)
 		if (!equals)
 			continue;
 		*equals = 0;
-		if (!strcmp(word, "debug"))
-			debug_fault(equals + 1);
-		else if (!strcmp(word, "disks") && !strcmp(equals + 1, "list"))
-			list_disks = true;
-		else
-			config_set(&boot->config, word, equals + 1, config_error_line, NULL);
+		machine_option(word, equals + 1);
 	}
 }
 
@@ -203,9 +233,12 @@ static void start_vms(void)
 	engine->monitor_caps(&resources.monitor);
 	if (resources.monitor.no_nested_paging)
 		log_line("cpu: no nested paging for guests: %s", resources.monitor.no_nested_paging);
-	for (unsigned i = 0; i < info->module_count; i++)
+	for (unsigned i = 0; i < info->module_count; i++) {
+		log_line("boot: module %s: %lu bytes at %lx", info->module[i].cmdline, info->module[i].end - info->module[i].start,
+			 info->module[i].start);
 		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
 						   info->module[i].end - info->module[i].start };
+	}
 
 	for (unsigned i = 0; i < boot->config.count; i++) {
 		struct vm_config *vm = &boot->config.vm[i];
@@ -230,7 +263,7 @@ static void report_memory(void)
 	uint64_t image = (uint64_t)(image_end - image_start);
 
 	log_line("memory: image %lu KiB, pool %u KiB of %lu KiB, %lu MiB free for guests", image >> 10, pool_used_pages(&lamina_pool) * 4,
-		 POOL_SIZE >> 10, frames_free_bytes(&frames) >> 20);
+		 lamina_pool.pages * 4UL, frames_free_bytes(&frames) >> 20);
 	log_line("memory: %u pages of Lamina are writable and executable", memory_count_wx(&kernel_table));
 }
 
@@ -238,10 +271,15 @@ static void main_on_own_stack(void)
 {
 	const char *error;
 
-	console_add_screen(map_device(VGA_TEXT_PHYS, VGA_TEXT_SIZE));
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
+	if (info->efi_system_table)
+		log_line("firmware: UEFI, system table at %lx", info->efi_system_table);
+	if (info->smbios_address)
+		log_line("firmware: SMBIOS at %lx", info->smbios_address);
+	console_setup_screen(info);
 	read_acpi();
 	host_devices_init(&boot->acpi);
+	console_setup_serial(&boot->acpi);
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
 	cpuid_capture(&boot->cpuid, cpuid_count);
@@ -249,10 +287,11 @@ static void main_on_own_stack(void)
 	if (!engine)
 		boot_fatal("%s", error);
 	silence_8259s();
-	host_apic_init(boot->acpi.local_apic_address);
+	host_apic_init(boot->acpi.local_apic_address, boot->acpi.dmar_x2apic_opt_out);
 	host_apic_enable();
 	this_cpu()->apic_id = host_apic_id();
 	clock_calibrate(&boot->acpi);
+	console_set_rate(time_hz());
 	enter_virtualization();
 	route_serial_interrupt();
 	read_config();
@@ -271,18 +310,32 @@ NORETURN static void switch_stack(uint64_t top, void (*next)(void))
 	__builtin_unreachable();
 }
 
-void boot_main(uint32_t multiboot2_info)
+/* What the loader hands over, copied and checked. `magic` is EAX and `address` EBX of the entry. */
+static int read_boot_info(uint32_t magic, uint32_t address, struct boot_info *out, const char **error)
+{
+	const void *from = (const void *)(uintptr_t)address;
+
+	if (magic == MULTIBOOT2_BOOT_MAGIC)
+		return multiboot2_parse(from, BOOT_INFO_MAX, out, error);
+	memcpy(out, from, sizeof(*out));
+	return boot_info_check(out, error);
+}
+
+void boot_main(uint32_t magic, uint32_t address)
 {
 	static struct boot_info early __attribute__((section(".scratch")));
 	const char *error;
 
-	console_init(COM1);
-	console_add_screen((volatile void *)VGA_TEXT_PHYS); /* mapped one to one so far */
-	features_detect();
-	if (multiboot2_parse((const void *)(uintptr_t)multiboot2_info, BOOT_INFO_MAX, &early, &error))
+	if (read_boot_info(magic, address, &early, &error)) {
+		memset(&early, 0, sizeof(early)); /* nothing of it counts */
+		console_setup_early(&early);
 		boot_fatal("the boot information is unusable: %s", error);
+	}
+	console_setup_early(&early);
+	features_detect();
 	traps_init();
 	info = memory_init(&early);
+	console_setup_leave_screen();
 	boot = pool_alloc(&lamina_pool, (sizeof(*boot) + PAGE_SIZE - 1) / PAGE_SIZE);
 	cpus[0] = boot ? cpu_alloc(0, 0) : NULL;
 	if (!cpus[0])

@@ -10,6 +10,7 @@ enum {
 	TAG_MODULE = 3,
 	TAG_MEMORY_MAP = 6,
 	TAG_FRAMEBUFFER = 8,
+	TAG_EFI64 = 12,
 	TAG_ACPI_OLD = 14,
 	TAG_ACPI_NEW = 15,
 };
@@ -69,6 +70,7 @@ struct framebuffer_rgb {
 };
 _Static_assert(sizeof(struct framebuffer_rgb) == 6, "section 3.6.12");
 #define FRAMEBUFFER_COLOUR_OFFSET 24
+#define FRAMEBUFFER_RGB 1 /* the type with RGB colours; 0 has a palette, 2 is EGA text */
 
 struct parse {
 	struct boot_info *info;
@@ -142,11 +144,6 @@ static int parse_module(struct parse *parse, const struct data *data)
 	if (info->module_count == BOOT_MODULES_MAX)
 		return refuse(parse, "there are more than 32 modules");
 	memcpy(&tag, data->bytes, sizeof(tag));
-	if (tag.mod_end < tag.mod_start)
-		return refuse(parse, "a module ends before it starts");
-	for (unsigned i = 0; i < info->module_count; i++)
-		if (tag.mod_start < info->module[i].end && info->module[i].start < tag.mod_end)
-			return refuse(parse, "two modules overlap");
 	err = copy_string(parse, data, sizeof(tag), module->cmdline, sizeof(module->cmdline),
 			  "a module's command line has no end", "a module's command line is longer than 255 bytes");
 	if (err)
@@ -178,7 +175,7 @@ static int parse_memory_map(struct parse *parse, const struct data *data)
 		case 0:
 			break;
 		case ERR_NOMEM:
-			parse->error = "the memory map has more than 256 ranges";
+			parse->error = "the memory map has more than 512 ranges";
 			return ERR_NOMEM;
 		default:
 			return refuse(parse, "a range of the memory map wraps around");
@@ -187,43 +184,40 @@ static int parse_memory_map(struct parse *parse, const struct data *data)
 	return 0;
 }
 
-/* A framebuffer that makes no sense is no reason not to boot: it stays absent. */
+/* One with a palette or text is none for us; whether it makes sense, boot_info_check sees. */
 static int parse_framebuffer(struct parse *parse, const struct data *data)
 {
-	struct boot_framebuffer *fb = &parse->info->framebuffer;
 	struct tag_framebuffer tag;
 	struct framebuffer_rgb rgb;
-	uint64_t line;
 
 	if (parse->framebuffer || data->size < sizeof(tag))
 		return 0;
 	parse->framebuffer = true;
 	memcpy(&tag, data->bytes, sizeof(tag));
-	line = ((uint64_t)tag.width * tag.bpp + 7) / 8;
-	if (!tag.address || !line || !tag.height || tag.pitch < line || tag.type > BOOT_FRAMEBUFFER_TEXT ||
-	    tag.address + (uint64_t)tag.pitch * tag.height < tag.address)
+	if (tag.type != FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb))
 		return 0;
-	*fb = (struct boot_framebuffer){
-		.present = true,
+	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
+	parse->info->framebuffer = (struct boot_framebuffer){
 		.address = tag.address,
 		.pitch = tag.pitch,
 		.width = tag.width,
 		.height = tag.height,
 		.bpp = tag.bpp,
-		.type = tag.type,
+		.red_position = rgb.red_position,
+		.red_size = rgb.red_size,
+		.green_position = rgb.green_position,
+		.green_size = rgb.green_size,
+		.blue_position = rgb.blue_position,
+		.blue_size = rgb.blue_size,
 	};
-	if (tag.type != BOOT_FRAMEBUFFER_RGB || data->size < FRAMEBUFFER_COLOUR_OFFSET + sizeof(rgb))
-		return 0;
-	memcpy(&rgb, data->bytes + FRAMEBUFFER_COLOUR_OFFSET, sizeof(rgb));
-	if (rgb.red_position + rgb.red_size > tag.bpp || rgb.green_position + rgb.green_size > tag.bpp ||
-	    rgb.blue_position + rgb.blue_size > tag.bpp)
-		return 0;
-	fb->red_position = rgb.red_position;
-	fb->red_size = rgb.red_size;
-	fb->green_position = rgb.green_position;
-	fb->green_size = rgb.green_size;
-	fb->blue_position = rgb.blue_position;
-	fb->blue_size = rgb.blue_size;
+	return 0;
+}
+
+static int parse_efi(struct parse *parse, const struct data *data)
+{
+	if (data->size < sizeof(parse->info->efi_system_table))
+		return refuse(parse, "the EFI system table's tag is too short");
+	memcpy(&parse->info->efi_system_table, data->bytes, sizeof(parse->info->efi_system_table));
 	return 0;
 }
 
@@ -255,6 +249,8 @@ static int parse_tag(struct parse *parse, uint32_t type, const struct data *data
 		return parse_memory_map(parse, data);
 	case TAG_FRAMEBUFFER:
 		return parse_framebuffer(parse, data);
+	case TAG_EFI64:
+		return parse_efi(parse, data);
 	case TAG_ACPI_OLD:
 		return parse_acpi(parse, data, false);
 	case TAG_ACPI_NEW:
@@ -296,9 +292,7 @@ static int parse_tags(struct parse *parse, const uint8_t *bytes, size_t mapped_s
 	}
 	if (!parse->memory_map)
 		return refuse(parse, "the boot loader gave no memory map");
-	if (!boot_info_usable_bytes(parse->info))
-		return refuse(parse, "the memory map has no usable memory");
-	return 0;
+	return boot_info_check(parse->info, &parse->error);
 }
 
 int multiboot2_parse(const void *info, size_t mapped_size, struct boot_info *out, const char **error)
@@ -307,6 +301,7 @@ int multiboot2_parse(const void *info, size_t mapped_size, struct boot_info *out
 	int err;
 
 	memset(out, 0, sizeof(*out));
+	out->size = sizeof(*out);
 	err = parse_tags(&parse, info, mapped_size);
 	*error = parse.error;
 	return err;

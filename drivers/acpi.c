@@ -7,6 +7,10 @@
 /* No table of a real machine comes near; a length above it is a broken one. */
 #define TABLE_LENGTH_MAX MIB(8)
 
+/* Of the DMAR table (VT-d 4.0, section 8.1). */
+#define DMAR_FLAGS 37
+#define DMAR_X2APIC_OPT_OUT 2
+
 #define RSDP_OLD_SIZE offsetof(struct acpi_rsdp, length)
 
 static bool sums_to_zero(const uint8_t *bytes, size_t size)
@@ -158,6 +162,22 @@ static void read_mcfg(struct acpi_info *info, const uint8_t *table, uint32_t len
 	}
 }
 
+static uint32_t spcr_speed(uint8_t code)
+{
+	switch (code) {
+	case 3:
+		return 9600;
+	case 4:
+		return 19200;
+	case 6:
+		return 57600;
+	case 7:
+		return 115200;
+	default:
+		return 0;
+	}
+}
+
 static void read_spcr(struct acpi_info *info, const uint8_t *table, uint32_t length)
 {
 	struct acpi_spcr spcr;
@@ -172,6 +192,11 @@ static void read_spcr(struct acpi_info *info, const uint8_t *table, uint32_t len
 	info->spcr = acpi_register_from(&spcr.address);
 	info->spcr_type = spcr.interface_type;
 	info->spcr_present = info->spcr.present;
+	info->spcr_baud = spcr_speed(spcr.baud);
+	info->spcr_irq_present = spcr.interrupt_type & SPCR_IRQ;
+	info->spcr_gsi_present = spcr.interrupt_type & SPCR_GSI;
+	info->spcr_irq = spcr.irq;
+	info->spcr_gsi = spcr.gsi;
 }
 
 static void read_table(struct acpi_info *info, const struct acpi_table *table, const uint8_t *bytes)
@@ -192,6 +217,11 @@ static void read_table(struct acpi_info *info, const struct acpi_table *table, c
 		info->dmar_present = true;
 		info->dmar_address = table->address;
 		info->dmar_length = table->length;
+		info->dmar_x2apic_opt_out = table->length > DMAR_FLAGS && bytes[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT;
+	} else if (!strcmp(table->signature, "SSDT")) {
+		/* Where \_S5 is not in the DSDT, which is read last and counts. */
+		info->s5_present = info->s5_present || acpi_find_s5(bytes + sizeof(struct acpi_header), table->length - sizeof(struct acpi_header),
+								    &info->slp_typa, &info->slp_typb);
 	}
 }
 
@@ -214,10 +244,10 @@ static void read_dsdt(struct acpi_info *info, acpi_map_fn *map)
 	}
 	if (info->table_count < ACPI_TABLES_MAX && !known(info, table.address))
 		info->table[info->table_count++] = table;
-	info->s5_present = acpi_find_s5(bytes + sizeof(struct acpi_header), table.length - sizeof(struct acpi_header), &info->slp_typa,
-					&info->slp_typb);
+	if (acpi_find_s5(bytes + sizeof(struct acpi_header), table.length - sizeof(struct acpi_header), &info->slp_typa, &info->slp_typb))
+		info->s5_present = true;
 	if (!info->s5_present)
-		log_line("ACPI: DSDT: no \\_S5 package, power-off is not possible");
+		log_line("ACPI: DSDT: no \\_S5 package, nor in an SSDT: power-off is not possible");
 }
 
 int acpi_read(struct acpi_info *info, const void *rsdp_bytes, size_t rsdp_size, acpi_map_fn *map)

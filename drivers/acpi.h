@@ -92,6 +92,7 @@ struct acpi_info {
 	uint64_t local_apic_address; /* 0xfee00000 where no table says otherwise */
 	bool pc_at_compatible;       /* there are 8259s to mask */
 	unsigned cpu_count;
+	unsigned cpu_disabled; /* entries that are neither */
 	struct acpi_cpu cpu[ACPI_CPUS_MAX]; /* only enabled or online-capable ones, no APIC id twice */
 	unsigned io_apic_count;
 	struct acpi_io_apic io_apic[ACPI_IO_APICS_MAX];
@@ -129,10 +130,15 @@ struct acpi_info {
 	bool dmar_present;
 	uint64_t dmar_address;
 	uint32_t dmar_length;
+	bool dmar_x2apic_opt_out; /* the firmware asks to leave x2APIC mode alone (VT-d 4.0, section 8.1) */
 	bool ivrs_present; /* I/O virtualization reporting structure: AMD's IOMMUs */
 	bool spcr_present;
 	uint8_t spcr_type;                  /* 0 or 1: 16550, 0x12: 16550 with a register description; see DBG2 */
 	struct acpi_register spcr;
+	uint32_t spcr_baud;                 /* bits a second; 0: as the firmware set it */
+	bool spcr_irq_present, spcr_gsi_present;
+	uint8_t spcr_irq;                   /* ISA interrupt */
+	uint32_t spcr_gsi;
 };
 
 /* Makes `len` bytes at `phys` readable. The pointer need only be good until the next call. Returns NULL where it cannot. */

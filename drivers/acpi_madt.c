@@ -12,8 +12,10 @@ struct madt_faults {
 
 static void add_cpu(struct acpi_info *info, struct madt_faults *faults, uint32_t apic_id, uint32_t uid, uint32_t flags)
 {
-	if (!(flags & (MADT_CPU_ENABLED | MADT_CPU_ONLINE_CAPABLE)))
+	if (!(flags & (MADT_CPU_ENABLED | MADT_CPU_ONLINE_CAPABLE))) {
+		info->cpu_disabled++;
 		return;
+	}
 	/* Firmware may list a CPU both as local APIC and as x2APIC. */
 	for (unsigned i = 0; i < info->cpu_count; i++) {
 		if (info->cpu[i].apic_id != apic_id)

@@ -235,8 +235,14 @@ struct acpi_spcr {
 	uint8_t interface_type;
 	uint8_t reserved[3];
 	struct acpi_gas address;
+	uint8_t interrupt_type; /* SPCR_IRQ, SPCR_GSI */
+	uint8_t irq;
+	uint32_t gsi;
+	uint8_t baud;           /* a code; 0: as the firmware set it */
 } PACKED;
-_Static_assert(sizeof(struct acpi_spcr) == 52, "SPCR");
+_Static_assert(sizeof(struct acpi_spcr) == 59 && offsetof(struct acpi_spcr, gsi) == 54, "SPCR");
+#define SPCR_IRQ BIT(0)
+#define SPCR_GSI BIT(1)
 
 /* A register from a generic address structure; absent where its address is 0. */
 struct acpi_register acpi_register_from(const struct acpi_gas *gas);

@@ -1,50 +1,24 @@
 #include "drivers/vga_text.h"
 
-#define COLUMNS 80
-#define ROWS 25
-#define ROW_WORDS (COLUMNS * 2 / 8)
-#define BLANKS 0x0720072007200720ULL /* four spaces, grey on black */
+#include "drivers/port_io.h"
+#include "drivers/terminal.h"
 
-static void clear_row(struct vga_text *vga, unsigned row)
+#define CRTC_INDEX 0x3d4
+#define CRTC_DATA 0x3d5
+#define CURSOR_START 0x0a
+#define CURSOR_OFF 0x20
+#define BLINK 0x8000 /* what a bright background means to the hardware */
+#define SQUARE 0xfe  /* in its character set */
+
+void vga_text_init(void)
 {
-	for (unsigned i = 0; i < ROW_WORDS; i++)
-		vga->cells[row * ROW_WORDS + i] = BLANKS;
+	port_write8(CRTC_INDEX, CURSOR_START);
+	port_write8(CRTC_DATA, CURSOR_OFF);
 }
 
-void vga_text_init(struct vga_text *vga, volatile void *memory)
+void vga_text_draw(void *ctx, unsigned column, unsigned row, uint16_t cell)
 {
-	bool again = vga->cells;
-
-	vga->cells = memory;
-	if (again)
-		return;
-	vga->row = vga->column = 0;
-	for (unsigned row = 0; row < ROWS; row++)
-		clear_row(vga, row);
-}
-
-static void new_line(struct vga_text *vga)
-{
-	vga->column = 0;
-	if (++vga->row < ROWS)
-		return;
-	vga->row = ROWS - 1;
-	for (unsigned i = 0; i < ROW_WORDS * (ROWS - 1); i++)
-		vga->cells[i] = vga->cells[i + ROW_WORDS];
-	clear_row(vga, ROWS - 1);
-}
-
-void vga_text_put(struct vga_text *vga, uint8_t byte)
-{
-	if (!vga->cells)
-		return;
-	if (byte == '\n') {
-		new_line(vga);
-	} else if (byte == '\r') {
-		vga->column = 0;
-	} else {
-		if (vga->column == COLUMNS)
-			new_line(vga);
-		((volatile uint16_t *)vga->cells)[vga->row * COLUMNS + vga->column++] = (uint16_t)(0x0700 | byte);
-	}
+	if ((cell & 0xff) == TERMINAL_OTHER)
+		cell = (uint16_t)((cell & 0xff00) | SQUARE);
+	((volatile uint16_t *)ctx)[row * VGA_TEXT_COLUMNS + column] = (uint16_t)(cell & ~BLINK);
 }

@@ -5,7 +5,7 @@
 #include "lib/spinlock.h"
 #include "lib/types.h"
 
-#define POOL_PAGES_MAX 4096
+#define POOL_PAGES_MAX 8192
 
 struct pool {
 	struct spinlock lock;

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Measures Lamina against the bare machine where the TSC counts instructions, and prints a table: VT-x in Bochs beside AMD-V in QEMU.
+"""Measures Lamina against the bare machine where the TSC counts instructions, and prints a table: VT-x in Bochs, with EPT and
+with shadow page tables, beside AMD-V in QEMU.
 
 Linux to init, natively: at the kernel's 32-bit entry Bochs's debugger says how many ticks have passed since power-on (QEMU's would
 change the clock: there the kernel's first instructions are made to tell); the program `tsc`, the first that init runs, prints the TSC,
@@ -11,6 +12,12 @@ a virtual one does not, and that is not what is measured. The native kernel is t
 Bochs's CPUID claims another and timer ticks would come too often, and because under Lamina no guest has to measure it. In QEMU the
 counting of instructions (-icount) makes ticks and instructions the same; its CD answers in the host's time, which makes two native
 boots differ by less than one in a thousand.
+
+Bochs's bare machine has its fast strings switched off (IA32_MISC_ENABLE reads as 0), so that Linux clears and copies pages by loops
+there, but by REP STOSB, which Bochs counts byte by byte, where they are on. Both boots are told to use the loops (clearcpuid=).
+
+Then init runs `programs`, which prints the ticks of each (tools/guest/programs.c). The kernel uses page-table isolation (pti=on), as
+it does on CPUs that need it: two CR3 writes a system call.
 """
 import argparse
 import concurrent.futures
@@ -24,7 +31,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 RUNNER = os.path.join(TOP, "tools", "lamina-run")
 OUT = os.path.join(TOP, "build", "bench")
 KERNEL_ENTRY = 0x1000000    # where GRUB puts it
-CMDLINE = "console=ttyS0 quiet nokaslr lamina.run=bench"
+CMDLINE = "console=ttyS0 quiet nokaslr pti=on clearcpuid=112,297 lamina.run=bench"
 TIMEOUT = 600
 PT_LOAD = 1
 
@@ -36,8 +43,23 @@ GUEST_LIMITS = (        # the name that the bench guest prints, instructions
     (r"out-pic-", 250),
     (r"ioapic-.*write", 700),
 )
+SOFTWARE_LIMITS = (     # the same with shadow page tables
+    (r"cr3-(same-root|two-roots-touch)", 400),
+    (r"invlpg$", 250),
+    (r"page-fault-reflected", 450),
+    (r"page-fault-map-retry", 1800),
+    (r"pte-flip-invlpg-touch", 1500),
+    (r"pte-write-cr3-reload", 3000),
+)
+SOFTWARE_RATIO_LIMIT = 1.30
+PROGRAM_LIMITS = {      # with shadow page tables, over native
+    "getppid x 100000": 3.5,
+    "forkwait x 300": 2.0,
+    "mmap, touch, munmap": 1.8,
+}
+EXITS_LIMIT = 500_000   # with shadow page tables, from boot to power-off
 AMD_LIMIT = 1.2         # AMD-V's figures, as a multiple of VT-x's
-IMAGE_LIMIT, MACHINE_LIMIT, VM_LIMIT = 256, 4096, 512   # KiB
+IMAGE_LIMIT, MACHINE_LIMIT, VM_LIMIT = 384, 4096, 512   # KiB
 
 
 class NoEngine(Exception):
@@ -49,6 +71,13 @@ def number(pattern, text, what):
     if not match:
         raise RuntimeError(f"no {what} in the output")
     return int(match.group(1))
+
+
+def programs_of(console):
+    """The ticks of each program. All are void where the kernel does not isolate page tables."""
+    if not re.search(r"^lamina-guest: meltdown: .*PTI|Kernel/User page tables isolation: (force )?enabled", console, re.MULTILINE):
+        raise RuntimeError("the kernel does not use page-table isolation, though told to")
+    return {name: int(ticks) for name, ticks in re.findall(r"^lamina-guest: program (.+) (\d+)$", console, re.MULTILINE)}
 
 
 def linux(options):
@@ -79,13 +108,23 @@ def stamped(image):
 
 
 class Bench:
-    """The runs on one machine, and their results: `bare` and `ticks` (Linux to init), `console` (of that boot), `figures` (the guest's)."""
+    """The runs on one machine in one MMU mode, and their results: `bare` and `ticks` (Linux to init), `console` (of that boot), `figures`
+    (the guest's)."""
 
-    def __init__(self, options):
+    def __init__(self, options, mmu):
+        self.mmu = mmu
         self.memory = options.memory
         self.lamina = os.path.abspath(options.lamina)
         self.bare = self.ticks = self.missing = None
         self.console, self.figures = "", {}
+        self.bare_programs, self.programs = {}, {}
+
+    @property
+    def column(self):
+        return self.engine + (", shadow" if self.mmu == "software" else "")
+
+    def on_lamina(self, options):
+        return ["--set", f"monitor.virtual_mmu={self.mmu}", *options]
 
     def command(self, name, options):
         paths = [os.path.join(OUT, f"{self.machine}-{name}.{end}") for end in ("log", "out", "machine.log")]
@@ -121,16 +160,18 @@ class Bench:
         """Ticks from the kernel's entry to init."""
         entry, console = self.native()
         self.bare = number(r"^lamina-guest: tsc (\d+)", console, "TSC of init") - entry
+        self.bare_programs = programs_of(console)
 
     def measure_lamina(self):
         """Ticks from the guest's first instruction to init, and Lamina's own log."""
-        self.console, _ = self.run("lamina", linux(["--memory", str(self.memory), "--cmdline", CMDLINE]))
+        self.console, _ = self.run(f"lamina-{self.mmu}", self.on_lamina(linux(["--memory", str(self.memory), "--cmdline", CMDLINE])))
         start = re.search(r"^lamina: vm \S+: starts at guest TSC (\d+)", self.console, re.MULTILINE)
         self.ticks = number(r"lamina-guest: tsc (\d+)", self.console, "TSC of init") - (int(start.group(1)) if start else 0)
+        self.programs = programs_of(self.console)
 
     def measure_guest(self):
         """The lines of the bench guest."""
-        console, _ = self.run("guest", ["--kernel", os.path.join(TOP, "build/tests/guests/bench.elf")])
+        console, _ = self.run(f"guest-{self.mmu}", self.on_lamina(["--kernel", os.path.join(TOP, "build/tests/guests/bench.elf")]))
         self.figures = {name.strip(): int(value) for name, value in re.findall(r"bench: (.+?)[ :]+(\d+)\b", console)}
 
     def attempt(self, measure):
@@ -145,8 +186,8 @@ class BochsBench(Bench):
 
     machine, engine, khz = "bochs", "VT-x", 100000
 
-    def __init__(self, options):
-        super().__init__(options)
+    def __init__(self, options, mmu):
+        super().__init__(options, mmu)
         self.options = ["--cpu", options.cpu]
         self.title = f"VT-x in Bochs ({options.cpu})"
 
@@ -164,8 +205,8 @@ class QemuBench(Bench):
 
     machine, engine, khz = "qemu", "AMD-V", 1000000
 
-    def __init__(self, options):
-        super().__init__(options)
+    def __init__(self, options, mmu):
+        super().__init__(options, mmu)
         self.options = ["--icount"] + (["--cpu", options.qemu_cpu] if options.qemu_cpu else [])
         self.title = f"AMD-V in QEMU ({options.qemu_cpu or 'EPYC'})"
 
@@ -183,6 +224,10 @@ class QemuBench(Bench):
         if len(data) != 8:
             raise RuntimeError(f"the kernel gave {len(data)} bytes of time stamp instead of 8")
         return int.from_bytes(data, "little"), console
+
+
+# The columns of the table.
+COLUMNS = ((BochsBench, "hardware"), (BochsBench, "software"), (QemuBench, "hardware"))
 
 
 def image_size(path):
@@ -220,17 +265,31 @@ def ratio(bench):
     return bench.ticks / bench.bare if bench.ticks and bench.bare else None
 
 
+def guest_limit(bench, name, vt_x):
+    """The most that the figure of this name may be; vt_x: what it is with VT-x in the same MMU mode."""
+    table = SOFTWARE_LIMITS if bench.mmu == "software" else GUEST_LIMITS
+    own = next((limit for pattern, limit in table if re.match(pattern, name)), None)
+    # Operations that cost next to nothing are no exits: a few instructions more say nothing.
+    return round(AMD_LIMIT * vt_x) if bench.engine == "AMD-V" and vt_x and vt_x > 20 else own
+
+
 def print_guest(benches):
     """The bench guest's figures; AMD-V's have VT-x's for a measure."""
     print("\nAs the guest sees it, instructions")
     names = list(dict.fromkeys(name for bench in benches for name in bench.figures))
     for name in names:
         values = [bench.figures.get(name) for bench in benches]
-        own = next((limit for pattern, limit in GUEST_LIMITS if re.match(pattern, name)), None)
-        vt_x = next((bench.figures.get(name) for bench in benches if bench.engine == "VT-x"), None)
-        # Operations that cost next to nothing are no exits: a few instructions more say nothing.
-        limits = [own if bench.engine == "VT-x" else round(AMD_LIMIT * vt_x) if vt_x and vt_x > 20 else own for bench in benches]
-        row(name, values, limits)
+        vt_x = {bench.mmu: bench.figures.get(name) for bench in benches if bench.engine == "VT-x"}
+        row(name, values, [guest_limit(bench, name, vt_x.get(bench.mmu)) for bench in benches])
+
+
+def print_programs(benches):
+    print("\nPrograms in that boot, with page-table isolation: ticks natively, and over native under Lamina")
+    for name in dict.fromkeys(name for bench in benches for name in bench.bare_programs):
+        row(f"{name}, native", [bench.bare_programs.get(name) for bench in benches])
+        ratios = [bench.programs[name] / bench.bare_programs[name] if name in bench.programs and name in bench.bare_programs else None
+                  for bench in benches]
+        row("  ratio", ratios, [PROGRAM_LIMITS.get(name) if bench.mmu == "software" else None for bench in benches])
 
 
 def exits_of(bench):
@@ -243,7 +302,7 @@ def print_exits(benches):
     if not any(tables):
         return
     print("\nExits of that boot, from start to power-off: how many, and ticks of each")
-    print(f"  {'':<40}" + "".join(f" {bench.engine:>21}" for bench in benches))
+    print(f"  {'':<40}" + "".join(f" {bench.column:>21}" for bench in benches))
     names = dict.fromkeys(name for table in tables for name in sorted(table, key=lambda entry: -table[entry][1]))
     for name in names:
         print(f"  {name:<40}" + "".join(f" {table[name][0]:>12} {table[name][1] / max(table[name][0], 1):>8.0f}" if name in table else f" {'-':>21}"
@@ -251,6 +310,8 @@ def print_exits(benches):
     print(f"  {'all':<40}" + "".join(f" {sum(count for count, _ in table.values()):>12} "
                                     f"{sum(ticks for _, ticks in table.values()) / max(sum(count for count, _ in table.values()), 1):>8.0f}"
                                     for table in tables))
+    row("exits", [sum(count for count, _ in table.values()) if table else None for table in tables],
+        [EXITS_LIMIT if bench.mmu == "software" else None for bench in benches])
 
 
 def said(bench, pattern):
@@ -268,7 +329,8 @@ def print_memory(benches, image):
     row("memory for the machine: image and pool, KiB", [pool and pool[0] + pool[2] for pool in pools], limit=MACHINE_LIMIT)
     row("  of the pool in use, KiB", [pool and pool[1] for pool in pools])
     vms = [said(bench, r"^lamina: vm guest: .*control structures (\d+) KiB") for bench in benches]
-    row("memory for the VM beyond its own, KiB", [vm and vm[0] for vm in vms], limit=VM_LIMIT)
+    row("memory for the VM beyond its own, KiB", [vm and vm[0] for vm in vms],
+        [None if bench.mmu == "software" else VM_LIMIT for bench in benches])
     boots = [said(bench, r"^lamina: boot: (\d+) ticks from hand-over to the first instruction") for bench in benches]
     row("from GRUB's hand-over to the guest's first instruction", [boot and boot[0] for boot in boots])
 
@@ -287,26 +349,30 @@ def parse():
 def main():
     options = parse()
     os.makedirs(OUT, exist_ok=True)
-    kinds = {"bochs": (BochsBench,), "qemu": (QemuBench,), "both": (BochsBench, QemuBench)}[options.machine]
-    benches = [kind(options) for kind in kinds]
+    benches = [kind(options, mmu) for kind, mmu in COLUMNS if options.machine in (kind.machine, "both")]
+    natives = {bench.machine: bench for bench in reversed(benches)}
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        work = [pool.submit(bench.attempt, bench.measure_native) for bench in benches]
+        work = [pool.submit(bench.attempt, bench.measure_native) for bench in natives.values()]
         if not options.native_only:
             work += [pool.submit(bench.attempt, measure) for bench in benches for measure in (bench.measure_lamina, bench.measure_guest)]
         for future in work:
             future.result()
+    for bench in benches:
+        bench.bare, bench.bare_programs = natives[bench.machine].bare, natives[bench.machine].bare_programs
 
     print(f"One CPU, {options.memory} MiB for Linux; one tick of the TSC is one instruction\n")
-    print(f"{'':<58}" + "".join(f" {bench.engine:>16}" for bench in benches) + "   " + ", ".join(bench.title for bench in benches))
+    print(f"{'':<58}" + "".join(f" {bench.column:>16}" for bench in benches) + "   " + ", ".join(dict.fromkeys(bench.title for bench in benches)))
     row("Linux from kernel entry to init, native", [bench.bare for bench in benches])
     if options.native_only:
         return 0
     row("Linux from kernel entry to init, under Lamina", [bench.ticks for bench in benches])
-    row("  ratio", [ratio(bench) for bench in benches], limit=RATIO_LIMIT)
+    row("  ratio", [ratio(bench) for bench in benches],
+        [SOFTWARE_RATIO_LIMIT if bench.mmu == "software" else RATIO_LIMIT for bench in benches])
     for bench in benches:
         if bench.missing:
-            print(f"{bench.engine}: Lamina does not run there: {bench.missing}")
+            print(f"{bench.column}: Lamina does not run there: {bench.missing}")
     print_guest(benches)
+    print_programs(benches)
     print_exits(benches)
     print_memory(benches, options.lamina)
     return 0

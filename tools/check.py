@@ -52,6 +52,22 @@ def kernel_sources():
     return flags("KERNEL_C")
 
 
+# The loader for UEFI, which has flags of its own: those of clang leave out what only gcc has.
+EFI = "boot/efi/"
+
+
+def flags_of(path, compiler="gcc"):
+    """The flags that a source or header of Lamina's is compiled with."""
+    if not path.startswith(EFI):
+        return flags("KERNEL_CFLAGS")
+    return [flag for flag in flags("EFI_CFLAGS") if compiler == "gcc" or flag != "-maccumulate-outgoing-args"]
+
+
+def sources():
+    """Everything that Lamina consists of: the kernel and the loader for UEFI."""
+    return kernel_sources() + flags("EFI_C")
+
+
 # ---- Running tools ----
 
 
@@ -85,7 +101,7 @@ BUILT = []
 
 
 def check_gcc():
-    """the kernel, built anew by gcc, without a warning"""
+    """kernel and loader, built anew by gcc, without a warning"""
     BUILT.append(REPRO_A)
     shutil.rmtree(REPRO, ignore_errors=True)
     for path in walk():
@@ -97,15 +113,15 @@ def check_gcc():
 
 
 def check_clang():
-    """the kernel, compiled by clang, without a warning"""
+    """kernel and loader, compiled by clang, without a warning"""
     folder = os.path.join(TOP, "build", "check-clang")
     shutil.rmtree(folder, ignore_errors=True)
 
     def compile_one(path):
         out = os.path.join(folder, path[:-2] + ".o")
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        return tool(["clang", *flags("KERNEL_CFLAGS"), "-c", "-o", out, path])
-    return each(compile_one, kernel_sources() + ["build/vmm/devices/dsdt.c"])
+        return tool(["clang", *flags_of(path, "clang"), "-c", "-o", out, path])
+    return each(compile_one, sources() + ["build/vmm/devices/dsdt.c"])
 
 
 def check_repro():
@@ -115,7 +131,8 @@ def check_repro():
     if not os.path.isfile(os.path.join(REPRO_A, "build/lamina.elf")):
         return "the gcc step built no lamina.elf to compare with"
     complaint = make(REPRO_B, "lamina", LC_ALL="C.UTF-8", TZ="Asia/Tokyo")
-    return complaint or tool(["cmp", os.path.join(REPRO_A, "build/lamina.elf"), os.path.join(REPRO_B, "build/lamina.elf")])
+    return complaint or "\n".join(filter(None, (tool(["cmp", os.path.join(REPRO_A, "build", name), os.path.join(REPRO_B, "build", name)])
+                                                for name in ("lamina.elf", "lamina.efi"))))
 
 
 # Headers that are lists: they want their macro from who includes them.
@@ -133,23 +150,25 @@ def check_headers():
     jobs = []
     for path in walk(*KERNEL_FOLDERS, "tests"):
         if path.endswith(".h"):
-            kind = "UNIT_CFLAGS" if path.startswith("tests/unit/") else "GUESTS_CFLAGS" if path.startswith("tests/") else "KERNEL_CFLAGS"
+            kind = "UNIT_CFLAGS" if path.startswith("tests/unit/") else "GUESTS_CFLAGS" if path.startswith("tests/") else \
+                "EFI_CFLAGS" if path.startswith(EFI) else "KERNEL_CFLAGS"
             text = (CMOCKA if kind == "UNIT_CFLAGS" else "") + LISTS.get(path, "") + f'#include "{path}"\n' * 2
             jobs += [(compiler, kind, text) for compiler in ("gcc", "clang")]
 
     def compile_one(job):
         compiler, kind, text = job
         extra = CLANG_LACKS if compiler == "clang" else ()
-        return tool([compiler, *(flag for flag in flags(kind) if flag not in extra), "-fsyntax-only", "-x", "c", "-"], text)
+        words = flags_of(EFI, compiler) if kind == "EFI_CFLAGS" else flags(kind)
+        return tool([compiler, *(flag for flag in words if flag not in extra), "-fsyntax-only", "-x", "c", "-"], text)
     return each(compile_one, jobs)
 
 
 def check_tidy():
     """clang-tidy, by .clang-tidy; each NOLINT names its check and says why"""
     def tidy(path):
-        complaint = tool(["clang-tidy", "--quiet", "--warnings-as-errors=*", path, "--", *flags("KERNEL_CFLAGS")])
+        complaint = tool(["clang-tidy", "--quiet", "--warnings-as-errors=*", path, "--", *flags_of(path, "clang")])
         return re.sub(r"^\d+ warnings? .*\n|^Suppressed .*\n|^Use -header-filter.*\n", "", complaint, flags=re.MULTILINE)
-    largest_first = sorted(kernel_sources(), key=lambda path: -os.path.getsize(os.path.join(TOP, path)))
+    largest_first = sorted(sources(), key=lambda path: -os.path.getsize(os.path.join(TOP, path)))
     bare = [f"{path}:{number}: NOLINT without its check or without a reason: NOLINT(check): why"
             for path in walk(*KERNEL_FOLDERS) for number, line in enumerate(read(path).splitlines(), 1)
             if "NOLINT" in line and not re.search(r"NOLINT(NEXTLINE|BEGIN|END)?\([\w.-]+\): \w", line)]
@@ -191,6 +210,7 @@ LAYERS = {
     "vmm/emulate": ("lib/", "vmm/"),
     "arch/x86_64": ("lib/", "mm/", "drivers/", "vmm/", "arch/x86_64/", "boot/boot_info.h"),
     "boot": ("lib/", "mm/", "drivers/", "vmm/", "arch/x86_64/", "boot/"),
+    "boot/efi": ("lib/", "vmm/config.h", "boot/boot_info.h", "boot/efi/"),
 }
 
 # What differs from that, and why: (file, what it includes).
@@ -205,7 +225,7 @@ ENGINE_EXCEPTIONS = {
 }
 
 # Headers that the compiler itself brings; everything else that freestanding code needs is lib's.
-SYSTEM_HEADERS = {"lib/types.h": ("stdbool.h", "stddef.h", "stdint.h"), "lib/printf.h": ("stdarg.h",)}
+SYSTEM_HEADERS = {"lib/types.h": ("stdbool.h", "stddef.h", "stdint.h"), "lib/printf.h": ("stdarg.h",), "boot/efi/uefi.h": ("efi.h",)}
 
 # Inline assembly outside arch/: all of it, and why.
 ASM_ALLOWED = {

@@ -23,9 +23,10 @@ GUEST_FILES += $(if $(GUEST_INITRD),--initrd '$(GUEST_INITRD)') $(foreach disk,$
 	$(foreach module,$(GUEST_MODULES),--module '$(module)') \
 	$(if $(GUEST_CMDLINE),--cmdline '$(GUEST_CMDLINE)') $(if $(GUEST_MEM),--memory $(GUEST_MEM)) $(if $(GUEST_CPUS),--cpus $(GUEST_CPUS))
 RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
-	--host-cpus $(HOST_CPUS) $(if $(DISK),--host-disk '$(DISK)=$(HOST_DISK)')
+	--host-cpus $(HOST_CPUS) $(if $(UEFI),--uefi) $(if $(BOOT),--boot-from $(BOOT)) \
+	$(if $(DISK),--host-disk '$(DISK)=$(HOST_DISK)')
 
-.PHONY: setup guests run run-qemu native iso test test-matrix bench bench-disk help
+.PHONY: setup guests run run-qemu native image test test-matrix bench bench-disk help
 setup:
 	@tools/setup.sh
 
@@ -47,11 +48,10 @@ native: setup
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
 	@tools/lamina-run $(RUN_MACHINE) --native $(GUEST_FILES) $(RUN_OPTIONS)
 
-iso: setup
+image: setup
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
-	@tools/lamina-run --no-run --keep-iso build/lamina.iso --lamina $(LAMINA_ELF) $(GUEST_FILES)
-	@echo "build/lamina.iso"
+	@tools/lamina-image --out build/lamina.img --lamina $(LAMINA_ELF) $(GUEST_FILES)
 
 test: setup
 	@$(RUN_PYTHON) tests/run.py $(TESTS)
@@ -78,12 +78,13 @@ help:
 	@echo 'make run-qemu       the same in QEMU: with KVM where that offers nested VT-x or AMD-V, else by QEMU alone with AMD-V'
 	@echo '                    DISK=nvme|ahci|virtio|ata (MACHINE=bochs: ata): the disk is the machine'"'"'s own, HOST_DISK=FILE'
 	@echo 'make native         the same guest without Lamina'
-	@echo 'make iso            the bootable image build/lamina.iso, for the same variables'
+	@echo '                    UEFI=1: by UEFI firmware; BOOT=cd|usb|disk|nvme|net: from that medium (both in QEMU)'
+	@echo 'make image          build/lamina.img for the same variables: boots from USB stick or CD, by BIOS or UEFI'
 	@echo 'make test           every test (TESTS="unit qemu/test_gnu_mach" runs only those)'
 	@echo 'make test-matrix    Debian to its shell on every CPU model that the emulators have (TESTS="zambezi" only on that)'
 	@echo 'make check          static checks'
 	@echo 'make unit           unit tests alone'
-	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs, AMD-V in QEMU'
+	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs with either virtual MMU, AMD-V in QEMU'
 	@echo 'make bench-disk     disks: the guest'"'"'s speed over the bare machine'"'"'s, and exits for each request'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'
 	@echo 'make setup          install the Debian packages that all of this needs'

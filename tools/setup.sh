@@ -8,12 +8,12 @@ set -euo pipefail
 
 packages=(
 	# building Lamina
-	gcc libc6-dev clang make nasm binutils acpica-tools python3
+	gcc libc6-dev clang make nasm binutils acpica-tools gnu-efi python3 psf-unifont
 	# bootable images and the guests' files
 	grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
 	busybox-static e2fsprogs fdisk fio cpio kmod gzip xz-utils zstd lz4 file
 	# the machines that Lamina is tried on
-	bochs bochsbios vgabios qemu-system-x86 ovmf
+	bochs bochsbios vgabios qemu-system-x86 ipxe-qemu ovmf
 	# tests and checks
 	libcmocka-dev libzydis-dev python3-pytest python3-pexpect
 	cppcheck clang-tidy clang-format shellcheck pyflakes3

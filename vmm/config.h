@@ -34,6 +34,7 @@ struct vm_config {
 	struct disk_config disk[CONFIG_DISKS_MAX];
 	enum guest_os guest_os;
 	struct monitor_settings monitor;
+	uint32_t shadow_memory;                           /* MiB of shadow page tables at most; 0: as memsize has it */
 	bool broken;                                      /* has a wrong line: must not start */
 	unsigned line;                                    /* of its [vm NAME] */
 	uint64_t given;                                   /* the keys set so far, one bit each */

@@ -22,12 +22,13 @@ static const struct config_key keys[] = {
 	{ .name = "guestOS", .kind = KEY_GUEST_OS, FIELD(guest_os) },
 	{ .name = "monitor.virtual_exec", .kind = KEY_SETTING, .machine = true, FIELD(monitor.exec) },
 	{ .name = "monitor.virtual_mmu", .kind = KEY_SETTING, .machine = true, FIELD(monitor.mmu) },
+	{ .name = "monitor.shadow_memory", .kind = KEY_NUMBER, FIELD(shadow_memory), .min = 1, .max = 4096, .unit = " (MiB)" },
 };
 _Static_assert(ARRAY_SIZE(keys) <= 64, "vm_config.given has a bit for each key");
 
 const char config_vm_keys[] =
 	"memsize, numvcpus, kernel, initrd, module0 to module7, cmdline, disk0 to disk3, guestOS, "
-	"monitor.virtual_exec or monitor.virtual_mmu";
+	"monitor.virtual_exec, monitor.virtual_mmu or monitor.shadow_memory";
 const char config_machine_keys[] = "monitor.virtual_exec or monitor.virtual_mmu";
 
 void config_report(struct config_reporter *p, const char *fmt, ...)

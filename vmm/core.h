@@ -4,6 +4,9 @@
 
 #include "lib/types.h"
 
+/* What the tables have room for; further cores stay off, which is logged. */
+#define CORES_MAX 512
+
 /* The low half of the TSC, for statistics of the exit path: no exit takes 2^32 ticks. */
 static inline uint32_t core_ticks(void)
 {
@@ -15,8 +18,10 @@ unsigned core_index(void);
 unsigned core_count(void);
 /* Make another core leave guest mode or its halt. */
 void core_kick(unsigned core);
-/* Interrupt this core at an absolute machine time, or never. */
+/* Interrupt this core at an absolute machine time, or never; earlier where the console wants it. */
 void core_timer_set(uint64_t deadline);
+/* Interrupt it at this time at the latest. */
+void core_timer_by(uint64_t deadline);
 /* Handle the interrupts that are pending now. Returns whether this core's timer was among them. */
 bool core_take_interrupts(void);
 /* Halt until an interrupt comes, and handle it. */

@@ -191,12 +191,15 @@ int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
-	struct vcpu_context context;
 
-	v->engine->read_context(v, &context);
-	if (!vcpu_in_64bit_code(&context))
-		value = (uint32_t)value;
-	if (exit->cr.cr != 0 && exit->cr.cr != 3 && exit->cr.cr != 4 && exit->cr.cr != 8) {
+	if (__builtin_expect(value >> 32 != 0, 0)) {
+		struct vcpu_context context;
+
+		v->engine->read_context(v, &context);
+		if (!vcpu_in_64bit_code(&context))
+			value = (uint32_t)value;
+	}
+	if (exit->cr.cr != 0 && exit->cr.cr != 4 && exit->cr.cr != 8) {
 		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
 		return VERDICT_STOP;
 	}
@@ -205,10 +208,6 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
 {
-	if (exit->cr.cr == 3) {
-		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR3));
-		return VERDICT_ADVANCE;
-	}
 	if (exit->cr.cr == 0) {
 		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
 		return VERDICT_ADVANCE;
@@ -326,6 +325,8 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 	[EXIT_MSR_WRITE] = handle_msr_write,
 	[EXIT_CR_WRITE] = handle_cr_write,
 	[EXIT_CR_READ] = handle_cr_read,
+	[EXIT_CR3_WRITE] = exit_cr3_write,
+	[EXIT_CR3_READ] = exit_cr3_read,
 	[EXIT_XSETBV] = handle_xsetbv,
 	[EXIT_NESTED_FAULT] = exit_nested_fault,
 	[EXIT_PAGE_FAULT] = exit_page_fault,

@@ -5,6 +5,7 @@
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/layout.h"
+#include "vmm/shadow/shadow.h"
 #include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
@@ -72,6 +73,11 @@ static void ram_written(void *ctx, uint64_t gpa, unsigned size)
 	virtual_mmu_written(ctx, gpa, size);
 }
 
+static bool ram_rewritten(void *ctx, uint64_t gpa)
+{
+	return shadow_rewritten(((struct vcpu *)ctx)->vm->shadow, gpa);
+}
+
 static uint32_t port_read(void *ctx, uint16_t port, unsigned size)
 {
 	return (uint32_t)io_space_read(&((struct vcpu *)ctx)->vm->pio, port, size);
@@ -110,6 +116,7 @@ void exit_mmio_init(struct vcpu *v)
 	e->mmio_read = v->vm->shadow ? shadow_read : mmio_read;
 	e->mmio_write = v->vm->shadow ? shadow_write : mmio_write;
 	e->written = v->vm->shadow ? ram_written : NULL;
+	e->rewritten = ram_rewritten;
 	e->port_read = port_read;
 	e->port_write = port_write;
 }

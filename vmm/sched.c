@@ -8,7 +8,6 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define CORES_MAX 64
 #define SLOTS_PER_CORE 32
 #define SLICE_HZ 200 /* a vCPU's turn is a 200th of a second */
 

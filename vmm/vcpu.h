@@ -55,6 +55,8 @@ struct vcpu {
 	void *hw;                /* the engine's own */
 	struct sched_slot *slot;
 	struct shadow_vcpu *shadow; /* NULL with nested paging */
+	uint64_t shadow_root;    /* that the engine knows */
+	uint64_t cr3;            /* with shadow paging: as the guest knows it */
 	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
 	struct lapic lapic;
 	struct timer_queue timers;

@@ -10,9 +10,11 @@
 
 #define RFLAGS_AC BIT(18)
 
-/* So many pages of shadow tables: a table maps 2 MiB, and processes share few of them. */
+/* So many pages of shadow tables, where the user does not say: a table maps 2 MiB, and processes share few of them. */
 static unsigned table_pages(const struct vm_config *config)
 {
+	if (config->shadow_memory)
+		return config->shadow_memory * (unsigned)(MIB(1) / PAGE_SIZE);
 	return MIN(MAX(config->memsize, 256U), 2048U);
 }
 
@@ -97,11 +99,14 @@ void virtual_mmu_reset(struct vm *vm)
 		shadow_reset(vm->shadow);
 }
 
-static void settle(struct vcpu *v)
+static inline void settle(struct vcpu *v)
 {
 	struct shadow_vcpu *sv = v->shadow;
 
-	v->engine->shadow_root(v, sv->root);
+	if (sv->root != v->shadow_root) {
+		v->shadow_root = sv->root;
+		v->engine->shadow_root(v, sv->root);
+	}
 	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
 		v->engine->flush(v);
 }
@@ -135,15 +140,50 @@ void virtual_mmu_update(struct vcpu *v)
 	settle(v);
 }
 
+static inline __attribute__((always_inline)) int set_cr3(struct vcpu *v, uint64_t value)
+{
+	int flush;
+
+	if (__builtin_expect(value >> 32 != 0, 0) && v->shadow->paging.efer & GUEST_EFER_LMA && value >> v->shadow->paging.maxphyaddr)
+		return ERR_INVALID;
+	flush = shadow_load_cr3(v->shadow, value);
+	if (__builtin_expect(flush < 0, 0))
+		return ERR_INVALID;
+	v->cr3 = value;
+	settle(v);
+	if (flush != SHADOW_FLUSH_NONE)
+		v->engine->flush(v);
+	return 0;
+}
+
 int virtual_mmu_set_cr3(struct vcpu *v, uint64_t value)
 {
-	if (v->shadow->paging.efer & GUEST_EFER_LMA && value & ~(BIT(v->shadow->paging.maxphyaddr) - 1))
-		return ERR_INVALID;
-	if (shadow_load_cr3(v->shadow, value))
-		return ERR_INVALID;
-	vcpu_write(v, VCPU_CR3, value);
-	settle(v);
-	return 0;
+	return set_cr3(v, value);
+}
+
+enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t value = exit->cr.gpr == GPR_RSP ? vcpu_read(v, VCPU_RSP) : v->gpr[exit->cr.gpr];
+
+	if (__builtin_expect(value >> 32 != 0, 0)) {
+		v->engine->read_context(v, &v->context);
+		if (!vcpu_in_64bit_code(&v->context))
+			value = (uint32_t)value;
+	}
+	if (__builtin_expect(set_cr3(v, value) != 0, 0)) {
+		vcpu_inject_exception(v, VECTOR_GP, 0);
+		return VERDICT_INJECT;
+	}
+	return VERDICT_ADVANCE;
+}
+
+enum verdict exit_cr3_read(struct vcpu *v, struct vm_exit *exit)
+{
+	if (__builtin_expect(exit->cr.gpr == GPR_RSP, 0))
+		vcpu_write(v, VCPU_RSP, v->cr3);
+	else
+		v->gpr[exit->cr.gpr] = v->cr3;
+	return VERDICT_ADVANCE;
 }
 
 void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size)
@@ -180,7 +220,7 @@ enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
 	return exit_nested_fault(v, exit);
 }
 
-void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
+static inline __attribute__((always_inline)) void invlpg(struct vcpu *v, uint64_t linear)
 {
 	switch (shadow_invlpg(v->shadow, linear)) {
 	case SHADOW_FLUSH_NONE:
@@ -196,8 +236,13 @@ void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
 	settle(v);
 }
 
+void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
+{
+	invlpg(v, linear);
+}
+
 enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
 {
-	virtual_mmu_invlpg(v, exit->page_fault.linear);
+	invlpg(v, exit->page_fault.linear);
 	return VERDICT_ADVANCE;
 }

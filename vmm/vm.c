@@ -227,8 +227,11 @@ void vm_cpu_kick(struct vm *vm, unsigned cpu)
 
 bool vm_console_put(struct vm *vm, uint8_t byte)
 {
+	bool room = console_put_guest(byte, time_now());
+
 	(void)vm;
-	return console_put_guest(byte);
+	core_timer_by(console_due[core_index() != 0]);
+	return room;
 }
 
 void vm_console_input(struct vm *vm)

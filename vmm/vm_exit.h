@@ -19,6 +19,8 @@
 	X(MSR_WRITE, "WRMSR") \
 	X(CR_WRITE, "control-register write") \
 	X(CR_READ, "control-register read") \
+	X(CR3_WRITE, "CR3 write") \
+	X(CR3_READ, "CR3 read") \
 	X(XSETBV, "XSETBV") \
 	X(NESTED_FAULT, "nested page fault") \
 	X(PAGE_FAULT, "page fault") \
@@ -69,7 +71,7 @@ struct vm_exit {
 		} io;
 		struct {
 			uint8_t cr;
-			uint8_t gpr; /* index in struct vcpu's gpr; for CLTS and LMSW `value` holds the whole new CR0 */
+			uint8_t gpr; /* index in struct vcpu's gpr (CR3_WRITE, CR3_READ: this alone); for CLTS and LMSW `value` holds the whole new CR0 */
 			bool immediate;
 			uint64_t value;
 		} cr;

@@ -3,12 +3,22 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
+#include "arch/x86_64/memory.h"
+#include "arch/x86_64/panic.h"
 #include "lib/log.h"
 #include "vmm/platform.h"
 
 #define PM_TIMER_HZ 3579545
 #define PIT_HZ 1193182
 #define CALIBRATION_MS 10
+#define DEAD_TICKS BIT(30)     /* of the TSC: far more than the calibration takes on any CPU */
+#define TSC_HZ_LEAST 1000000
+#define HPET_SIZE 0x400
+#define HPET_PERIOD 0x04
+#define HPET_PERIOD_MAX 100000000
+#define HPET_CONFIGURATION 0x10
+#define HPET_ENABLE 1
+#define HPET_COUNTER 0xf0
 
 static uint64_t tsc_hz = 1000000000; /* until calibrated: only delays depend on it */
 
@@ -27,33 +37,77 @@ struct measurement {
 	uint64_t reference; /* ticks of the reference clock that passed */
 };
 
-static bool measure_pm_timer(const struct acpi_info *acpi, struct measurement *m)
-{
-	uint16_t port = (uint16_t)acpi->pm_timer.address;
-	uint32_t mask = acpi->pm_timer_32bit ? 0xffffffff : 0xffffff;
-	uint32_t start, passed;
-	uint64_t tsc;
+/* A clock whose rate is known. */
+struct reference {
+	const char *name;
+	uint64_t hz;
+	uint32_t mask;  /* of its counter */
+	uint16_t port;  /* where its counter is read, unless in memory: */
+	volatile uint32_t *counter;
+};
 
-	if (!acpi->pm_timer.present || acpi->pm_timer.space != ACPI_SPACE_IO)
-		return false;
-	/* Begin on an edge, so that the first tick is whole. A timer that stands still is no timer. */
-	start = inl(port);
-	for (unsigned spins = 0; inl(port) == start; spins++)
-		if (spins == 1000000)
+static uint32_t reference_read(const struct reference *ref)
+{
+	return ref->counter ? *ref->counter : inl(ref->port);
+}
+
+/* Every wait is bounded by the TSC: a clock that stands still is none. */
+static bool measure(const struct reference *ref, struct measurement *m)
+{
+	const uint64_t wanted = ref->hz * CALIBRATION_MS / 1000;
+	uint32_t start = reference_read(ref), passed;
+	uint64_t tsc = rdtsc();
+
+	/* Begin on an edge, so that the first tick is whole. */
+	while (reference_read(ref) == start)
+		if (rdtsc() - tsc > DEAD_TICKS)
 			return false;
-	start = inl(port);
+	start = reference_read(ref);
 	tsc = rdtsc();
 	host_apic_timer_calibrate_start();
 	do {
-		passed = (inl(port) - start) & mask;
-	} while (passed < PM_TIMER_HZ * CALIBRATION_MS / 1000);
+		passed = (reference_read(ref) - start) & ref->mask;
+		if (rdtsc() - tsc > DEAD_TICKS)
+			return false;
+	} while (passed < wanted);
 	m->tsc = rdtsc() - tsc;
 	m->apic = host_apic_timer_elapsed();
 	m->reference = passed;
 	return true;
 }
 
-static void measure_pit(struct measurement *m)
+/* IA-PC HPET Specification 1.0a, section 2.3: the period in femtoseconds, ENABLE_CNF, the main counter's low half. */
+static bool hpet_reference(const struct acpi_info *acpi, struct reference *ref)
+{
+	volatile uint32_t *registers;
+	uint32_t period;
+
+	if (!acpi->hpet.present)
+		return false;
+	registers = map_device(acpi->hpet.address, HPET_SIZE);
+	period = registers ? registers[HPET_PERIOD / 4] : 0;
+	if (!period || period > HPET_PERIOD_MAX) {
+		log_line("time: the HPET at %lx is not used: its period of %u fs is impossible", acpi->hpet.address, period);
+		return false;
+	}
+	if (!(registers[HPET_CONFIGURATION / 4] & HPET_ENABLE))
+		registers[HPET_CONFIGURATION / 4] |= HPET_ENABLE;
+	*ref = (struct reference){ "HPET", 1000000000000000ULL / period, UINT32_MAX, 0, &registers[HPET_COUNTER / 4] };
+	return true;
+}
+
+static bool pm_timer_reference(const struct acpi_info *acpi, struct reference *ref)
+{
+	if (!acpi->pm_timer.present)
+		return false;
+	*ref = (struct reference){ "ACPI PM timer", PM_TIMER_HZ, acpi->pm_timer_32bit ? 0xffffffff : 0xffffff, (uint16_t)acpi->pm_timer.address, NULL };
+	if (acpi->pm_timer.space != ACPI_SPACE_MEMORY)
+		return true;
+	ref->counter = map_device(acpi->pm_timer.address, sizeof(uint32_t));
+	return ref->counter;
+}
+
+static bool measure_pit(struct measurement *m)
 {
 	uint16_t count = PIT_HZ * CALIBRATION_MS / 1000;
 	uint64_t tsc;
@@ -62,28 +116,51 @@ static void measure_pit(struct measurement *m)
 	outb(0x43, 0xb0);                   /* channel 2, mode 0 */
 	outb(0x42, (uint8_t)count);
 	outb(0x42, (uint8_t)(count >> 8));
+	if (inb(0x61) & 0x20)
+		return false; /* its output is high before it has counted: there is none */
 	tsc = rdtsc();
 	host_apic_timer_calibrate_start();
 	while (!(inb(0x61) & 0x20))
-		;
+		if (rdtsc() - tsc > DEAD_TICKS)
+			return false;
 	m->tsc = rdtsc() - tsc;
 	m->apic = host_apic_timer_elapsed();
 	m->reference = count;
+	return true;
+}
+
+/* The best clock that runs. Returns whether there is one. */
+static bool measure_any(const struct acpi_info *acpi, struct measurement *m, struct reference *used)
+{
+	static bool (*const find[])(const struct acpi_info *acpi, struct reference *ref) = { hpet_reference, pm_timer_reference };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(find); i++) {
+		if (!find[i](acpi, used))
+			continue;
+		if (measure(used, m))
+			return true;
+		log_line("time: the %s stands still: not used", used->name);
+	}
+	*used = (struct reference){ .name = "PIT", .hz = PIT_HZ };
+	return measure_pit(m);
 }
 
 void clock_calibrate(const struct acpi_info *acpi)
 {
+	struct reference used;
 	struct measurement m;
-	bool pm = measure_pm_timer(acpi, &m);
 
-	if (!pm)
-		measure_pit(&m);
-	tsc_hz = m.tsc * (pm ? PM_TIMER_HZ : PIT_HZ) / m.reference;
+	if (!measure_any(acpi, &m, &used))
+		boot_fatal("no clock to measure the TSC against: HPET, ACPI PM timer and PIT are missing or stand still");
+	tsc_hz = m.tsc * used.hz / m.reference;
 	/* To the nearest 10 kHz: finer than that is the measurement's own noise. */
 	tsc_hz = (tsc_hz + 5000) / 10000 * 10000;
+	if (tsc_hz < TSC_HZ_LEAST)
+		boot_fatal("the TSC does not run: %lu ticks in %u ms of the %s", m.tsc, CALIBRATION_MS, used.name);
 	host_apic_timer_calibrated(m.apic, m.tsc);
-	log_line("time: TSC at %lu kHz, measured against the %s%s", tsc_hz / 1000, pm ? "ACPI PM timer" : "PIT",
-		 cpu_features.invariant_tsc ? "" : "; the CPU does not promise that it is invariant");
+	log_line("time: TSC at %lu kHz, measured against the %s", tsc_hz / 1000, used.name);
+	if (!cpu_features.invariant_tsc)
+		log_line("time: the CPU does not promise an invariant TSC (CPUID 80000007 EDX bit 8): clocks go wrong where its frequency changes");
 }
 
 void clock_delay_us(uint64_t us)

@@ -5,7 +5,8 @@
 #include "drivers/acpi.h"
 #include "lib/types.h"
 
-/* Measure the TSC and the local APIC timer against the ACPI PM timer, or the PIT where there is none; once, on the boot processor. */
+/* Measure the TSC and the local APIC timer against the first that runs of HPET, ACPI PM timer and PIT; once, on the boot processor. Ends in
+ * boot_fatal() where none does. */
 void clock_calibrate(const struct acpi_info *acpi);
 /* Wait by watching the TSC: for start-up sequences only. */
 void clock_delay_us(uint64_t us);

@@ -8,6 +8,7 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
+#include "drivers/console.h"
 
 unsigned core_index(void)
 {
@@ -26,7 +27,14 @@ void core_kick(unsigned core)
 
 void core_timer_set(uint64_t deadline)
 {
+	deadline = MIN(deadline, __atomic_load_n(&console_due[this_cpu()->index != 0], __ATOMIC_RELAXED));
 	if (deadline != this_cpu()->timer_deadline)
+		host_apic_timer_set(deadline);
+}
+
+void core_timer_by(uint64_t deadline)
+{
+	if (deadline < this_cpu()->timer_deadline)
 		host_apic_timer_set(deadline);
 }
 

@@ -3,8 +3,9 @@
 #define ARCH_X86_64_CPU_H
 
 #include "lib/types.h"
+#include "vmm/core.h"
 
-#define CPUS_MAX 64
+#define CPUS_MAX CORES_MAX
 #define CPU_STACK_SIZE KIB(16)
 #define CPU_IST_SIZE KIB(4)
 #define CPU_ISTS 3 /* double fault, NMI, machine check */

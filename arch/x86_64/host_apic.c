@@ -50,13 +50,23 @@ static void apic_write(unsigned reg, uint32_t value)
 		*(volatile uint32_t *)(registers + reg) = value;
 }
 
-void host_apic_init(uint64_t phys)
+void host_apic_init(uint64_t phys, bool opt_out)
 {
-	x2apic = cpu_features.x2apic;
-	if (!x2apic) {
-		registers = map_device(phys, PAGE_SIZE);
+	uint64_t base = rdmsr(MSR_APIC_BASE), address = base & PAGE_MASK & (BIT(cpu_features.phys_bits) - 1);
+	/* Where the firmware left x2APIC mode on it stays on: the way back leads through a disabled APIC, and may be locked. */
+	bool handed_over = (base & APIC_BASE_ENABLE) && (base & APIC_BASE_X2APIC);
+
+	x2apic = handed_over || (cpu_features.x2apic && !opt_out);
+	if (x2apic) {
+		log_line("apic: x2APIC mode, %s", handed_over ? "which the firmware left on" : "switched on by Lamina");
+	} else {
+		log_line("apic: xAPIC mode at %lx: %s", address,
+			 opt_out && cpu_features.x2apic ? "the firmware's DMAR table asks for it" : "the CPU has no x2APIC mode");
+		if (address != phys)
+			log_line("apic: the ACPI tables say %lx, the CPU counts", phys);
+		registers = map_device(address, PAGE_SIZE);
 		if (!registers)
-			panic("the local APIC at %lx cannot be mapped", phys);
+			panic("the local APIC at %lx cannot be mapped", address);
 	}
 }
 

@@ -4,8 +4,11 @@
 
 #include "lib/types.h"
 
-/* Choose the mode and map the registers; once, on the boot processor. `phys` is where the firmware says they are. */
-void host_apic_init(uint64_t phys);
+#define APIC_ID_BROADCAST 255U /* in 8 bits: what xAPIC mode and I/O APICs can address ends before it */
+
+/* Choose the mode, log why, and map the registers; once, on the boot processor. `phys` is where the ACPI tables say they are, `opt_out` whether
+ * they ask to leave x2APIC mode alone. */
+void host_apic_init(uint64_t phys, bool opt_out);
 /* Enable this core's local APIC. */
 void host_apic_enable(void);
 uint32_t host_apic_id(void);

@@ -40,6 +40,7 @@ static void frames_from(const struct boot_info *info)
 	/* The first page holds the real-mode vectors and the BIOS data area. */
 	frames_reserve(&frames, 0, PAGE_SIZE);
 	frames_reserve(&frames, (uintptr_t)image_phys_start, (uint64_t)scratch_end - KERNEL_BASE - (uintptr_t)image_phys_start);
+	frames_reserve(&frames, info->framebuffer.address, (uint64_t)info->framebuffer.pitch * info->framebuffer.height);
 	for (unsigned i = 0; i < info->module_count; i++)
 		frames_reserve(&frames, info->module[i].start, info->module[i].end - info->module[i].start);
 }
@@ -54,23 +55,29 @@ struct boot_info *memory_init(const struct boot_info *info)
 {
 	struct boot_info *copy;
 	unsigned largest = cpu_features.page_1g ? PT_LEVEL_1G : PT_LEVEL_2M;
-	uint64_t phys;
+	uint64_t phys, pool_size;
 
 	frames_from(info);
 	if (frames_free_bytes(&frames) < LEAST_MEMORY)
 		boot_fatal("too little memory: %lu KiB are usable, Lamina needs %lu KiB and the guests' own memory",
 			   frames_free_bytes(&frames) >> 10, LEAST_MEMORY >> 10);
 	/* Below 4 GiB, because the other cores load CR3 while they are in 32-bit mode. */
-	phys = frames_alloc(&frames, POOL_SIZE, MIB(2), GIB(4));
+	pool_size = MAX(POOL_SIZE_LEAST, MIN(ALIGN_DOWN(frames_free_bytes(&frames) / POOL_SHARE, MIB(2)), (uint64_t)POOL_PAGES_MAX * PAGE_SIZE));
+	phys = frames_alloc(&frames, pool_size, MIB(2), GIB(4));
+	if (!phys && pool_size > POOL_SIZE_LEAST) {
+		log_line("memory: no free %lu MiB below 4 GiB for Lamina itself: it makes do with 2", pool_size >> 20);
+		pool_size = POOL_SIZE_LEAST;
+		phys = frames_alloc(&frames, pool_size, MIB(2), GIB(4));
+	}
 	if (!phys)
 		boot_fatal("too little memory: no free aligned 2 MiB below 4 GiB for Lamina itself");
 	/* The first 4 GiB are still mapped one to one, and page tables are written through that until the new ones are loaded. */
-	if (pool_init(&lamina_pool, (void *)phys, phys, POOL_SIZE / PAGE_SIZE) ||
+	if (pool_init(&lamina_pool, (void *)phys, phys, (unsigned)(pool_size / PAGE_SIZE)) ||
 	    page_table_init(&kernel_table, &policy_host, largest, &lamina_pool, pool_table_alloc, pool_table_free, pool_table_virt))
 		panic("the page pool cannot be set up");
 	kernel_table.pa_limit = BIT(cpu_features.phys_bits);
 	if (page_table_reserve_top(&kernel_table, SHARED_FIRST_SLOT, SHARED_LAST_SLOT) ||
-	    page_table_map(&kernel_table, POOL_BASE, phys, POOL_SIZE, PT_READ | PT_WRITE | PT_GLOBAL))
+	    page_table_map(&kernel_table, POOL_BASE, phys, pool_size, PT_READ | PT_WRITE | PT_GLOBAL))
 		panic("the page pool cannot be mapped");
 	map_image(text_start, text_end, PT_READ | PT_EXEC);
 	map_image(text_end, rodata_end, PT_READ);
@@ -111,6 +118,13 @@ volatile void *map_device(uint64_t phys, uint64_t size)
 void *map_dma(uint64_t phys, uint64_t size)
 {
 	return map_at(&next_dma, phys, size, PT_READ | PT_WRITE);
+}
+
+void *map_framebuffer(uint64_t phys, uint64_t size)
+{
+	/* At an address that differs from the physical one by whole large pages. */
+	next_device = ALIGN_UP(next_device, MIB(2)) + (ALIGN_DOWN(phys, (uint64_t)PAGE_SIZE) & (MIB(2) - 1));
+	return map_at(&next_device, phys, size, PT_READ | PT_WRITE | PT_WC);
 }
 
 const void *map_firmware(uint64_t phys, uint64_t size)

@@ -20,7 +20,8 @@
 #define DMA_BASE 0xffffff3000000000UL
 #define FIRMWARE_BASE 0xffffff4000000000UL
 
-#define POOL_SIZE MIB(2)
+#define POOL_SIZE_LEAST MIB(2)
+#define POOL_SHARE 1024 /* this part of the memory, on machines with much of it, which have many cores */
 
 extern struct page_table kernel_table;
 extern const char image_start[], text_start[], text_end[], rodata_end[], image_end[], image_phys_start[], scratch_end[];
@@ -35,6 +36,8 @@ void memory_free_scratch(void);
 volatile void *map_device(uint64_t phys, uint64_t size);
 /* Map memory that devices use too, for ever. Returns NULL where the tables cannot grow. */
 void *map_dma(uint64_t phys, uint64_t size);
+/* Map a framebuffer for writing, write-combining by the PAT, for ever. Returns NULL where that is impossible. */
+void *map_framebuffer(uint64_t phys, uint64_t size);
 /* Map firmware tables read-only, for ever. Returns NULL where that is impossible. */
 const void *map_firmware(uint64_t phys, uint64_t size);
 /* Map `size` bytes of fresh zeroed pool pages as a stack with an unmapped page below. Returns its top, or 0. */

@@ -26,7 +26,7 @@ void panic(const char *fmt, ...)
 	log_line("PANIC: %s", text);
 	backtrace(0, (uint64_t)__builtin_frame_address(0));
 	console_flush();
-	power_halt();
+	power_panicked();
 }
 
 void boot_fatal(const char *fmt, ...)

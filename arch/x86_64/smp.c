@@ -63,13 +63,17 @@ void smp_start(const struct acpi_info *acpi, unsigned limit)
 		return;
 	}
 	memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
-	for (unsigned i = 0; i < acpi->cpu_count && cpu_count < limit && cpu_count < CPUS_MAX; i++) {
+	for (unsigned i = 0; i < acpi->cpu_count; i++) {
 		const struct acpi_cpu *entry = &acpi->cpu[i];
 		struct cpu *cpu;
 
 		if (!entry->enabled || entry->apic_id == cpus[0]->apic_id)
 			continue;
-		if (entry->apic_id > 254 && !host_apic_x2apic()) {
+		if (cpu_count == MIN(limit, CPUS_MAX)) {
+			log_line("smp: only %u cores are used: the one with APIC ID %u and the following ones stay off", cpu_count, entry->apic_id);
+			break;
+		}
+		if (entry->apic_id >= APIC_ID_BROADCAST && !host_apic_x2apic()) {
 			log_line("smp: core with APIC ID %u cannot be addressed without x2APIC", entry->apic_id);
 			continue;
 		}

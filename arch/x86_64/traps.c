@@ -95,6 +95,8 @@ void irq_handle(uint8_t vector)
 		break;
 	case VECTOR_TIMER:
 		this_cpu()->timer_deadline = UINT64_MAX;
+		if (console_due[this_cpu()->index != 0] != UINT64_MAX)
+			console_service(rdtsc(), sched_console_input);
 		break;
 	case VECTOR_HALT:
 		for (;;)

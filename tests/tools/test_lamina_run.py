@@ -37,7 +37,7 @@ def test_configuration_from_options(files):
                  'disk0 = "module:my_disk,ro"', 'guestOS = "linux"'):
         assert line in text.splitlines()
     assert 'memsize = "512"' not in text
-    assert "module2 --nounzip '/boot/2-my_disk' 'my_disk'" in text
+    assert "module2 --nounzip '/my_disk' 'my_disk'" in text
 
 
 def test_quotes_in_a_command_line_are_escaped(files):
@@ -65,9 +65,9 @@ def test_own_configuration(files):
 
 def test_native(files):
     _, text, _ = run("--dry-run", "--native", "--kernel", f"{files}/linux", "--initrd", f"{files}/initrd", "--cmdline", "it's a")
-    assert "linux '/boot/0-linux' 'it'\\''s' 'a'\n" in text and "initrd '/boot/1-initrd'\n" in text
+    assert "linux '/linux' 'it'\\''s' 'a'\n" in text and "initrd '/initrd'\n" in text
     _, text, _ = run("--dry-run", "--native", "--kernel", f"{files}/mach", "--module", f"{files}/initrd=x y")
-    assert "multiboot '/boot/0-mach'\n" in text and "module --nounzip '/boot/1-initrd' 'initrd' 'x' 'y'\n" in text
+    assert "multiboot '/mach'\n" in text and "module --nounzip '/initrd' 'initrd' 'x' 'y'\n" in text
 
 
 @pytest.mark.parametrize("options, word", [
@@ -81,6 +81,9 @@ def test_native(files):
     (["--kernel", "@linux", "--until", "("], "--until"),
     (["--kernel", "@linux", "--memory", "0"], "--memory"),
     (["--kernel", "@linux", "--icount", "--host-cpus", "2"], "--icount"),
+    (["--kernel", "@linux", "--native", "--uefi"], "--uefi"),
+    (["--kernel", "@linux", "--boot-from", "net", "--keep-iso", "x"], "--keep-iso"),
+    (["--kernel", "@linux", "--native", "--boot-from", "net"], "--boot-from"),
     ([], "--kernel"),
 ])
 def test_usage_errors(files, options, word):

@@ -64,6 +64,8 @@ def test_decision(words, nested, have_qemu, have_bochs, machine, because):
 @pytest.mark.parametrize("words, have_qemu, have_bochs, word", [
     (["--machine", "bochs", "--icount"], True, True, "--icount"),
     (["--machine", "bochs", "--qemu-option=-S"], True, True, "--qemu-option"),
+    (["--machine", "bochs", "--uefi"], True, True, "--uefi"),
+    (["--machine", "bochs", "--boot-from", "usb"], True, True, "--boot-from"),
     (["--machine", "qemu", "--bochs-line", "x"], True, True, "--bochs-line"),
     (["--icount", "--bochs-line", "x"], True, True, "--machine"),
     ([], False, False, "tools/setup.sh"),
@@ -97,6 +99,23 @@ def test_acceleration(nested, words, accel, cpu, said):
     assert said in machine.describe()
 
 
+@pytest.mark.parametrize("words, device", [
+    ([], "ide-cd,bus=ide.2,drive=boot,bootindex=0"),
+    (["--boot-from", "usb"], "usb-storage,drive=boot,bootindex=0"),
+    (["--boot-from", "nvme"], "nvme,serial=boot,drive=boot,bootindex=0"),
+    (["--boot-from", "net"], "virtio-net-pci,netdev=net0,bootindex=0"),
+])
+def test_medium(words, device):
+    _, command = qemu_command(None, *words)
+    assert after(command, "-device")[-1] == device and "-bios" not in command
+    _, command = qemu_command(None, "--uefi", *words)
+    assert after(command, "-device")[-1] == device and after(command, "-bios") == [qemu.OVMF]
+    if words[1:] == ["net"]:
+        assert after(command, "-netdev") == ["user,id=net0,tftp=/boot.iso,bootfile=lamina-x64.efi"]
+    else:
+        assert after(command, "-drive") == ["if=none,id=boot,format=raw,snapshot=on,file=/boot.iso"]
+
+
 def test_icount():
     _, command = qemu_command(None, "--icount")
     assert after(command, "-icount") == ["shift=0,sleep=off"]
@@ -110,10 +129,10 @@ def test_disks_only_without_lamina(tmp_path):
     (tmp_path / "disk").write_bytes(b"data")
     disks = [(str(tmp_path / "disk"), ""), (str(tmp_path / "disk"), ",ro")]
     _, command = qemu_command(None, disks=disks)
-    assert "-drive" not in command and "-no-reboot" in command
+    assert len(after(command, "-drive")) == 1 and "-no-reboot" in command
     _, command = qemu_command(None, "--native", disks=disks, tmp_path=tmp_path)
-    assert after(command, "-drive") == [f"file={tmp_path}/disk0.img,format=raw,if=virtio",
-                                        f"file={tmp_path}/disk1.img,format=raw,if=virtio,readonly=on"]
+    assert after(command, "-drive")[1:] == [f"file={tmp_path}/disk0.img,format=raw,if=virtio",
+                                            f"file={tmp_path}/disk1.img,format=raw,if=virtio,readonly=on"]
     assert (tmp_path / "disk0.img").read_bytes() == b"data" and "-no-reboot" not in command
 
 

@@ -149,8 +149,12 @@ void model_set_paging(struct model_vcpu *v, const struct guest_paging *paging)
 
 bool model_load_cr3(struct model_vcpu *v, uint64_t cr3)
 {
-	if (shadow_load_cr3(&v->sv, cr3))
+	int kind = shadow_load_cr3(&v->sv, cr3);
+
+	if (kind < 0)
 		return false;
+	v->cr3_flush = (enum shadow_flush)kind;
+	flush(v, v->cr3_flush, 0);
 	v->paging.cr3 = cr3;
 	memcpy(v->paging.pdpte, v->sv.paging.pdpte, sizeof(v->paging.pdpte));
 	return true;

@@ -27,6 +27,7 @@ struct model_tlb {
 
 struct model_vcpu {
 	struct shadow_vcpu sv;
+	enum shadow_flush cr3_flush; /* what the last load of CR3 asked for */
 	struct guest_paging paging;
 	struct model_tlb tlb[MODEL_TLB];
 	bool stale;               /* the guest has changed entries since it last flushed */

@@ -413,6 +413,35 @@ static void test_madt_broken(void **state)
 	assert_int_equal(info.cpu_count, 0);
 }
 
+/* 300 CPUs as firmware lists them: the first 255 as local APICs and again as x2APICs, the others as x2APICs; some are switched off. */
+static void test_madt_of_a_large_machine(void **state)
+{
+	static uint8_t entries[255 * 8 + 300 * 16];
+	size_t size = 0;
+	unsigned enabled = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 255; i++, size += 8)
+		memcpy(entries + size, (uint8_t[]){ 0, 8, (uint8_t)i, (uint8_t)i, i % 10 ? 1 : 0, 0, 0, 0 }, 8);
+	for (unsigned i = 0; i < 300; i++, size += 16) {
+		uint32_t x2apic[4] = { 9 | 16 << 8, i, i % 10 ? 1 : i % 20 ? 2 : 0, i };
+
+		memcpy(entries + size, x2apic, 16);
+	}
+	madt(entries, size);
+	assert_int_equal(read_areas(), 0);
+	assert_int_equal(info.cpu_count, 285); /* online-capable ones included */
+	assert_int_equal(info.cpu_disabled, 26 + 15);
+	for (unsigned i = 0; i < info.cpu_count; i++) {
+		for (unsigned j = 0; j < i; j++)
+			assert_int_not_equal(info.cpu[i].apic_id, info.cpu[j].apic_id);
+		enabled += info.cpu[i].enabled;
+		assert_true(info.cpu[i].enabled == (info.cpu[i].apic_id % 10 != 0));
+		assert_true(info.cpu[i].enabled != info.cpu[i].online_capable);
+	}
+	assert_int_equal(enabled, 270);
+}
+
 /* ---- FADT ---- */
 
 static const struct acpi_fadt simple_fadt = {
@@ -650,10 +679,102 @@ static void test_hpet_mcfg_dmar_spcr(void **state)
 	assert_non_null(strstr(fake.log, "SPCR: too short"));
 }
 
+static void test_spcr(void **state)
+{
+	static const struct { uint8_t code; uint32_t baud; } speeds[] = {
+		{ 0, 0 }, { 1, 0 }, { 3, 9600 }, { 4, 19200 }, { 5, 0 }, { 6, 57600 }, { 7, 115200 }, { 8, 0 }, { 255, 0 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(speeds); i++) {
+		struct { uint8_t type, reserved[3]; struct acpi_gas gas; uint8_t interrupt, irq; uint32_t gsi; uint8_t baud, rest[21]; } PACKED spcr = {
+			0x12, { 0 }, { 0, 32, 0, 3, 0xfe034000 }, 2, 0xff, 0x25, speeds[i].code, { 0 }
+		};
+
+		setup(NULL);
+		table(0x5000, "SPCR");
+		add_bytes(&spcr, sizeof(spcr));
+		seal(last_area());
+		read_areas();
+		assert_true(info.spcr_present && info.spcr_gsi_present && !info.spcr_irq_present);
+		assert_int_equal(info.spcr_type, 0x12);
+		assert_int_equal(info.spcr.space, ACPI_SPACE_MEMORY);
+		assert_int_equal(info.spcr.access_size, 3);
+		assert_int_equal(info.spcr_gsi, 0x25);
+		assert_int_equal(info.spcr_baud, speeds[i].baud);
+	}
+}
+
+static void test_s5_outside_the_dsdt(void **state)
+{
+	static const uint8_t other[] = { 0x08, '_', 'S', '5', '_', 0x12, 0x05, 0x02, 0x01, 0x0a, 0x03 };
+	static const uint8_t nothing[] = { 0x10, 0x05, 0x00 };
+
+	(void)state;
+	fadt(&simple_fadt, 116);
+	table(0x6000, "SSDT");
+	add_bytes(other, sizeof(other));
+	seal(last_area());
+	dsdt(0xd000, nothing, sizeof(nothing));
+	read_areas();
+	assert_true(info.s5_present);
+	assert_int_equal(info.slp_typa, 1);
+	assert_int_equal(info.slp_typb, 3);
+	/* The DSDT's counts where both have one. */
+	setup(NULL);
+	fadt(&simple_fadt, 116);
+	table(0x6000, "SSDT");
+	add_bytes(other, sizeof(other));
+	seal(last_area());
+	dsdt(0xd000, s5_aml, sizeof(s5_aml));
+	read_areas();
+	assert_int_equal(info.slp_typa, 5);
+}
+
+static void test_dmar(void **state)
+{
+	(void)state;
+	for (uint8_t flags = 0; flags < 4; flags++) {
+		setup(NULL);
+		table(0x6000, "DMAR");
+		add_bytes((uint8_t[]){ 38, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 12);
+		seal(last_area());
+		read_areas();
+		assert_true(info.dmar_present);
+		assert_int_equal(info.dmar_x2apic_opt_out, flags >> 1);
+	}
+	setup(NULL);
+	table(0x6000, "DMAR");
+	seal(last_area());
+	read_areas();
+	assert_true(info.dmar_present && !info.dmar_x2apic_opt_out);
+}
+
+/* Each table cut off at every length, with a right checksum. */
+static void test_truncated(void **state)
+{
+	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DMAR", "SSDT" };
+	uint8_t body[300];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(body); i++)
+		body[i] = (uint8_t)(i % 16 == 9 ? 16 : i % 5);
+	for (unsigned i = 0; i < ARRAY_SIZE(signatures); i++) {
+		for (unsigned size = 0; size <= sizeof(body); size++) {
+			setup(NULL);
+			table(0x3000, signatures[i]);
+			add_bytes(body, size);
+			seal(last_area());
+			assert_int_equal(read_areas(), 0);
+			assert_int_equal(info.table_count, 1);
+		}
+	}
+}
+
 /* Damaged tables with right checksums: nothing crashes, nothing is read outside, all counts stay in their tables. */
 static void test_random_bytes(void **state)
 {
-	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DSDT", "DMAR" };
+	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DSDT", "DMAR", "SSDT" };
 	static uint8_t bytes[2000];
 
 	(void)state;
@@ -672,7 +793,7 @@ static void test_random_bytes(void **state)
 				last_area()->bytes[random() % 36] = (uint8_t)random();
 		}
 		if (random() % 2) {
-			uint32_t dsdt_at = 0x8000;
+			uint32_t dsdt_at = 0x8000; /* the sixth area */
 
 			memcpy(area[1].bytes + 40, &dsdt_at, 4);
 			if (area[1].size >= 116)
@@ -703,6 +824,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_s5_forms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_s5_truncated_and_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hpet_mcfg_dmar_spcr, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_madt_of_a_large_machine, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spcr, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_s5_outside_the_dsdt, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dmar, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random_bytes, setup, teardown),
 	};
 

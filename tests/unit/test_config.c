@@ -141,6 +141,8 @@ static void wrong_lines(void **state)
 		{ "memsise = 64", "unknown key \"memsise\": expected memsize" },
 		{ "Memsize = 64", "unknown key" },
 		{ "monitor.virtual_mmu2 = x", "unknown key" },
+		{ "monitor.shadow_memory = 0", "from 1 to 4096 (MiB)" },
+		{ "monitor.shadow_memory = 4097", "from 1 to 4096 (MiB)" },
 		{ "cmdline = \"abc", "not closed" },
 		{ "cmdline = \"", "not closed" },
 		{ "cmdline = \"a\\", "backslash" },

@@ -13,6 +13,8 @@ static void test_locked_off(void **state)
 	(void)state;
 	assert_non_null(feature_control_problem(0x1));
 	assert_non_null(strstr(feature_control_problem(0x1), "locked off by the firmware"));
+	assert_non_null(strstr(feature_control_problem(0x1), "enable VT-x"));
+	assert_non_null(strstr(feature_control_problem(0x1), "in the firmware set-up"));
 	assert_non_null(feature_control_problem(0x3)); /* inside SMX only */
 	assert_int_equal(feature_control_enabled(0x1), 0x1); /* a write to a locked register would raise #GP */
 }

@@ -215,6 +215,31 @@ static void test_full_table(void **state)
 /* Random histories against one byte a page. */
 #define MODEL_PAGES 4096
 
+/* A machine of 12 TiB in four nodes with holes and reserved ranges: the table has room, and pieces are as large as the memory allows. */
+static void test_large_machine(void **state)
+{
+	struct frame_piece piece[8];
+	unsigned count;
+
+	(void)state;
+	frames_init(&frames);
+	frames_add(&frames, 0x1000, 0x9e000);
+	frames_add(&frames, MIB(1), GIB(2) - MIB(1));
+	for (uint64_t node = 0; node < 4; node++)
+		frames_add(&frames, GIB(4) + node * GIB(4096), GIB(3072));
+	for (uint64_t i = 0; i < 100; i++)
+		frames_reserve(&frames, GIB(5) + i * GIB(100), i % 2 ? 0x3000 : MIB(300));
+	check();
+	assert_true(frames.count < 150);
+	assert_in_range(frames_free_bytes(&frames), GIB(4 * 3072) - GIB(20), GIB(4 * 3072) + GIB(2));
+	assert_int_equal(frames_alloc_guest(&frames, GIB(64), piece, 8, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(piece[0].base % GIB(1), 0);
+	assert_int_equal(frames_alloc_guest(&frames, GIB(6000), piece, 8, &count), ERR_NOMEM); /* more pieces than there is room for */
+	assert_int_equal(frames_alloc(&frames, MIB(32), MIB(2), GIB(4)) % MIB(2), 0);
+	check();
+}
+
 static void test_random(void **state)
 {
 	static uint8_t model[MODEL_PAGES]; /* 1: free */
@@ -288,6 +313,7 @@ int main(void)
 		cmocka_unit_test_setup(test_guest_several_gib, setup),
 		cmocka_unit_test_setup(test_guest_fails_whole, setup),
 		cmocka_unit_test_setup(test_full_table, setup),
+		cmocka_unit_test_setup(test_large_machine, setup),
 		cmocka_unit_test_setup(test_random, setup),
 	};
 

@@ -191,7 +191,7 @@ static void test_full(void **state)
 	assert_int_equal(info.memory[3].type, BOOT_MEMORY_ACPI);
 	assert_int_equal(boot_info_usable_bytes(&info), 0x9fc00 + GIB(3) - MIB(1) - 0x10000);
 	assert_int_equal(boot_info_usable_end(&info), GIB(3) - 0x10000);
-	assert_true(info.framebuffer.present);
+	assert_int_equal(info.framebuffer.address, 0xfd000000);
 	assert_int_equal(info.framebuffer.width, 1024);
 	assert_int_equal(info.framebuffer.bpp, 32);
 	assert_int_equal(info.framebuffer.red_position, 16);
@@ -368,15 +368,18 @@ static void test_modules(void **state)
 {
 	(void)state;
 	begin();
+	simple_map();
 	module_tag(0x2000, 0x1fff, "a");
 	finish();
 	refused("a module ends before it starts");
 	begin();
+	simple_map();
 	module_tag(0x2000, 0x3000, "a");
 	module_tag(0x2fff, 0x4000, "b");
 	finish();
 	refused("two modules overlap");
 	begin();
+	simple_map();
 	module_tag(0x2000, 0x5000, "a");
 	module_tag(0x3000, 0x4000, "b");
 	finish();
@@ -406,26 +409,31 @@ static void test_map_wraps(void **state)
 	refused("a range of the memory map wraps around");
 	begin();
 	map_begin();
-	for (uint64_t i = 0; i < 257; i++)
+	for (uint64_t i = 0; i < 513; i++)
 		map_entry(i * 0x2000, 0x1000, 1);
 	tag_end();
 	finish();
-	refused("the memory map has more than 256 ranges");
+	refused("the memory map has more than 512 ranges");
 }
 
 static void test_framebuffer(void **state)
 {
-	static const struct { uint64_t address; uint32_t pitch, width, height; uint8_t bpp, type; bool good; } cases[] = {
-		{ 0xfd000000, 4096, 1024, 768, 32, 1, true },
-		{ 0xb8000, 160, 80, 25, 16, 2, true },
-		{ 0, 4096, 1024, 768, 32, 1, false },
-		{ 0xfd000000, 4095, 1024, 768, 32, 1, false },
-		{ 0xfd000000, 4096, 0xffffffff, 768, 32, 1, false },
-		{ 0xfd000000, 4096, 0, 768, 32, 1, false },
-		{ 0xfd000000, 4096, 1024, 0, 32, 1, false },
-		{ 0xfd000000, 4096, 1024, 768, 0, 1, false },
-		{ 0xfd000000, 4096, 1024, 768, 32, 3, false },
-		{ 0xffffffffffff0000, 4096, 1024, 768, 32, 1, false },
+	static const struct { uint64_t address; uint32_t pitch, width, height; uint8_t bpp, type; uint8_t rgb[6]; bool good; } cases[] = {
+		{ 0xfd000000, 4096, 1024, 768, 32, 1, { 16, 8, 8, 8, 0, 8 }, true },
+		{ 0xfd000000, 2048, 1024, 768, 16, 1, { 11, 5, 5, 6, 0, 5 }, true },
+		{ 0xfd000000, 4096, 1024, 768, 32, 1, { 16, 8, 8, 8, 0, 0 }, false },
+		{ 0xfd000000, 4096, 1024, 768, 32, 1, { 25, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4096, 1024, 768, 32, 1, { 16, 8, 8, 255, 0, 8 }, false },
+		{ 0xb8000, 160, 80, 25, 16, 2, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 1024, 1024, 768, 8, 0, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0, 4096, 1024, 768, 32, 1, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4095, 1024, 768, 32, 1, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4096, 0xffffffff, 768, 32, 1, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4096, 0, 768, 32, 1, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4096, 1024, 0, 32, 1, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4096, 1024, 768, 0, 1, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xfd000000, 4096, 1024, 768, 32, 3, { 16, 8, 8, 8, 0, 8 }, false },
+		{ 0xffffffffffff0000, 4096, 1024, 768, 32, 1, { 16, 8, 8, 8, 0, 8 }, false },
 	};
 
 	(void)state;
@@ -439,13 +447,27 @@ static void test_framebuffer(void **state)
 		put32(cases[i].height);
 		put(&cases[i].bpp, 1);
 		put(&cases[i].type, 1);
-		put("", 1);
+		put("\0", 2);
+		put(cases[i].rgb, 6);
 		tag_end();
 		finish();
 		assert_int_equal(parse_bytes(made, made_size), 0);
-		assert_int_equal(info.framebuffer.present, cases[i].good);
-		assert_int_equal(info.framebuffer.red_size, 0);
+		assert_int_equal(info.framebuffer.address, cases[i].good ? cases[i].address : 0);
+		assert_int_equal(info.framebuffer.red_size, cases[i].good ? cases[i].rgb[1] : 0);
 	}
+	/* Cut off before its colours. */
+	begin();
+	simple_map();
+	tag(8);
+	put64(0xfd000000);
+	put32(4096);
+	put32(1024);
+	put32(768);
+	put("\x20\x01\x00", 3);
+	tag_end();
+	finish();
+	assert_int_equal(parse_bytes(made, made_size), 0);
+	assert_int_equal(info.framebuffer.address, 0);
 }
 
 static void test_rsdp(void **state)

@@ -526,14 +526,61 @@ static void test_leaf_table_out_of_sync(void **state)
 	/* Nothing changed: nothing to flush, and the same root. */
 	model_enter(cpu);
 	assert_int_equal(model_load_cr3(cpu, model_table[0] | 0x18), 1);
-	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONE);
+	assert_int_equal(cpu->cr3_flush, SHADOW_FLUSH_NONE);
 	/* A change that was emulated: now there is something to flush. */
 	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x40008));
 	guest_puts(3, 1, 0x50000 | P | A);
 	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x40008));
 	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
-	assert_int_equal(cpu->sv.flush, SHADOW_FLUSH_NONGLOBAL);
+	assert_int_equal(cpu->cr3_flush, SHADOW_FLUSH_NONGLOBAL);
 	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x50008));
+}
+
+/* A leaf table that is written once between two loads of CR3, again and again, is not let out of sync any more; one that is written
+ * more is. */
+static void test_leaf_table_with_few_writes(void **state)
+{
+	uint64_t resolved;
+	unsigned emulated = 0;
+
+	(void)state;
+	put(3, 1, 0x20000 | P | W | A);
+	put(3, 2, model_table[3] | P | W | A | D);
+	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x20008));
+	for (unsigned round = 0; round < 8; round++) {
+		assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
+		if (model_access(cpu, 0x2000, WALK_WRITE).result == MODEL_EMULATE) {
+			emulated++;
+			/* An entry that is marked as accessed is there before it is used. */
+			guest_puts(3, 4, (0x30000 + round * 0x1000) | P | W | A | D);
+			resolved = model_mmu.stats.resolved;
+			expect(0x4000, WALK_WRITE, MODEL_OK, hpa_of(0x30000 + round * 0x1000));
+			assert_int_equal(model_mmu.stats.resolved, resolved);
+			guest_puts(3, 4, 0);
+			model_invlpg(cpu, 0x4000);
+		}
+	}
+	assert_in_range(emulated, 3, 7);
+	assert_int_equal(model_mmu.unsynced_count, 0);
+	/* Many at once: it goes out of sync after all. */
+	for (unsigned n = 0; n < 8 && model_access(cpu, 0x2000, WALK_WRITE).result == MODEL_EMULATE; n++)
+		guest_puts(3, 1, (0x40000 + n * 0x1000) | P | W | A);
+	assert_int_equal(model_mmu.unsynced_count, 1);
+}
+
+/* A page that is cleared is a table no longer, unless a CPU walks it now. */
+static void test_rewritten(void **state)
+{
+	(void)state;
+	put(3, 1, 0x20000 | P | W);
+	put(3, 2, model_table[1] | P | W | A | D);
+	expect(0x1000, WALK_READ, MODEL_OK, hpa_of(0x20000));
+	expect(0x2000, WALK_WRITE, MODEL_EMULATE, model_table[1]);
+	assert_false(shadow_rewritten(&model_mmu, model_table[0]));
+	assert_true(shadow_rewritten(&model_mmu, model_table[1] + 0x123));
+	model_enter(cpu);
+	expect(0x1000, WALK_READ, MODEL_OK, hpa_of(0x20000)); /* the guest did not write after all: made anew */
+	assert_true(shadow_rewritten(&model_mmu, 0x20000)); /* none */
 }
 
 static void test_upper_table_is_emulated(void **state)
@@ -721,6 +768,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_leaf_table_out_of_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_leaf_table_with_few_writes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rewritten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_upper_table_is_emulated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_invlpg_of_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large_page_around_tables, setup, teardown),

@@ -1,5 +1,5 @@
 # Unit tests on the host: each tests/unit/test_NAME.c names what it tests on its first line, /* SOURCES: a.c b.c */
-# (the fakes are always linked), optionally other libraries on its second, /* LIBS: -lname */, and becomes
+# (the fakes are always linked), optionally other libraries (or flags) on its second, /* LIBS: -lname */, and becomes
 # build/unit/test_NAME with cmocka, AddressSanitizer and UBSan.
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))

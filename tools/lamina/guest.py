@@ -15,6 +15,10 @@ REAL_DISK = re.compile(r"^(nvme|ahci|ata|virtio|serial):")
 FILE_KEY = re.compile(r"^(kernel|initrd|module\d+|disk\d+)$")
 
 
+# Lamina's own files on the image.
+RESERVED = ("lamina.elf", "lamina.cfg", "lamina.cmdline", "efi", "boot")
+
+
 class BootFile:
     """A file on the boot image: where it is here, and the module name that lamina.cfg uses for it."""
 
@@ -77,7 +81,8 @@ class Guest:
         """Adds a file under a module name of its own."""
         if name is None:
             name = re.sub(r"[^A-Za-z0-9._+-]", "_", os.path.basename(path))[-NAME_LENGTH:]
-            while any(file.name == name for file in self.files):
+            # FAT does not tell capitals from small letters.
+            while name.lower() in RESERVED or any(file.name.lower() == name.lower() for file in self.files):
                 name += "_"
         elif not NAME.match(name):
             raise UsageError(f"{name}: a module's name may hold only letters, digits and . _ + : / @ -")

@@ -6,10 +6,10 @@ from .errors import UsageError
 def decide(options, nested, have_qemu, have_bochs):
     """Which machine to start, "qemu" or "bochs", and why in words (None where the user said which). `nested`: kvm.offers()."""
     for_bochs = options.bochs_line or options.bochs_commands
-    for_qemu = options.icount or options.qemu_option
+    for_qemu = options.icount or options.qemu_option or options.uefi or options.boot_from != "cd"
     if options.machine != "auto":
         if options.machine == "bochs" and for_qemu:
-            raise UsageError("--icount and --qemu-option are for QEMU: leave out --machine bochs")
+            raise UsageError("--icount, --uefi, --boot-from and --qemu-option are for QEMU: leave out --machine bochs")
         if options.machine == "qemu" and for_bochs:
             raise UsageError("--bochs-line and --bochs-commands are for Bochs: leave out --machine qemu")
         return options.machine, None

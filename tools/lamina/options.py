@@ -52,6 +52,9 @@ def parser():
                               "--disk nvme:0n1 (ahci:0, virtio:0, ata:0, serial:S) gives it to the guest")
     machine.add_argument("--icount", action="store_true",
                          help="QEMU counts instructions: one tick of the TSC each, the same in every run; one core only")
+    machine.add_argument("--uefi", action="store_true", help="UEFI firmware (OVMF) instead of a BIOS; QEMU only")
+    machine.add_argument("--boot-from", choices=("cd", "usb", "disk", "nvme", "net"), default="cd",
+                         help="the medium that the image is booted from (cd); others than cd in QEMU only")
     machine.add_argument("--native", action="store_true", help="boot the guest on the machine itself, without Lamina")
     machine.add_argument("--lamina", metavar="FILE", default=os.path.join(TOP, "build", "lamina.elf"),
                          help="the hypervisor (build/lamina.elf)")
@@ -133,6 +136,10 @@ def parse(arguments):
         raise UsageError("--config names the guest's files itself: leave out --kernel, --initrd, --module and --disk")
     if options.config and options.native:
         raise UsageError("--native needs --kernel, not --config")
+    if options.native and (options.uefi or options.boot_from == "net"):
+        raise UsageError("--native boots by BIOS and from an image: leave out --uefi and --boot-from net")
+    if options.keep_iso and options.boot_from == "net":
+        raise UsageError("--boot-from net makes no image to keep: leave out --keep-iso, or use tools/lamina-image --netboot")
     if options.icount and options.host_cpus > 1:
         raise UsageError("--icount counts on one core: leave out --host-cpus")
     if options.no_run and not options.keep_iso:

@@ -1,12 +1,15 @@
 """QEMU: the fast machine where KVM offers nested virtualization, and by its own emulation, which has AMD-V, everywhere else."""
+import os
 import shutil
 
+from . import netboot
 from .errors import UsageError
 from .machine import Machine
 
 PROGRAM = "qemu-system-x86_64"
 EMULATED_CPU = "EPYC,+svm,+npt"
 NESTED_CPU = {"VT-x": "host,+vmx", "AMD-V": "host,+svm,+npt"}
+OVMF = "/usr/share/ovmf/OVMF.fd"
 POWERED_OFF = "qemu_system_shutdown_request "   # the trace event of a power-off; a reset that ends the machine is none
 
 
@@ -24,6 +27,8 @@ class Qemu(Machine):
         super().__init__(options, guest, folder)
         if not installed():
             raise UsageError("QEMU is missing: run tools/setup.sh")
+        if options.uefi and not os.path.isfile(OVMF):
+            raise UsageError(f"{OVMF} is missing: run tools/setup.sh")
         # Counting instructions is the emulation's.
         self.nested = None if options.icount else nested
         self.output = None
@@ -38,7 +43,22 @@ class Qemu(Machine):
         return self.options.cpu or (NESTED_CPU[self.nested] if self.nested else EMULATED_CPU)
 
     def describe(self):
-        return f"QEMU {self.acceleration()}, {self.cpu()}, {self.size()}"
+        return f"QEMU {self.acceleration()}, {self.cpu()}, {self.size()}" + (", UEFI" if self.options.uefi else "")
+
+    def medium(self, image):
+        """The device that the machine boots from; `image` is a file, or the folder of a boot server (netboot.py)."""
+        where = self.options.boot_from
+        if where == "net":
+            # SeaBIOS boots by QEMU's network boot ROMs, which are iPXE; OVMF has a driver of its own for this card.
+            server = f"user,id=net0,tftp={image},bootfile={netboot.LOADERS['uefi' if self.options.uefi else 'bios']}"
+            return ["-netdev", server, "-device", "virtio-net-pci,netdev=net0,bootindex=0"]
+        drive = ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={image}"]
+        return drive + {
+            "cd": ["-device", "ide-cd,bus=ide.2,drive=boot,bootindex=0"],
+            "disk": ["-device", "ide-hd,bus=ide.2,drive=boot,bootindex=0"],
+            "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=boot,bootindex=0"],
+            "nvme": ["-device", "nvme,serial=boot,drive=boot,bootindex=0"],
+        }[where]
 
     def command(self, image, tty):
         options = self.options
@@ -46,11 +66,13 @@ class Qemu(Machine):
         machine = "pc" if any(disk.kind == "ata" for disk in options.host_disks) else "q35"
         command = [PROGRAM, "-machine", machine, "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
                    "-m", str(options.host_memory), "-smp", str(options.host_cpus),
-                   "-display", "none", "-monitor", "none", "-nodefaults", "-vga", "std", "-boot", "d",
-                   "-chardev", f"serial,id=com1,path={tty}", "-serial", "chardev:com1", "-cdrom", image,
+                   "-display", "none", "-monitor", "none", "-nodefaults", "-vga", "std", *self.medium(image),
+                   "-chardev", f"serial,id=com1,path={tty}", "-serial", "chardev:com1",
                    "-D", self.log, "-d", "cpu_reset", "-trace", POWERED_OFF.strip()]
         if not options.native:
             command.append("-no-reboot")        # Lamina never resets the machine: a reset is a triple fault, and ends the run
+        if options.uefi:
+            command += ["-bios", OVMF]
         if options.icount:
             # One tick of the TSC is one instruction, and nothing depends on the host's time or randomness.
             command += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm", "-seed", "1"]

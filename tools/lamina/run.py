@@ -7,7 +7,7 @@ import tempfile
 import time
 
 from . import guest as guests
-from . import image, machines, options as command_line, verdict
+from . import image, machines, netboot, options as command_line, verdict
 from .console import Console, Serial, say
 from .errors import UsageError
 
@@ -131,7 +131,7 @@ def boot(options, folder):
         sys.stdout.write(f"--- lamina.cfg\n{guest.config}--- grub.cfg\n{image.grub_config(options, guest)}")
         return 0
     machine, reason = (None, None) if options.no_run else machines.choose(options, guest, folder)
-    iso = image.make(options, guest, folder)
+    iso = netboot.make(options, guest, os.path.join(folder, "server")) if options.boot_from == "net" else image.make(options, guest, folder)
     if options.keep_iso:
         shutil.copyfile(iso, options.keep_iso)
     if options.no_run:

@@ -396,6 +396,9 @@ static int execute_one_byte(struct execution *x)
 	case 0xad:
 	case 0xae:
 	case 0xaf:
+		if (!x->step && e->written && insn->flags & (INSN_REPE | INSN_REPNE) && guest_ptr(e->mem, x->fault_gpa, 1) &&
+		    e->rewritten(e->ctx, x->fault_gpa))
+			return EMULATE_RETRY;
 		return emulate_string(e, insn, x->r);
 	case 0xf6:
 	case 0xf7:

@@ -62,6 +62,8 @@ struct emulator {
 	/* Where not NULL: RAM [gpa, gpa+size) has been written. With it, emulate_mmio() serves writes to RAM that the hardware did not let
 	 * through, too: those to page tables that are traced. */
 	void (*written)(void *ctx, uint64_t gpa, unsigned size);
+	/* With it: a repeated string instruction begins to write there. Returns true where the hardware lets it through from now on. */
+	bool (*rewritten)(void *ctx, uint64_t gpa);
 	/* For emulate_string_io and emulate_step only; `size` is 1, 2 or 4. */
 	uint32_t (*port_read)(void *ctx, uint16_t port, unsigned size);
 	void (*port_write)(void *ctx, uint16_t port, unsigned size, uint32_t value);

@@ -112,7 +112,8 @@ static void start(struct shadow_vcpu *sv)
 	sv->role = ROLE_DIRECT;
 	sv->paging = (struct guest_paging){ .maxphyaddr = sv->mmu->maxphyaddr };
 	sv->page = sv->pae;
-	sv->last.page = NULL;
+	sv->last[0].root = sv->last[1].root = NULL;
+		sv->previous = NULL;
 	sv->root = sv->pae->table_phys;
 	shadow_need_flush(sv, SHADOW_FLUSH_ALL);
 }

@@ -89,12 +89,13 @@ struct shadow_vcpu {
 	uint32_t role;              /* what of the paging state the shadow tables depend on */
 	struct guest_paging paging;
 	struct shadow_page *page;   /* of the root */
+	struct shadow_page *previous; /* of the one before */
 	struct shadow_page *pae;    /* the four PDPTEs of legacy mode */
-	struct {
+	struct shadow_last {
 		uint64_t block, links;      /* linear address / 2 MiB; mmu->links then */
 		uint64_t all, any;          /* rights above */
-		struct shadow_page *page;   /* the leaf table there; NULL: none yet */
-	} last;                             /* of the last fault: the next is often beside it */
+		struct shadow_page *root, *page; /* the leaf table there, and the root above it; NULL: none yet */
+	} last[2];                          /* of the last fault in each half of the address space: the next is often beside it */
 	uint64_t flushed_changes;   /* mmu->changes when the TLB was last flushed of what is not global */
 	uint64_t flushed_splits;    /* mmu->splits when it was last flushed whole */
 };
@@ -113,12 +114,14 @@ struct shadow_mmu {
 	uint32_t first_block;
 	struct { uint64_t gpa, size; uint8_t *base; uint32_t first[3]; } region[GUEST_REGIONS_MAX]; /* first: in frames, by level */
 	unsigned region_count;
+	struct { uint64_t gpa, mask, hpa, size; } block; /* the last that config.machine found; mask 0: none yet */
 	uint32_t free_pages, free_count; /* list, and its length */
 	uint32_t hand;                   /* where reclaim goes on */
 	uint32_t unsynced;               /* ring of the leaf tables that are out of sync, newest first; 0: none */
 	unsigned unsynced_count;
 	bool writable_unflushed;         /* a TLB may hold writable translations that no shadow entry has any more */
 	bool retired;                    /* pages were freed that a TLB may still lead to */
+	uint32_t epoch;                  /* counts loads of CR3 */
 	uint64_t changes;                /* counts changes that a TLB may not know */
 	uint64_t splits;                 /* likewise, above the leaf tables: what INVLPG of one address may not reach */
 	uint64_t links;                  /* counts links that went or changed */
@@ -144,8 +147,9 @@ void shadow_reset(struct shadow_mmu *mmu);
  * of CR0.PG and PAE; a change of nothing that matters costs little. */
 void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging);
 
-/* The guest wrote CR3 and nothing else; it is a flush point even when the value is the same. Returns 0, or ERR_INVALID where PAE paging
- * finds reserved bits in the PDPTEs that are present: nothing has changed, and the guest gets #GP(0). */
+/* The guest wrote CR3 and nothing else; it is a flush point even when the value is the same. Returns the enum shadow_flush that the engine
+ * must carry out for it, or ERR_INVALID where PAE paging finds reserved bits in the PDPTEs that are present: nothing has changed, and the
+ * guest gets #GP(0). */
 int shadow_load_cr3(struct shadow_vcpu *sv, uint64_t cr3);
 
 /* The four PDPTEs that PAE paging loads from `cr3` (SDM vol. 3, "PDPTE Registers"); what lies outside RAM reads as not present.
@@ -166,6 +170,10 @@ void shadow_flush_all(struct shadow_vcpu *sv);
 /* Guest memory [gpa, gpa+size) has been written by the emulator or by a device. `sv` is the vCPU on whose behalf, or NULL where the
  * caller is none. Ranges that hold no page table, RAM or not, cost little. */
 void shadow_written(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint64_t size);
+
+/* Much of the page around gpa, which is traced, is about to be written anew: most often it is a page table no longer. Returns true where
+ * it could be taken for none, so that the guest's writes go through. */
+bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa);
 
 /* Take what is due. Call it before entry, on the vCPU's core, where `flush` is not 0. */
 static inline enum shadow_flush shadow_take_flush(struct shadow_vcpu *sv)

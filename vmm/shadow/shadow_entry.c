@@ -121,6 +121,20 @@ void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 	store(sp, slot, entry);
 }
 
+bool shadow_take_used(struct shadow_mmu *mmu, const struct shadow_page *sp)
+{
+	uint32_t code = head_get(&sp->parents);
+	uint64_t *link;
+
+	if (!code)
+		return false;
+	link = &shadow_of_code(mmu, code)->table[(code - 1) % ENTRIES];
+	if (!(__atomic_load_n(link, __ATOMIC_RELAXED) & PTE_A))
+		return false;
+	__atomic_and_fetch(link, ~PTE_A, __ATOMIC_RELAXED);
+	return true;
+}
+
 bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa)
 {
 	bool any = false;

@@ -48,11 +48,14 @@ static void descend(struct walk *w, struct shadow_page *sp)
 	w->any = any;
 	w->sp = sp;
 	if (shadow_level(sp) == 1) {
-		w->sv->last.block = w->linear >> 21;
-		w->sv->last.links = mmu->links;
-		w->sv->last.all = all;
-		w->sv->last.any = any;
-		w->sv->last.page = sp;
+		struct shadow_last *last = shadow_last_of(w->sv, w->linear);
+
+		last->block = w->linear >> 21;
+		last->links = mmu->links;
+		last->all = all;
+		last->any = any;
+		last->root = w->sv->page;
+		last->page = sp;
 	}
 }
 
@@ -243,6 +246,7 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	unsigned level = w->leaf, slot = SLOT_OF(w->linear, level);
 	uint64_t entry = w->entry[level], mask = LEVEL_SIZE(level) - 1, old = sp->table[slot];
 	uint64_t flags = PTE_A | (entry & (PTE_U | PTE_NX));
+	struct shadow_page *child = NULL;
 	uint32_t role;
 
 	if (entry & PTE_D)
@@ -256,8 +260,14 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	role = (w->role & (ROLE_WP0 | ROLE_SMEP | ROLE_SMAP)) | role_rights(w->role, rights) | (level - 1) |
 	       (uint32_t)(entry >> 3 & 3) << ROLE_CACHE_SHIFT | (entry & PTE_PAT_LARGE ? 4U << ROLE_CACHE_SHIFT : 0) |
 	       (entry & PTE_G ? ROLE_G : 0);
-	shadow_set_link(mmu, sp, slot, shadow_get(mmu, w->sv, w->gpa & ~mask, role), flags);
-	return fill_direct(w, shadow_child(mmu, sp->table[slot]), hpa, size, fault);
+	if (old && !shadow_is_leaf(sp, old)) {
+		child = shadow_child(mmu, old);
+		child = child->role == role && child->frame == (w->gpa & ~mask) ? child : NULL;
+	}
+	if (!child)
+		child = shadow_get(mmu, w->sv, w->gpa & ~mask, role);
+	shadow_set_link(mmu, sp, slot, child, flags);
+	return fill_direct(w, child, hpa, size, fault);
 }
 
 static struct shadow_page *get_child(struct walk *w, unsigned level, unsigned slot, uint64_t entry, uint64_t rights)
@@ -280,7 +290,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	uint32_t frame;
 	bool is_traced;
 
-	if (!mmu->config.machine(mmu->config.ctx, w->gpa, &hpa, &size)) {
+	if (!shadow_machine(mmu, w->gpa, &hpa, &size)) {
 		fault->gpa = w->gpa;
 		mmu->stats.mmio++;
 		return SHADOW_MMIO;
@@ -359,11 +369,12 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 	struct shadow_vcpu *sv = w->sv;
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *root = sv->page;
+	struct shadow_last *last = shadow_last_of(sv, w->linear);
 
-	if (w->linear >> 21 == sv->last.block && mmu->links == sv->last.links && sv->last.page) {
-		w->all = sv->last.all;
-		w->any = sv->last.any;
-		w->sp = sv->last.page;
+	if (shadow_last_fits(sv, last, w->linear)) {
+		w->all = last->all;
+		w->any = last->any;
+		w->sp = last->page;
 		goto walk;
 	}
 	if (root == sv->pae) {
@@ -377,7 +388,7 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 
 			w->gpa = w->linear;
 			w->sp = root;
-			if (mmu->config.machine(mmu->config.ctx, w->gpa, &hpa, &size))
+			if (shadow_machine(mmu, w->gpa, &hpa, &size))
 				return fill_direct(w, root, hpa, size, fault);
 			fault->gpa = w->gpa;
 			mmu->stats.mmio++;

@@ -117,6 +117,9 @@ static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, 
 	sp->unsynced = false;
 	sp->filled = true;
 	sp->idle = 0;
+	sp->single = false;
+	sp->streak = 0;
+	sp->epoch = mmu->epoch;
 	sp->live = true;
 	sp->next = mmu->hash[bucket];
 	mmu->hash[bucket] = (uint32_t)(sp - mmu->pages);

@@ -70,6 +70,9 @@ struct shadow_page {
 	bool unsynced;
 	bool used;                  /* since reclaim last came by */
 	bool filled;                /* since it was last synced */
+	bool single;                /* a leaf table that gets few writes between two loads of CR3: each is emulated */
+	uint8_t streak;             /* its writes in this epoch; else epochs in a row in which it went out of sync */
+	uint32_t epoch;             /* mmu->epoch of its last write fault */
 	uint8_t idle;               /* syncs in a row that found changes that nobody had used */
 };
 
@@ -86,6 +89,17 @@ struct shadow_page {
 static inline unsigned shadow_level(const struct shadow_page *sp)
 {
 	return sp->role & ROLE_LEVEL;
+}
+
+/* What is known of the last fault in this half of the address space; whether it serves `linear` too. */
+static inline struct shadow_last *shadow_last_of(struct shadow_vcpu *sv, uint64_t linear)
+{
+	return &sv->last[linear >> 63];
+}
+
+static inline bool shadow_last_fits(const struct shadow_vcpu *sv, const struct shadow_last *last, uint64_t linear)
+{
+	return linear >> 21 == last->block && last->root == sv->page && last->links == sv->mmu->links;
 }
 
 static inline bool shadow_is_direct(const struct shadow_page *sp)
@@ -124,6 +138,22 @@ static inline void *shadow_ram(const struct shadow_mmu *mmu, uint64_t gpa, uint6
 			return size <= mmu->region[i].size - offset ? mmu->region[i].base + offset : NULL;
 	}
 	return NULL;
+}
+
+/* config.machine(), asked once for a block. The VM's memory stays where it is. */
+static inline bool shadow_machine(struct shadow_mmu *mmu, uint64_t gpa, uint64_t *hpa, uint64_t *size)
+{
+	if (__builtin_expect((gpa & mmu->block.mask) != mmu->block.gpa || !mmu->block.mask, 0)) {
+		if (!mmu->config.machine(mmu->config.ctx, gpa, hpa, size))
+			return false;
+		mmu->block.mask = ~(*size - 1);
+		mmu->block.gpa = gpa & mmu->block.mask;
+		mmu->block.hpa = *hpa & mmu->block.mask;
+		mmu->block.size = *size;
+	}
+	*hpa = mmu->block.hpa | (gpa & ~mmu->block.mask);
+	*size = mmu->block.size;
+	return true;
 }
 
 /* Number of the block of `level` around gpa in mmu->frames; NO_FRAME where it is not all in one region of RAM. */
@@ -211,6 +241,8 @@ void shadow_flush_everywhere(struct shadow_mmu *mmu, struct shadow_vcpu *self);
 void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry, uint32_t frame);
 void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page *child, uint64_t flags);
 void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);
+/* Whether a CPU has walked the first link to a table, most often the only one, since the last such question. */
+bool shadow_take_used(struct shadow_mmu *mmu, const struct shadow_page *sp);
 /* Take all write permission for a page of RAM away. Returns whether there was any. */
 bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa);
 

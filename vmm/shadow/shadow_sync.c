@@ -3,6 +3,9 @@
 #define IDLE_SYNCS 2   /* a leaf table that keeps changing and that nobody uses is none any more */
 #define WRITES_LIMIT 4 /* so many writes to an upper table that nobody uses meanwhile: likewise */
 #define ORPHANS_MAX 16
+#define EPOCHS_APART 4 /* a leaf table that is written again so soon after it was brought in sync */
+#define STREAK_LIMIT 3 /* so many times in a row: it gets few writes at a time */
+#define EPOCH_WRITES 4 /* not few */
 
 void shadow_unsync(struct shadow_mmu *mmu, struct shadow_page *sp)
 {
@@ -43,7 +46,7 @@ static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, stru
 
 	mmu->stats.resynced_entries++;
 	if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & shadow_reserved(mmu, sp->role)) ||
-	    !mmu->config.machine(mmu->config.ctx, gpa, &hpa, &size)) {
+	    !shadow_machine(mmu, gpa, &hpa, &size)) {
 		shadow_zap(mmu, sp, slot);
 		sp->copy[slot] = 0;
 		return;
@@ -147,7 +150,8 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 		struct shadow_page *sp = &mmu->pages[mmu->unsynced];
 
 		shadow_forget_unsynced(mmu, sp);
-		if (compare_table(mmu, sp) && !sp->filled)
+		/* The changes make this vCPU's TLB forget the links too, so that the next use sets the flag again. */
+		if (compare_table(mmu, sp) && !sp->filled && !shadow_take_used(mmu, sp))
 			sp->idle++;
 		else
 			sp->idle = 0;
@@ -155,11 +159,34 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 	}
 }
 
+/* Between two loads of CR3 some leaf tables get a write or two (a kernel with page-table isolation loads CR3 twice a page fault) and some
+ * many (fork, exit). What going out of sync costs, two faults and the comparison, pays for the latter only; learn which it is. */
+static bool few_writes(const struct shadow_mmu *mmu, struct shadow_page *sp)
+{
+	uint32_t age = mmu->epoch - sp->epoch;
+
+	sp->epoch = mmu->epoch;
+	if (sp->single) {
+		sp->streak = age ? 1 : sp->streak + 1;
+		if (sp->streak > EPOCH_WRITES) {
+			sp->single = false;
+			sp->streak = 0;
+		}
+		return sp->single;
+	}
+	sp->streak = age <= EPOCHS_APART ? sp->streak + 1 : 0;
+	if (sp->streak < STREAK_LIMIT)
+		return false;
+	sp->single = true;
+	sp->streak = 1;
+	return true;
+}
+
 bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa)
 {
 	struct shadow_page *sp, *next;
 	uint64_t frame = gpa & PAGE_MASK;
-	bool leaves = true, in_use = false;
+	bool leaves = true, in_use = false, single = false;
 	unsigned count = 0;
 
 	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
@@ -176,12 +203,33 @@ bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa
 		}
 		return true;
 	}
+	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+		single |= few_writes(mmu, sp);
+	if (single)
+		return false;
 	while (mmu->unsynced_count && mmu->unsynced_count + count > UNSYNCED_MAX)
 		shadow_sync_frame(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].frame);
 	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
 		shadow_unsync(mmu, sp);
 	mmu->frames[shadow_frame(mmu, frame, 1)] &= ~(uint32_t)FRAME_TRACED;
 	return true;
+}
+
+bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa)
+{
+	uint64_t frame = gpa & PAGE_MASK;
+	struct shadow_page *sp, *next;
+	bool in_use = false;
+
+	spin_lock(&mmu->lock);
+	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+		in_use |= sp->pins != 0;
+	for (sp = in_use ? NULL : shadow_first(mmu, frame); sp; sp = next) {
+		next = shadow_next(mmu, sp);
+		shadow_drop(mmu, sp);
+	}
+	spin_unlock(&mmu->lock);
+	return !in_use;
 }
 
 /* An entry above the leaf tables, whose guest's may have changed. What lost its last parent goes to `orphans`. */
@@ -203,8 +251,17 @@ static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 		}
 	}
 	shadow_zap(mmu, sp, slot);
-	if (child && !child->parents && (shadow_level(child) == 1 || shadow_is_direct(child)) && *count < ORPHANS_MAX)
+	if (child && !child->parents && !child->pins && *count < ORPHANS_MAX)
 		orphans[(*count)++] = child;
+}
+
+/* A new entry that the guest has marked as accessed already is for the page that it will use next. */
+static void foresee(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
+{
+	uint64_t entry = shadow_guest_value(sp, slot);
+
+	if ((entry & (PTE_P | PTE_A)) == (PTE_P | PTE_A))
+		entry_changed(mmu, sp, slot, entry);
 }
 
 static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned first, unsigned end, struct shadow_page **orphans,
@@ -225,6 +282,10 @@ static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsign
 	}
 	last = (end - 1) >> shift;
 	for (slot = first >> shift; slot <= last; slot++) {
+		if (level == 1 && !sp->table[slot]) {
+			foresee(mmu, sp, slot);
+			continue;
+		}
 		if (!(sp->touched & 1 << slot / 64)) {
 			slot |= 63;
 			continue;

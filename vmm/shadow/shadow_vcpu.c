@@ -65,7 +65,7 @@ static void link_pdptes(struct shadow_vcpu *sv)
 	}
 }
 
-static void set_root(struct shadow_vcpu *sv)
+static inline __attribute__((always_inline)) void set_root(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *old = sv->page, *root;
@@ -73,7 +73,10 @@ static void set_root(struct shadow_vcpu *sv)
 	uint32_t role = sv->role | 4 | ROLE_W | ROLE_U;
 
 	if ((sv->role & ROLE_FORMAT) == ROLE_LONG) {
-		root = shadow_find(mmu, frame, role);
+		/* Kernels with page-table isolation load two roots in turn. What was a root and is dropped is `live` no longer. */
+		root = sv->previous;
+		if (!root || root->frame != frame || root->role != role || !root->live)
+			root = shadow_find(mmu, frame, role);
 		if (root) {
 			mmu->stats.cr3_cached++;
 		} else {
@@ -87,11 +90,12 @@ static void set_root(struct shadow_vcpu *sv)
 	} else {
 		root = sv->pae;
 		link_pdptes(sv);
+		sv->last[0].root = sv->last[1].root = NULL;
 		mmu->stats.cr3_cached++;
 	}
 	if (old != sv->pae)
 		old->pins--;
-	sv->last.page = NULL;
+	sv->previous = old;
 	sv->page = root;
 	sv->root = root->table_phys;
 }
@@ -101,43 +105,57 @@ static bool same_pdptes(const uint64_t a[4], const uint64_t b[4])
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-/* CR3 written, or something else that makes the CPU forget what is not global. */
-static void load_root(struct shadow_vcpu *sv, uint64_t cr3, const uint64_t *pdpte)
+/* CR3 written, or something else that makes the CPU forget what is not global. Returns what the TLB must forget. */
+static inline __attribute__((always_inline)) enum shadow_flush load_root(struct shadow_vcpu *sv, uint64_t cr3, const uint64_t *pdpte)
 {
 	struct shadow_mmu *mmu = sv->mmu;
 	bool same = !((sv->paging.cr3 ^ cr3) & PTE_ADDRESS) && (!pdpte || same_pdptes(sv->paging.pdpte, pdpte));
 
 	sv->paging.cr3 = cr3;
+	mmu->epoch++;
 	if (mmu->unsynced)
 		shadow_sync_all(mmu, sv);
 	if (same) {
 		mmu->stats.cr3_same++;
-		if (sv->flushed_changes != mmu->changes)
-			shadow_need_flush(sv, SHADOW_FLUSH_NONGLOBAL);
-		return;
+		if (sv->flushed_changes == mmu->changes)
+			return SHADOW_FLUSH_NONE;
+	} else {
+		if (pdpte)
+			for (unsigned i = 0; i < 4; i++)
+				sv->paging.pdpte[i] = pdpte[i];
+		set_root(sv);
 	}
-	if (pdpte)
-		for (unsigned i = 0; i < 4; i++)
-			sv->paging.pdpte[i] = pdpte[i];
-	set_root(sv);
-	shadow_need_flush(sv, SHADOW_FLUSH_NONGLOBAL);
+	sv->flushed_changes = mmu->changes;
+	return SHADOW_FLUSH_NONGLOBAL;
+}
+
+static __attribute__((noinline)) int load_cr3_pae(struct shadow_vcpu *sv, uint64_t cr3)
+{
+	enum shadow_flush flush;
+	uint64_t pdpte[4];
+
+	if (shadow_read_pdptes(sv->mmu, cr3, sv->paging.maxphyaddr, pdpte))
+		return ERR_INVALID;
+	spin_lock(&sv->mmu->lock);
+	flush = load_root(sv, cr3, pdpte);
+	spin_unlock(&sv->mmu->lock);
+	return (int)flush;
 }
 
 int shadow_load_cr3(struct shadow_vcpu *sv, uint64_t cr3)
 {
-	uint64_t pdpte[4];
-	bool pae = (sv->role & ROLE_FORMAT) == ROLE_PAE;
+	enum shadow_flush flush;
 
-	if (__builtin_expect(pae, 0) && shadow_read_pdptes(sv->mmu, cr3, sv->paging.maxphyaddr, pdpte))
-		return ERR_INVALID;
+	if (__builtin_expect((sv->role & ROLE_FORMAT) == ROLE_PAE, 0))
+		return load_cr3_pae(sv, cr3);
 	if (__builtin_expect(!(sv->role & ROLE_FORMAT), 0)) {
 		sv->paging.cr3 = cr3; /* no paging */
-		return 0;
+		return SHADOW_FLUSH_NONE;
 	}
 	spin_lock(&sv->mmu->lock);
-	load_root(sv, cr3, pae ? pdpte : NULL);
+	flush = load_root(sv, cr3, NULL);
 	spin_unlock(&sv->mmu->lock);
-	return 0;
+	return (int)flush;
 }
 
 void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging)
@@ -159,7 +177,7 @@ void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging
 		set_root(sv);
 		shadow_need_flush(sv, SHADOW_FLUSH_ALL);
 	} else if (other) {
-		load_root(sv, paging->cr3, pae ? paging->pdpte : NULL);
+		shadow_need_flush(sv, load_root(sv, paging->cr3, pae ? paging->pdpte : NULL));
 	}
 	sv->paging = *paging;
 	spin_unlock(&mmu->lock);
@@ -195,21 +213,24 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *sp = sv->page;
 	enum shadow_flush flush = SHADOW_FLUSH_ADDRESS;
-	uint64_t entry;
+	const struct shadow_last *last;
 
 	if (sp == sv->pae)
 		linear &= 0xffffffff;
 	else if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
 		return SHADOW_FLUSH_NONE;
+	last = shadow_last_of(sv, linear);
 	spin_lock(&mmu->lock);
 	mmu->stats.invlpg++;
-	for (;;) {
-		unsigned level = shadow_level(sp), slot = SLOT_OF(linear, level);
+	if (shadow_last_fits(sv, last, linear))
+		sp = last->page;
+	for (unsigned shift = LEVEL_SHIFT(shadow_level(sp));; shift -= 9) {
+		unsigned slot = (unsigned)(linear >> shift) & (ENTRIES - 1);
+		uint64_t entry = sp->table[slot];
 
-		entry = sp->table[slot];
-		if (level == 1) {
-			if (sp->unsynced)
-				shadow_sync_entry(mmu, sp, slot);
+		if (shift == LEVEL_SHIFT(1)) {
+			if (sp->unsynced && entry && shadow_guest_value(sp, slot) != sp->copy[slot])
+				(void)shadow_sync_entry(mmu, sp, slot);
 			break;
 		}
 		if (!entry || (entry & PTE_PS))

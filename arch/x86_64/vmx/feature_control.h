@@ -12,7 +12,7 @@ static inline const char *feature_control_problem(uint64_t value)
 {
 	if (!(value & FEATURE_CONTROL_LOCKED) || value & FEATURE_CONTROL_VMX_OUTSIDE_SMX)
 		return NULL;
-	return "VT-x is locked off by the firmware (IA32_FEATURE_CONTROL); enable \"Intel Virtualization Technology\" in the firmware set-up";
+	return "VT-x is locked off by the firmware (IA32_FEATURE_CONTROL); enable VT-x (\"Intel Virtualization Technology\") in the firmware set-up";
 }
 
 /* What to write before VMXON: locked, with VT-x on. The same value where it is locked already. */

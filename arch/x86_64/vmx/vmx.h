@@ -68,6 +68,14 @@
 #define BLOCKING_MOV_SS BIT(1)
 #define BLOCKING_NMI BIT(3)
 
+/* The operand of INVVPID and INVEPT (SDM vol. 3, "Operations that Invalidate Cached Mappings"): a VPID or EPT pointer, and a linear
+ * address that only type 0 of INVVPID looks at. */
+struct vmx_invalidation {
+	uint64_t what, address;
+};
+
+_Static_assert(sizeof(struct vmx_invalidation) == 16, "the CPU reads it");
+
 /* What this CPU granted; the same on every core. */
 struct vmx_controls {
 	uint32_t revision;
@@ -77,6 +85,8 @@ struct vmx_controls {
 	uint32_t ept_vpid_capability_high, ept_vpid_capability_low;
 	unsigned preemption_shift; /* the preemption timer counts the TSC's ticks shifted right by this */
 	const char *no_nested_paging; /* NULL, or why guests cannot run on EPT: a sentence */
+	uint8_t flush_type;        /* of INVVPID, for all of a vCPU's translations; 0: they have no tags */
+	bool flush_address;        /* INVVPID has type 0 too */
 	bool apic_virtualization;  /* APIC-access page (or x2APIC mode) with register virtualization and interrupt delivery */
 };
 
@@ -97,8 +107,8 @@ struct vmx_vcpu {
 	uint32_t proc, proc2;      /* as now in the VMCS */
 	uint64_t cr0_owned, cr4_owned, cr4_offered; /* guest-owned bits; bits that the guest may set */
 	uint64_t pat;              /* where the CPU does not switch it: kept, without effect */
-	uint64_t cr3, efer;        /* with shadow paging: as the guest knows them */
-	uint16_t vpid;
+	uint64_t efer;             /* with shadow paging: as the guest knows it */
+	struct vmx_invalidation tag; /* its VPID */
 	uint8_t rvi, svi;
 	unsigned cpu;              /* core whose host state the VMCS holds */
 	struct vmx_msr_slot msr[VMX_SWITCHED_MSRS];

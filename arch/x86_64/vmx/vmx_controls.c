@@ -168,6 +168,11 @@ const char *vmx_controls_negotiate(void)
 	c->apic_virtualization = (c->proc2 & apic) == apic;
 	if (!c->apic_virtualization)
 		c->proc2 &= ~apic;
+	if (c->proc2 & PROC2_VPID) {
+		/* Single-context where the CPU has it (bit 41 of the capabilities), else all contexts. */
+		c->flush_type = c->ept_vpid_capability_high & BIT(9) ? 1 : 2;
+		c->flush_address = c->ept_vpid_capability_high & BIT(8);
+	}
 	if (!(c->proc2 & PROC2_XSAVES))
 		cpu_features.xsaves = false;
 	return NULL;

@@ -51,12 +51,13 @@ void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 		if (event->vector != 1)
 			vmwrite(VMCS_GUEST_RFLAGS, vmread(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 	}
+	if (info & INTR_HAS_ERROR) {
+		vmwrite32(VMCS_ENTRY_ERROR_CODE, error);
+		/* Real mode has no error codes (SDM vol. 3, checks on VM-entry controls). PE is never the guest's own. */
+		if (!(vmread(VMCS_CR0_SHADOW) & CR0_PE))
+			info &= ~(uint32_t)INTR_HAS_ERROR;
+	}
 	vmwrite32(VMCS_ENTRY_INTERRUPTION, info);
-	if (info & INTR_HAS_ERROR)
-		vmwrite32(VMCS_ENTRY_ERROR_CODE, vmx_read(v, VCPU_CR0) & CR0_PE ? error : 0);
-	/* Real mode has no error codes (SDM vol. 3, checks on VM-entry controls). */
-	if (info & INTR_HAS_ERROR && !(vmx_read(v, VCPU_CR0) & CR0_PE))
-		vmwrite32(VMCS_ENTRY_INTERRUPTION, info & ~(uint32_t)INTR_HAS_ERROR);
 }
 
 bool vmx_take_event(struct vcpu *v, struct vcpu_event *event)

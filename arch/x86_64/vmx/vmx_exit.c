@@ -116,14 +116,11 @@ static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_IO;
 }
 
-/* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". */
-static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
+static __attribute__((noinline)) enum vm_exit_kind decode_other_cr(struct vcpu *v, struct vm_exit *exit, uint64_t q)
 {
-	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 	uint64_t cr0;
 
 	exit->cr.cr = q & 15;
-	exit->cr.gpr = q >> 8 & 15;
 	exit->cr.immediate = false;
 	switch (q >> 4 & 3) {
 	case 0:
@@ -141,6 +138,18 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	exit->cr.immediate = true;
 	exit->cr.value = cr0;
 	return EXIT_CR_WRITE;
+}
+
+/* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". A kernel with page-table isolation reads and writes CR3 twice a
+ * system call. */
+static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+
+	exit->cr.gpr = q >> 8 & 15;
+	if ((q & 0x2f) == 3)
+		return q & 0x10 ? EXIT_CR3_READ : EXIT_CR3_WRITE;
+	return decode_other_cr(v, exit, q);
 }
 
 /* SDM vol. 3, table "Exit Qualification for EPT Violations". */
@@ -204,6 +213,17 @@ static enum vm_exit_kind decode_invlpg(struct vcpu *v, struct vm_exit *exit)
 	(void)v;
 	exit->page_fault.linear = vmread(VMCS_EXIT_QUALIFICATION);
 	return EXIT_INVLPG;
+}
+
+/* The instruction that lowered the TPR is over, and with it the shadow of the one before: VM entry itself never causes this exit, as the
+ * threshold is not above the TPR then. (Bochs 2.7 reports a MOV SS before a MOV to CR8 as still blocking.) */
+static enum vm_exit_kind decode_tpr(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
+	vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
+		  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+	return EXIT_TPR_BELOW_THRESHOLD;
 }
 
 static enum vm_exit_kind decode_undefined(struct vcpu *v, struct vm_exit *exit)
@@ -270,7 +290,7 @@ static const struct decoder decoders[REASONS + 2] = {
 	[REASON_MONITOR] = { .decode = decode_undefined },
 	[REASON_PAUSE] = { .kind = EXIT_PAUSE },
 	[REASON_ENTRY_MACHINE_CHECK] = { .kind = EXIT_MACHINE_CHECK },
-	[REASON_TPR_BELOW_THRESHOLD] = { .kind = EXIT_TPR_BELOW_THRESHOLD },
+	[REASON_TPR_BELOW_THRESHOLD] = { .decode = decode_tpr },
 	[REASON_APIC_ACCESS] = { .decode = decode_apic_access },
 	[REASON_VIRTUALIZED_EOI] = { .decode = decode_eoi },
 	[REASON_EPT_VIOLATION] = { .decode = decode_ept_violation },

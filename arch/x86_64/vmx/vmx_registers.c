@@ -52,7 +52,7 @@ static uint64_t read_cr(struct vmcs_field_natural real, struct vmcs_field_natura
 /* With shadow paging the VMCS holds what the hardware runs with; the guest's own values are kept beside it. */
 static inline uint64_t read_cr3_of(struct vcpu *v)
 {
-	return __builtin_expect(v->shadow != NULL, 0) ? vmx_of(v)->cr3 : vmread(VMCS_GUEST_CR3);
+	return __builtin_expect(v->shadow != NULL, 0) ? v->cr3 : vmread(VMCS_GUEST_CR3);
 }
 
 static inline uint64_t read_efer_of(struct vcpu *v)
@@ -171,7 +171,7 @@ void vmx_read_context(struct vcpu *v, struct vcpu_context *c)
 	c->cs_access = vmread32(VMCS_GUEST_CS_ACCESS);
 	c->ss_access = vmread32(VMCS_GUEST_SS_ACCESS);
 	if (__builtin_expect(v->shadow != NULL, 0)) {
-		c->cr3 = vmx_of(v)->cr3;
+		c->cr3 = v->cr3;
 		c->efer = vmx_of(v)->efer;
 	}
 }
@@ -243,7 +243,7 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		break;
 	case VCPU_CR3:
 		if (v->shadow)
-			vmx_of(v)->cr3 = value;
+			v->cr3 = value;
 		else
 			vmwrite(VMCS_GUEST_CR3, value);
 		break;
@@ -392,12 +392,12 @@ int vmx_set_efer(struct vcpu *v, uint64_t value)
 
 void vmx_advance(struct vcpu *v, unsigned length)
 {
-	uint64_t rip = vmread(VMCS_GUEST_RIP) + length, flags = vmread(VMCS_GUEST_RFLAGS);
+	uint64_t old = vmread(VMCS_GUEST_RIP), rip = old + length, flags = vmread(VMCS_GUEST_RFLAGS);
 	uint32_t blocking = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 
 	(void)v;
 	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
-	if (__builtin_expect(rip >> 32 != 0, 0) &&
+	if (__builtin_expect((rip ^ old) >> 32 != 0, 0) &&
 	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && read_efer_of(v) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);

@@ -146,7 +146,7 @@ static int create(struct vcpu *v)
 		return ERR_NOMEM;
 	*vmcs = vmx_controls.revision;
 	x->vmcs_phys = vm_phys(v->vm, vmcs);
-	x->vpid = (uint16_t)(v->vm->first_tag + v->index);
+	x->tag.what = (uint16_t)(v->vm->first_tag + v->index);
 	v->hw = x;
 	vmclear(x->vmcs_phys);
 	return 0;
@@ -209,7 +209,7 @@ static void write_controls(struct vcpu *v)
 	if (!v->shadow)
 		vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
 	if (x->proc2 & PROC2_VPID)
-		vmwrite16(VMCS_VPID, x->vpid);
+		vmwrite16(VMCS_VPID, (uint16_t)x->tag.what);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
 	if (v->hw_delivery) {
 		vmwrite64(VMCS_APIC_ACCESS, vm->apic_access);

@@ -1,39 +1,19 @@
 /* What operations cost that a hypervisor may have to emulate: TSC ticks each, the least of several runs, less the empty loop.
  * On Bochs a tick is an instruction. Each figure includes the instructions that set the operation up (at most four). */
 #include "lib/string.h"
+#include "tests/guests/bench/bench.h"
 #include "tests/guests/lib/apic.h"
 #include "tests/guests/lib/console.h"
 #include "tests/guests/lib/pic.h"
 #include "tests/guests/lib/test.h"
 #include "tests/guests/lib/trap.h"
-#include "tests/guests/lib/window.h"
 
-#define ROUNDS 100
-#define RUNS 5
+uint64_t bench_empty;
 
-static uint64_t empty;
-
-/* %0 is the round count; R12 to R14 are free for addresses. */
-#define MEASURE(set_up, operation) \
-	({ \
-		uint64_t best_ = UINT64_MAX; \
-		for (unsigned run_ = 0; run_ < RUNS; run_++) { \
-			uint64_t start_ = rdtsc(), end_; \
-			__asm__ volatile(set_up "\n\tmovl %0, %%r15d\n77:\n\t" operation "\n\tdecl %%r15d\n\tjnz 77b" \
-					 : : "i"(ROUNDS) \
-					 : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r12", "r13", "r14", "r15", "memory", "cc"); \
-			end_ = rdtsc(); \
-			best_ = MIN(best_, end_ - start_); \
-		} \
-		best_; \
-	})
-
-static void report(const char *name, uint64_t ticks)
+void report(const char *name, uint64_t ticks)
 {
-	say("bench: %s %llu\n", name, (unsigned long long)((ticks - MIN(empty, ticks)) / ROUNDS));
+	say("bench: %s %llu\n", name, (unsigned long long)((ticks - MIN(bench_empty, ticks)) / ROUNDS));
 }
-
-#define BENCH(name, set_up, operation) report(name, MEASURE(set_up, operation))
 
 static void cpu_operations(void)
 {
@@ -44,38 +24,8 @@ static void cpu_operations(void)
 	if (cpuid(7, 0).ebx & BIT(1))
 		BENCH("wrmsr-tsc-adjust", "movl $0x3b, %%ecx\n\trdmsr", "wrmsr");
 	BENCH("rdmsr-fs-base", "movl $0xc0000100, %%ecx", "rdmsr");
-	BENCH("cr0-toggle-ts", "movq %%cr0, %%r12\n\tmovq %%r12, %%r13\n\txorq $8, %%r13", "movq %%r13, %%cr0\n\tmovq %%r12, %%cr0");
-	BENCH("cr4-toggle-pge", "movq %%cr4, %%r12\n\tmovq %%r12, %%r13\n\txorq $0x80, %%r13", "movq %%r13, %%cr4\n\tmovq %%r12, %%cr4");
-	BENCH("cr3-write", "movq %%cr3, %%r12", "movq %%r12, %%cr3");
 	BENCH("cr8-write", "xorl %%r12d, %%r12d", "movq %%r12, %%cr8");
-	BENCH("invlpg", "movl $0x200000, %%r12d", "invlpg (%%r12)");
 	BENCH("wbinvd", "", "wbinvd");
-}
-
-static void on_ud(struct trap_frame *frame)
-{
-	frame->rip += 2;
-}
-
-static void on_page_fault(struct trap_frame *frame)
-{
-	window_table[0] |= PTE_P;
-	(void)frame;
-}
-
-static void exceptions(void)
-{
-	static uint8_t page[4096] __attribute__((aligned(4096)));
-
-	trap_handle(VECTOR_UD, on_ud);
-	BENCH("ud-handled", "", "ud2");
-	trap_handle(VECTOR_UD, NULL);
-	window_map(0, page, PTE_W);
-	trap_handle(VECTOR_PF, on_page_fault);
-	BENCH("page-fault-map-retry", "movabsq $0x8000000000, %%r12\n\tmovq $window_table, %%r13",
-	      "movb (%%r12), %%al\n\tandq $~1, (%%r13)\n\tinvlpg (%%r12)");
-	trap_handle(VECTOR_PF, NULL);
-	window_map(0, page, 0);
 }
 
 static void ports(void)
@@ -159,10 +109,10 @@ static void local_apic(void)
 
 void guest_main(void)
 {
-	empty = MEASURE("", "");
-	say("bench: empty-loop %llu\n", (unsigned long long)(empty / ROUNDS));
+	bench_empty = MEASURE("", "");
+	say("bench: empty-loop %llu\n", (unsigned long long)(bench_empty / ROUNDS));
 	cpu_operations();
-	exceptions();
+	paging();
 	ports();
 	memory_mapped();
 	first_touch();

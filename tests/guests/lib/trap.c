@@ -91,10 +91,8 @@ void trap_handle(unsigned vector, trap_handler *handler)
 	handlers[vector] = handler;
 }
 
-void trap_set_gate(unsigned vector, bool present, unsigned dpl, unsigned ist)
+static void set_gate(unsigned vector, uint64_t entry, bool present, unsigned dpl, unsigned ist)
 {
-	uint64_t entry = trap_entries[vector];
-
 	idt[vector] = (struct gate){
 		.offset_low = (uint16_t)entry,
 		.selector = SEL_CODE64,
@@ -103,6 +101,16 @@ void trap_set_gate(unsigned vector, bool present, unsigned dpl, unsigned ist)
 		.offset_middle = (uint16_t)(entry >> 16),
 		.offset_high = (uint32_t)(entry >> 32),
 	};
+}
+
+void trap_set_gate(unsigned vector, bool present, unsigned dpl, unsigned ist)
+{
+	set_gate(vector, trap_entries[vector], present, dpl, ist);
+}
+
+void trap_set_entry(unsigned vector, const void *entry)
+{
+	set_gate(vector, (uint64_t)entry, true, 0, 0);
 }
 
 void trap_load_idt(void)

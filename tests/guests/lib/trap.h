@@ -64,6 +64,9 @@ void trap_init(void);
 /* Change a gate: present or not, DPL 3 or 0, interrupt stack 0 to 2. */
 void trap_set_gate(unsigned vector, bool present, unsigned dpl, unsigned ist);
 
+/* Send a vector straight to code of the guest's own, which ends with IRETQ and sees what the CPU has pushed; trap_set_gate() undoes it. */
+void trap_set_entry(unsigned vector, const void *entry);
+
 /* Run fn; 1 where an exception that nobody expected ended it (already reported as the test's failure), else 0. */
 int guarded_call(void (*fn)(void));
 
