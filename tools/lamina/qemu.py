@@ -45,6 +45,9 @@ class Qemu(Machine):
     def describe(self):
         return f"QEMU {self.acceleration()}, {self.cpu()}, {self.size()}" + (", UEFI" if self.options.uefi else "")
 
+    def old_ide(self):
+        return any(disk.kind == "ata" for disk in self.options.host_disks)
+
     def medium(self, image):
         """The device that the machine boots from; `image` is a file, or the folder of a boot server (netboot.py)."""
         where = self.options.boot_from
@@ -52,10 +55,11 @@ class Qemu(Machine):
             # SeaBIOS boots by QEMU's network boot ROMs, which are iPXE; OVMF has a driver of its own for this card.
             server = f"user,id=net0,tftp={image},bootfile={netboot.LOADERS['uefi' if self.options.uefi else 'bios']}"
             return ["-netdev", server, "-device", "virtio-net-pci,netdev=net0,bootindex=0"]
+        bus = "ide.1" if self.old_ide() else "ide.2"
         drive = ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={image}"]
         return drive + {
-            "cd": ["-device", "ide-cd,bus=ide.2,drive=boot,bootindex=0"],
-            "disk": ["-device", "ide-hd,bus=ide.2,drive=boot,bootindex=0"],
+            "cd": ["-device", f"ide-cd,bus={bus},drive=boot,bootindex=0"],
+            "disk": ["-device", f"ide-hd,bus={bus},drive=boot,bootindex=0"],
             "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=boot,bootindex=0"],
             "nvme": ["-device", "nvme,serial=boot,drive=boot,bootindex=0"],
         }[where]
@@ -63,7 +67,7 @@ class Qemu(Machine):
     def command(self, image, tty):
         options = self.options
         # The PC of 1996 has the old IDE controller.
-        machine = "pc" if any(disk.kind == "ata" for disk in options.host_disks) else "q35"
+        machine = "pc" if self.old_ide() else "q35"
         command = [PROGRAM, "-machine", machine, "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
                    "-m", str(options.host_memory), "-smp", str(options.host_cpus),
                    "-display", "none", "-monitor", "none", "-nodefaults", "-vga", "std", *self.medium(image),
