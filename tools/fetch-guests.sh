@@ -9,6 +9,8 @@
 #   initrd-i386.gz      their initramfs: the i386 busybox-static, tools/guest/init
 #   initrd.gz           the demo's initramfs: busybox-static, tools/guest/init, the modules
 #   disk.img            an ext4 file system
+#   disks/              for tests and the bench of real disks, only when asked for: vmlinuz, Debian's full kernel, and initrd.gz with its
+#                       modules for NVMe, AHCI, ATA and virtio, fio, and tools/guest/disk-init
 #   versions            which packages these are from
 #
 # Does again only what is missing or older than its sources here. `tools/fetch-guests.sh linux` (or i386, memtest, gnumach) fetches just that.
@@ -222,6 +224,55 @@ make_disk()
 	say "made disk.img"
 }
 
+# The full kernel, and an initramfs with the drivers of disks, and fio with its libraries.
+make_disks()
+{
+	local dir=$guests/disks package version root=$scratch/full tree=$scratch/disks path
+	if [[ ! -f $dir/vmlinuz || ! -f $dir/modules/order ]]; then
+		apt_options=()
+		package=$(kernel_behind linux-image-amd64)
+		if [[ -z $package ]]; then
+			own_lists amd64
+			package=$(kernel_behind linux-image-amd64)
+		fi
+		[[ -n $package ]] || fail "apt knows no linux-image-amd64; run apt-get update, or add a Debian 12 source"
+		unpack "$package" amd64 full
+		version=${package#linux-image-}
+		depmod -b "$root" "$version"
+		rm -rf "$dir/modules"
+		mkdir -p "$dir/modules"
+		modprobe -d "$root" -S "$version" --show-depends -a crc32c_generic virtio_pci virtio_blk nvme ahci ata_piix sd_mod ext4 |
+			awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$scratch/modules"
+		while read -r path; do
+			cp "$path" "$dir/modules/"
+		done <"$scratch/modules"
+		sed 's|.*/||' "$scratch/modules" >"$dir/modules/order"
+		cp "$root/boot/vmlinuz-$version" "$dir/vmlinuz.new"
+		mv "$dir/vmlinuz.new" "$dir/vmlinuz"
+	fi
+	if [[ $dir/initrd.gz -nt $top/tools/guest/disk-init && $dir/initrd.gz -nt $dir/modules/order && $dir/initrd.gz -nt $top/tools/fetch-guests.sh ]]; then
+		return 0
+	fi
+	need fio
+	for path in bin dev etc lib/modules mnt proc root sys tmp; do
+		mkdir -p "$tree/$path"
+	done
+	cp /bin/busybox "$tree/bin/busybox"
+	while read -r path; do
+		[[ $path == busybox ]] || ln -s busybox "$tree/bin/$path"
+	done < <(/bin/busybox --list)
+	# fio and what it is linked with, at the same places.
+	{ command -v fio; ldd "$(command -v fio)" | grep -o '/[^ ]*'; } | while read -r path; do
+		install -D -m 755 "$(readlink -f "$path")" "$tree$path"
+	done
+	cp "$dir"/modules/* "$tree/lib/modules/"
+	install -m 755 "$top/tools/guest/disk-init" "$tree/init"
+	find "$tree" -exec touch -h -d @0 {} +
+	(cd "$tree" && find . | LC_ALL=C sort | cpio --quiet --reproducible -o -H newc -R 0:0) | gzip -9n >"$dir/initrd.new"
+	mv "$dir/initrd.new" "$dir/initrd.gz"
+	say "made disks/initrd.gz"
+}
+
 case ${1:-all} in
 all)
 	fetch_linux
@@ -247,5 +298,6 @@ i386)
 	;;
 memtest) fetch_memtest ;;
 gnumach) fetch_gnumach ;;
-*) fail "usage: tools/fetch-guests.sh [all|linux|i386|memtest|gnumach]" ;;
+disks) make_disks ;;
+*) fail "usage: tools/fetch-guests.sh [all|linux|i386|memtest|gnumach|disks]" ;;
 esac
