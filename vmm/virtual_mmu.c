@@ -2,6 +2,7 @@
 
 #include "lib/log.h"
 #include "lib/string.h"
+#include "mm/address_space.h"
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/exit_mmio.h"
@@ -190,6 +191,12 @@ void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size)
 {
 	shadow_written(v->vm->shadow, v->shadow, gpa, size);
 	settle(v);
+}
+
+void vm_memory_written(struct vm *vm, const void *p, uint64_t len)
+{
+	if (vm->shadow)
+		shadow_written(vm->shadow, NULL, (uint64_t)p - GUEST_WINDOW_BASE, len);
 }
 
 enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
