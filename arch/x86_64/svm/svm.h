@@ -27,19 +27,23 @@ enum nmi_state {
 	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
 };
 
-/* Where an instruction lay that exited, and how long it was, for CPUs without NRIP save. */
-struct svm_place {
-	uint64_t rip, cr3;
-	const uint16_t *code; /* its first bytes in the guest's RAM */
-	uint16_t bytes;       /* what they were */
-	uint8_t length;
-};
-
 #define SVM_PLACES 64
+
+/* Where instructions lay that exited, and how long they were, for CPUs without NRIP save: by the lowest bits of RIP. An array for each
+ * member, so that an index needs no arithmetic. */
+struct svm_places {
+	uint64_t rip[SVM_PLACES], cr3[SVM_PLACES];
+	const uint16_t *code[SVM_PLACES]; /* the first two bytes in the guest's RAM */
+	struct {
+		uint16_t bytes; /* what they were */
+		uint8_t length;
+		uint8_t reserved[5];
+	} was[SVM_PLACES];
+};
 
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
-	struct vmcb *vmcb;
+	struct vmcb vmcb; /* first, at the start of a page */
 	uint64_t vmcb_phys;
 	bool loaded_once;
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
@@ -54,7 +58,7 @@ struct svm_vcpu {
 	uint64_t tsc_aux;
 	uint64_t dr[4];
 	void *fpu;                 /* XSAVE area */
-	struct svm_place place[SVM_PLACES];
+	struct svm_places places;
 };
 
 /* The engine's part of a VM. */
@@ -71,7 +75,7 @@ static inline struct svm_vcpu *svm_of(struct vcpu *v)
 
 static inline struct vmcb *vmcb_of(struct vcpu *v)
 {
-	return svm_of(v)->vmcb;
+	return &svm_of(v)->vmcb;
 }
 
 /* Fields of these groups changed. */
@@ -119,9 +123,9 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
 void svm_dump(struct vcpu *v);
 void svm_explain_entry_failure(struct vcpu *v);
 /* Decode the exit and hand it on; called by svm_entry.asm. */
-bool svm_handle_exit(struct vcpu *v, struct vmcb *vmcb);
+bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x);
 
 /* svm_entry.asm */
-void svm_enter(struct vcpu *v, struct vmcb *vmcb, uint64_t vmcb_phys, uint64_t host_vmcb);
+void svm_enter(struct vcpu *v, struct svm_vcpu *x, uint64_t vmcb_phys, uint64_t host_vmcb);
 
 #endif

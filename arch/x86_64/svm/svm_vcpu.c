@@ -61,16 +61,15 @@ static int svm_vm_create(struct vm *vm)
 
 static int create(struct vcpu *v)
 {
-	struct svm_vcpu *x = vm_alloc(v->vm, sizeof(*x));
+	struct svm_vcpu *x = vm_alloc_pages(v->vm, (sizeof(*x) + PAGE_SIZE - 1) / PAGE_SIZE);
 	uint32_t fpu_pages = (fpu_area_size() + PAGE_SIZE - 1) / PAGE_SIZE;
 
 	if (!x)
 		return ERR_NOMEM;
-	x->vmcb = vm_alloc_pages(v->vm, 1);
 	x->fpu = vm_alloc_pages(v->vm, fpu_pages);
-	if (!x->vmcb || !x->fpu)
+	if (!x->fpu)
 		return ERR_NOMEM;
-	x->vmcb_phys = vm_phys(v->vm, x->vmcb);
+	x->vmcb_phys = vm_phys(v->vm, &x->vmcb);
 	svm_forget_places(x);
 	v->hw = x;
 	return 0;
@@ -111,7 +110,7 @@ static void write_controls(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
 	const struct svm_vm *vm = v->vm->hw;
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 
 	memset(b, 0, sizeof(*b));
 	b->intercept_cr = svm_features.cr4_possible & ~x->cr4_offered ? INTERCEPT_CR_WRITE(4) : 0;
@@ -159,7 +158,7 @@ static void load(struct vcpu *v);
 static void reset(struct vcpu *v, bool init)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 	/* What INIT leaves alone. */
 	const uint64_t kept[] = { b->star, b->lstar, b->cstar, b->sfmask, b->kernel_gs_base, b->g_pat };
 
@@ -221,7 +220,7 @@ static void load(struct vcpu *v)
 	if (x->loaded_once)
 		restore_direct_state(v, x);
 	x->loaded_once = true;
-	x->vmcb->clean = 0;
+	x->vmcb.clean = 0;
 	if (asids_are_shared)
 		svm_flush(v);
 	this_cpu()->vcpu = v;
@@ -239,7 +238,7 @@ static void run(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
 
-	svm_enter(v, x->vmcb, x->vmcb_phys, svm_host_vmcb());
+	svm_enter(v, x, x->vmcb_phys, svm_host_vmcb());
 }
 
 void svm_flush(struct vcpu *v)
