@@ -26,6 +26,10 @@ bool core_interrupt(uint8_t vector);
 /* A non-maskable interrupt, a machine check, that a VM exit reported. */
 void core_nmi(void);
 NORETURN void core_machine_check(void);
+/* The guest's FPU, which is in the CPU while its vCPU is loaded: FNINIT, FNSTSW, FNSTCW. */
+void core_fpu_init(void);
+uint16_t core_fpu_status(void);
+uint16_t core_fpu_control(void);
 /* Tell the CPU that this is a waiting loop. */
 void core_pause(void);
 /* Run in this address space. */

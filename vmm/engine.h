@@ -25,6 +25,11 @@ struct vcpu_segment_state {
 #define ACCESS_L BIT(13)
 #define ACCESS_DB BIT(14)
 
+/* VCPU_INTERRUPTIBILITY, as VT-x writes it (SDM vol. 3, "Guest Non-Register State"). */
+#define INTERRUPTIBILITY_STI BIT(0)
+#define INTERRUPTIBILITY_MOV_SS BIT(1)
+#define INTERRUPTIBILITY_NMI BIT(3)
+
 /* The registers that are not in struct vcpu's gpr. */
 enum vcpu_register {
 	VCPU_RIP,
@@ -39,7 +44,13 @@ enum vcpu_register {
 	VCPU_GDT_LIMIT,
 	VCPU_IDT_BASE,
 	VCPU_IDT_LIMIT,
+	VCPU_DR0,
+	VCPU_DR1,
+	VCPU_DR2,
+	VCPU_DR3,
+	VCPU_DR6,
 	VCPU_DR7,
+	VCPU_INTERRUPTIBILITY, /* VT-x only: what INTERRUPTIBILITY_* says */
 	VCPU_PAT,
 	VCPU_FS_BASE,
 	VCPU_GS_BASE,
@@ -74,6 +85,7 @@ struct engine {
 	const char *cpu_mode; /* what a core is in, once it can run guests: "VMX root mode" */
 	unsigned modes;       /* BIT(enum monitor_mode) of those that this build has with it */
 	const struct page_table_policy *nested_policy;
+	bool shadow_real_mode; /* the CPU runs real mode on shadow page tables too; else it is emulated, with the two functions below */
 
 	/* What the CPU offers to choose a monitor mode from. */
 	void (*monitor_caps)(struct monitor_caps *caps);
@@ -127,6 +139,11 @@ struct engine {
 	/* With shadow paging only: the root of the shadow tables; drop the cached translation of one linear address. */
 	void (*shadow_root)(struct vcpu *v, uint64_t root);
 	void (*flush_address)(struct vcpu *v, uint64_t linear);
+	/* For modes that are emulated. The event that is queued for the next entry, which is queued no longer. Returns false for none. */
+	bool (*take_event)(struct vcpu *v, struct vcpu_event *event);
+	/* MSRs that the guest otherwise reads and writes without exits. Returns 0, or ERR_INVALID: it is none of them, or a wrong value. */
+	int (*read_direct_msr)(struct vcpu *v, uint32_t msr, uint64_t *value);
+	int (*write_direct_msr)(struct vcpu *v, uint32_t msr, uint64_t value);
 	/* Print the state that only the engine knows. */
 	void (*dump)(struct vcpu *v);
 };

@@ -4,6 +4,7 @@
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/exit_mmio.h"
+#include "vmm/real_mode.h"
 #include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
@@ -43,12 +44,17 @@ static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *ex
 	return VERDICT_RESUME;
 }
 
-static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
+void exit_take_turn(struct vcpu *v)
 {
-	(void)exit;
 	(void)core_take_interrupts();
 	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
 	look_again(v, PENDING_INPUT | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
+}
+
+static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	exit_take_turn(v);
 	return VERDICT_RESUME;
 }
 
@@ -79,19 +85,25 @@ static void answer_cpuid(struct vcpu *v, const uint32_t *row)
 	v->gpr[GPR_RDX] = row[CPUID_EDX];
 }
 
-/* Leaves whose answer depends on the subleaf or on the vCPU's state. */
-__attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint32_t leaf)
+/* Leaves whose answer depends on the subleaf or on the vCPU's state are the rare ones. */
+__attribute__((noinline)) void exit_lookup_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
 	const struct cpuid_state state = {
 		.cr4 = cpuid_wants_cr4(leaf) ? vcpu_read(v, VCPU_CR4) : 0,
 		.xcr0 = leaf == CPUID_LEAF_XSAVE ? vcpu_read(v, VCPU_XCR0) : 0,
 		.apic_id = v->lapic.apic_id,
 	};
-	uint32_t out[4];
 
-	cpuid_lookup(&v->vm->cpuid, &state, leaf, (uint32_t)v->gpr[GPR_RCX], out);
+	cpuid_lookup(&v->vm->cpuid, &state, leaf, subleaf, out);
 	if (leaf == 1 && !v->lapic.enabled)
 		out[CPUID_EDX] &= ~(uint32_t)BIT(9); /* SDM vol. 3, "Enabling or Disabling the Local APIC" */
+}
+
+__attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint32_t leaf)
+{
+	uint32_t out[4];
+
+	exit_lookup_cpuid(v, leaf, (uint32_t)v->gpr[GPR_RCX], out);
 	answer_cpuid(v, out);
 	return VERDICT_ADVANCE;
 }
@@ -152,41 +164,43 @@ static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
+int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
+{
+	int refused;
+
+	switch (cr) {
+	case 3:
+		return virtual_mmu_set_cr3(v, value);
+	case 8:
+		if (value > 15)
+			return ERR_INVALID;
+		lapic_set_cr8(&v->lapic, value);
+		look_again(v, PENDING_EVALUATE);
+		return 0;
+	default:
+		refused = cr ? v->engine->set_cr4(v, value) : v->engine->set_cr0(v, value);
+		if (refused)
+			return refused;
+		virtual_mmu_update(v);
+		if (!cr)
+			real_mode_check(v);
+		return 0;
+	}
+}
+
 static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
 	struct vcpu_context context;
-	int refused;
 
 	v->engine->read_context(v, &context);
 	if (!vcpu_in_64bit_code(&context))
 		value = (uint32_t)value;
-
-	switch (exit->cr.cr) {
-	case 0:
-		refused = v->engine->set_cr0(v, value);
-		break;
-	case 3:
-		refused = virtual_mmu_set_cr3(v, value);
-		break;
-	case 4:
-		refused = v->engine->set_cr4(v, value);
-		break;
-	case 8:
-		refused = value > 15;
-		if (!refused)
-			lapic_set_cr8(&v->lapic, value);
-		look_again(v, PENDING_EVALUATE);
-		break;
-	default:
+	if (exit->cr.cr != 0 && exit->cr.cr != 3 && exit->cr.cr != 4 && exit->cr.cr != 8) {
 		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
 		return VERDICT_STOP;
 	}
-	if (refused)
-		return general_protection(v);
-	if (exit->cr.cr == 0 || exit->cr.cr == 4)
-		virtual_mmu_update(v);
-	return VERDICT_ADVANCE;
+	return exit_write_cr(v, exit->cr.cr, value) ? general_protection(v) : VERDICT_ADVANCE;
 }
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
@@ -336,6 +350,7 @@ bool vcpu_exit(struct vcpu *v)
 {
 	enum verdict verdict;
 
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 	/* In memory, not in registers that would have to be saved for it: this is the path of every exit. */
 	v->exit_start = core_ticks();
 	verdict = handlers[v->exit.kind](v, &v->exit);
@@ -345,7 +360,7 @@ bool vcpu_exit(struct vcpu *v)
 		vcpu_dump(v);
 	v->exit_count[v->exit.kind]++;
 	v->exit_ticks[v->exit.kind] += core_ticks() - v->exit_start;
-	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0, 1))
+	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0 && !v->kickable, 1))
 		return true;
-	return vcpu_prepare(v);
+	return vcpu_may_enter(v);
 }

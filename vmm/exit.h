@@ -16,4 +16,12 @@ enum verdict {
 /* Called by the engine for every exit, which stands in v->exit. Returns whether to enter the guest again. */
 bool vcpu_exit(struct vcpu *v);
 
+/* What exits share with the emulation of real mode.
+ * A MOV to CR0, CR3, CR4 or CR8, the value being as wide as the mode has it. Returns 0, or an error for #GP: nothing has changed. */
+int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value);
+/* What CPUID answers: eax, ebx, ecx, edx. */
+void exit_lookup_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+/* Let the machine's interrupts in, and look who wants the core. */
+void exit_take_turn(struct vcpu *v);
+
 #endif

@@ -43,11 +43,33 @@ static uint64_t shadow_read(void *ctx, uint64_t gpa, unsigned size)
 static void shadow_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 {
 	struct vcpu *v = ctx;
+	void *p = guest_ptr(&v->vm->memory, gpa, size);
 
-	if (guest_write(&v->vm->memory, gpa, &value, size))
+	if (!p) {
 		mmio_write(ctx, gpa, size, value);
-	else
-		virtual_mmu_written(v, gpa, size);
+		return;
+	}
+	/* In one piece: other vCPUs read what is mostly a page-table entry. */
+	switch (size) {
+	case 1:
+		__atomic_store_n((uint8_t *)p, (uint8_t)value, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		__atomic_store_n((uint16_t *)p, (uint16_t)value, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		__atomic_store_n((uint32_t *)p, (uint32_t)value, __ATOMIC_RELAXED);
+		break;
+	default:
+		__atomic_store_n((uint64_t *)p, value, __ATOMIC_RELAXED);
+		break;
+	}
+	virtual_mmu_written(v, gpa, size);
+}
+
+static void ram_written(void *ctx, uint64_t gpa, unsigned size)
+{
+	virtual_mmu_written(ctx, gpa, size);
 }
 
 static uint32_t port_read(void *ctx, uint16_t port, unsigned size)
@@ -87,6 +109,7 @@ void exit_mmio_init(struct vcpu *v)
 	e->segment = read_segment;
 	e->mmio_read = v->vm->shadow ? shadow_read : mmio_read;
 	e->mmio_write = v->vm->shadow ? shadow_write : mmio_write;
+	e->written = v->vm->shadow ? ram_written : NULL;
 	e->port_read = port_read;
 	e->port_write = port_write;
 }
@@ -100,7 +123,7 @@ static enum decode_mode mode_of(const struct vcpu_context *c)
 	return c->cs_access & ACCESS_DB ? DECODE_32 : DECODE_16;
 }
 
-static void prepare(struct vcpu *v)
+void exit_mmio_prepare(struct vcpu *v)
 {
 	struct emulator *e = &v->emulator;
 	struct vcpu_context *c = &v->context;
@@ -168,7 +191,7 @@ static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gp
 {
 	int result;
 
-	prepare(v);
+	exit_mmio_prepare(v);
 	v->emulator.fault_write = access & ACCESS_WRITE;
 	result = emulate_mmio(&v->emulator, gpa, &v->emulated);
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
@@ -181,7 +204,7 @@ const struct insn *exit_instruction(struct vcpu *v)
 	const struct emulate_memo *memo;
 	struct emulate_result r = { 0 };
 
-	prepare(v);
+	exit_mmio_prepare(v);
 	return fetch_insn(&v->emulator, &memo, &r) == EMULATE_CONTINUE ? &memo->insn : NULL;
 }
 
@@ -237,7 +260,7 @@ enum verdict exit_string_io(struct vcpu *v, struct vm_exit *exit)
 	};
 	int result;
 
-	prepare(v);
+	exit_mmio_prepare(v);
 	result = emulate_string_io(&v->emulator, &io, &v->emulated);
 	exit->length = v->emulated.length;
 	return conclude(v, result, exit->io.port);

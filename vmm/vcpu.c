@@ -5,6 +5,7 @@
 #include "lib/string.h"
 #include "vmm/core.h"
 #include "vmm/exit_mmio.h"
+#include "vmm/real_mode.h"
 #include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
@@ -55,8 +56,9 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	if (err)
 		return err;
 	exit_mmio_init(v);
-	if (vm->shadow && virtual_mmu_add_vcpu(v))
+	if (vm->shadow && (virtual_mmu_add_vcpu(v) || real_mode_create(v)))
 		return ERR_NOMEM;
+	v->kickable = vm->shadow && vm->config.numvcpus > 1;
 	return vm->engine->vcpu_create(v);
 }
 
@@ -91,11 +93,14 @@ static void reset_registers(struct vcpu *v, bool init)
 	memset(v->gpr, 0, sizeof(v->gpr));
 	v->gpr[GPR_RDX] = v->vm->cpuid.basic[1][CPUID_EAX];
 	v->nmi_pending = false;
+	v->by_emulation = false;
 	if (!init) {
 		v->xcr0 = 1;
 		v->misc_enable = BIT(0) | BIT(11) | BIT(12);
 	}
 	v->engine->vcpu_reset(v, init);
+	virtual_mmu_update(v);
+	real_mode_check(v);
 }
 
 void vcpu_apply_apic_mode(struct vcpu *v)
@@ -123,6 +128,8 @@ void vcpu_reset(struct vcpu *v)
 		lapic_virtual_wire(&v->lapic);
 		load_start_state(v, &v->vm->start);
 		virtual_mmu_update(v);
+		v->by_emulation = false;
+		real_mode_check(v);
 	}
 }
 
@@ -278,6 +285,8 @@ bool vcpu_prepare(struct vcpu *v)
 			v->leaves = true;
 			return false;
 		}
+		if (pending & PENDING_FLUSH)
+			virtual_mmu_settle(v);
 		if (pending & PENDING_TIMER) {
 			timer_queue_run(&v->timers);
 			sched_arm(v);
@@ -304,16 +313,32 @@ bool vcpu_prepare(struct vcpu *v)
 	return v->state == VCPU_RUNNING;
 }
 
+bool vcpu_may_enter(struct vcpu *v)
+{
+	do {
+		__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
+		if (!vcpu_prepare(v) || v->by_emulation)
+			return false;
+		/* One who sets `pending` and then sees false here knows that we see it. */
+		__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
+	} while (v->kickable && __atomic_load_n(&v->pending, __ATOMIC_SEQ_CST));
+	return true;
+}
+
 void vcpu_run(struct vcpu *v)
 {
 	v->running = true;
-	if (vcpu_prepare(v)) {
+	if (v->by_emulation) {
+		if (vcpu_prepare(v) && v->by_emulation)
+			real_mode_run(v);
+	} else if (vcpu_may_enter(v)) {
 		if (__builtin_expect(v->vm->boot_ticks && v->index == 0, 0)) {
 			log_line("boot: %lu ticks from hand-over to the first instruction of vm %s", time_now() - v->vm->boot_ticks,
 				 v->vm->config.name);
 			v->vm->boot_ticks = 0;
 		}
 		v->engine->run(v);
+		__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 	}
 	v->running = false;
 }

@@ -10,6 +10,7 @@
 #include "vmm/timer.h"
 #include "vmm/vm_exit.h"
 
+struct real_mode;
 struct shadow_vcpu;
 struct vm;
 struct sched_slot;
@@ -30,6 +31,7 @@ enum {
 	PENDING_LEAVE = 1 << 7,   /* the VM resets or ends */
 	PENDING_YIELD = 1 << 8,   /* another vCPU's turn on this core */
 	PENDING_RESET = 1 << 9,   /* the VM has been reset: start from the beginning */
+	PENDING_FLUSH = 1 << 10,  /* shadow page tables changed under it */
 };
 
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI, VCPU_PARKED };
@@ -40,6 +42,9 @@ struct vcpu {
 	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
 	bool nmi_pending;
 	bool running;            /* in vcpu_run on its core */
+	bool kickable;           /* others must know whether it runs guest code: its VM's vCPUs share shadow page tables */
+	bool in_guest;           /* atomic: it does, or is about to; kept only where `kickable` */
+	bool by_emulation;       /* in a mode that the CPU does not run */
 	bool leaves;             /* parked for a request of the VM, and not yet counted */
 	uint8_t sipi_vector;
 	enum vcpu_state state;
@@ -49,6 +54,7 @@ struct vcpu {
 	void *hw;                /* the engine's own */
 	struct sched_slot *slot;
 	struct shadow_vcpu *shadow; /* NULL with nested paging */
+	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
 	struct lapic lapic;
 	struct timer_queue timers;
 	struct emulator emulator;
@@ -62,6 +68,7 @@ struct vcpu {
 	uint64_t msr_value;      /* what RDMSR gives */
 	uint64_t exit_count[EXIT_KINDS];
 	uint64_t exit_ticks[EXIT_KINDS];
+	uint64_t emulated_instructions; /* because of the mode */
 };
 
 static inline uint64_t vcpu_read(struct vcpu *v, enum vcpu_register reg)
@@ -107,6 +114,8 @@ void vcpu_apply_apic_mode(struct vcpu *v);
 
 /* Everything that `pending` asks for, before the guest is entered. Returns whether it may be entered. */
 bool vcpu_prepare(struct vcpu *v);
+/* The same, for the engine's loop: from a true result on the vCPU is in_guest. */
+bool vcpu_may_enter(struct vcpu *v);
 /* Run the guest for as long as it may and wants to; then its `state` says why it stopped. */
 void vcpu_run(struct vcpu *v);
 

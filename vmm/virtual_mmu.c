@@ -2,6 +2,7 @@
 
 #include "lib/log.h"
 #include "lib/string.h"
+#include "vmm/core.h"
 #include "vmm/emulate/access.h"
 #include "vmm/exit_mmio.h"
 #include "vmm/shadow/shadow.h"
@@ -45,6 +46,17 @@ static bool machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 	return true;
 }
 
+/* A vCPU that does not run guest code sees its flush before it does again. The caller holds the MMU's lock, which nobody takes while
+ * running guest code. */
+static void kick(void *ctx, unsigned index)
+{
+	struct vcpu *v = ((struct vm *)ctx)->vcpu[index];
+
+	vcpu_notify(v, PENDING_FLUSH);
+	while (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST))
+		core_pause();
+}
+
 int virtual_mmu_create(struct vm *vm)
 {
 	struct shadow_config config = {
@@ -54,6 +66,7 @@ int virtual_mmu_create(struct vm *vm)
 		.vcpus = vm->config.numvcpus,
 		.pages_1g = vm->space.max_leaf_level >= PT_LEVEL_1G,
 		.machine = machine,
+		.kick = vm->config.numvcpus > 1 ? kick : NULL,
 		.ctx = vm,
 	};
 
@@ -84,7 +97,6 @@ void virtual_mmu_reset(struct vm *vm)
 		shadow_reset(vm->shadow);
 }
 
-/* Before the guest runs again. */
 static void settle(struct vcpu *v)
 {
 	struct shadow_vcpu *sv = v->shadow;
@@ -92,6 +104,12 @@ static void settle(struct vcpu *v)
 	v->engine->shadow_root(v, sv->root);
 	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
 		v->engine->flush(v);
+}
+
+void virtual_mmu_settle(struct vcpu *v)
+{
+	if (v->shadow)
+		settle(v);
 }
 
 static void read_paging(struct vcpu *v, struct guest_paging *paging)
@@ -162,10 +180,8 @@ enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
 	return exit_nested_fault(v, exit);
 }
 
-enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
+void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
 {
-	uint64_t linear = exit->page_fault.linear;
-
 	switch (shadow_invlpg(v->shadow, linear)) {
 	case SHADOW_FLUSH_NONE:
 		break;
@@ -178,5 +194,10 @@ enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
 		break;
 	}
 	settle(v);
+}
+
+enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
+{
+	virtual_mmu_invlpg(v, exit->page_fault.linear);
 	return VERDICT_ADVANCE;
 }

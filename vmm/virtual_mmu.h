@@ -16,6 +16,11 @@ int virtual_mmu_add_vcpu(struct vcpu *v);
 void virtual_mmu_reset(struct vm *vm);
 /* The guest's CR0, CR3, CR4 or EFER changed: load the root that goes with them. Does nothing with nested paging. */
 void virtual_mmu_update(struct vcpu *v);
+/* Before the guest runs again after its root changed or, by PENDING_FLUSH, another vCPU changed tables: tell the engine. Does nothing
+ * with nested paging. */
+void virtual_mmu_settle(struct vcpu *v);
+/* INVLPG. */
+void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear);
 /* The emulator wrote guest memory. */
 void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size);
 

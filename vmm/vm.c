@@ -75,6 +75,8 @@ static void reset_devices(struct vm *vm)
 
 void vm_print_statistics(struct vm *vm)
 {
+	uint64_t emulated = 0;
+
 	for (unsigned kind = 0; kind < EXIT_KINDS; kind++) {
 		uint64_t count = 0, ticks = 0;
 
@@ -85,6 +87,10 @@ void vm_print_statistics(struct vm *vm)
 		if (count)
 			log_line("vm %s: exit %-26s count %-9lu ticks %lu", vm->config.name, vm_exit_name(kind), count, ticks);
 	}
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		emulated += vm->vcpu[i]->emulated_instructions;
+	if (emulated)
+		log_line("vm %s: %lu instructions emulated in real mode", vm->config.name, emulated);
 }
 
 static void end(struct vm *vm, const char *verb)

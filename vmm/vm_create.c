@@ -325,17 +325,11 @@ static void log_mode(struct vm *vm, enum monitor_mode mode)
 
 int vm_create(const struct vm_config *config, const struct vm_resources *resources)
 {
-	struct monitor_caps caps = resources->monitor;
 	struct monitor_choice choice;
 	struct vm *vm;
 	int err;
 
-	/* A second vCPU starts in real mode, which the CPU does not run on shadow page tables, and this build does not emulate. */
-	if (config->numvcpus > 1 && caps.build & BIT(MONITOR_HV)) {
-		caps.build &= ~(unsigned)BIT(MONITOR_HV);
-		log_line("MONITOR MODE: HV left out: in this build it runs VMs with one vCPU, and %s has %u", config->name, config->numvcpus);
-	}
-	if (monitor_mode_select(&caps, &config->monitor, config->guest_os, log_text, NULL, &choice))
+	if (monitor_mode_select(&resources->monitor, &config->monitor, config->guest_os, log_text, NULL, &choice))
 		return ERR_UNSUPPORTED;
 	vm = make_arena(config, choice.mode[0] == MONITOR_HV);
 	if (!vm)

@@ -59,6 +59,27 @@ void core_machine_check(void)
 	machine_check();
 }
 
+void core_fpu_init(void)
+{
+	__asm__ volatile("fninit");
+}
+
+uint16_t core_fpu_status(void)
+{
+	uint16_t status;
+
+	__asm__ volatile("fnstsw %0" : "=m"(status));
+	return status;
+}
+
+uint16_t core_fpu_control(void)
+{
+	uint16_t control;
+
+	__asm__ volatile("fnstcw %0" : "=m"(control));
+	return control;
+}
+
 void core_pause(void)
 {
 	pause();

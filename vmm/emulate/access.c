@@ -273,6 +273,8 @@ static void piece_write(struct emulator *e, const struct place *place, unsigned 
 			memcpy(place->ram[i], &value, size);
 			break;
 		}
+		if (e->written)
+			e->written(e->ctx, place->gpa[i], size);
 	} else if (!(size & (size - 1))) {
 		e->mmio_write(e->ctx, place->gpa[i], size, value & size_mask(size));
 	} else {

@@ -27,13 +27,13 @@ static int locate_at(struct execution *x, unsigned size, unsigned access, int64_
 	if (page_offset == (x->fault_gpa & (PAGE_SIZE - 1)) && page_offset + size <= PAGE_SIZE &&
 	    (!(access & WALK_WRITE) || e->fault_write) && !x->step) {
 		place->gpa[0] = x->fault_gpa;
-		place->ram[0] = NULL;
+		place->ram[0] = e->written ? guest_ptr(e->mem, x->fault_gpa, size) : NULL;
 		place->first = size;
 		return EMULATE_CONTINUE;
 	}
 	verdict = translate(e, insn->segment, linear, size, access, place, x->r);
 	/* All in RAM: the page tables changed since the fault, and the CPU can do it itself (atomically if need be). */
-	if (verdict == EMULATE_CONTINUE && place->ram[0] && (place->first == size || place->ram[1]) && !x->step)
+	if (verdict == EMULATE_CONTINUE && place->ram[0] && (place->first == size || place->ram[1]) && !x->step && !e->written)
 		return EMULATE_RETRY;
 	return verdict;
 }
@@ -73,6 +73,31 @@ void operand_exchange(struct execution *x, unsigned size, uint64_t value)
 		break;
 	}
 	x->torn |= !same;
+	if (same && x->e->written)
+		x->e->written(x->e->ctx, place->gpa[0], size);
+}
+
+bool is_locked(const struct insn *insn)
+{
+	return (insn->flags & INSN_MEM) && ((insn->flags & INSN_LOCK) || (insn->map == MAP_ONE_BYTE && (insn->opcode & 0xfe) == 0x86));
+}
+
+int execute_locked(struct execution *x, int (*instruction)(struct execution *x))
+{
+	struct emulator *e = x->e;
+	uint64_t gpr[16], rip = e->rip, rflags = e->rflags;
+	int verdict;
+
+	memcpy(gpr, e->gpr, sizeof(gpr));
+	x->locked = true;
+	x->torn = false;
+	verdict = instruction(x);
+	if (!x->torn)
+		return verdict;
+	memcpy(e->gpr, gpr, sizeof(gpr));
+	e->rip = rip;
+	e->rflags = rflags;
+	return EMULATE_RETRY;
 }
 
 static inline int locate(struct execution *x, unsigned size, unsigned access)
@@ -463,7 +488,7 @@ static __attribute__((noinline)) int execute(struct emulator *e, const struct in
 	x.fault_gpa = fault_gpa;
 	x.insn = insn;
 	x.step = x.locked = false;
-	return execute_common(&x);
+	return __builtin_expect(e->written != NULL, 0) && is_locked(insn) ? execute_locked(&x, execute_common) : execute_common(&x);
 }
 
 int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r)

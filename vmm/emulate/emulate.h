@@ -59,6 +59,9 @@ struct emulator {
 	/* An access to what is not RAM; `size` is 1, 2, 4 or 8. Bits of a value above the size are ignored. */
 	uint64_t (*mmio_read)(void *ctx, uint64_t gpa, unsigned size);
 	void (*mmio_write)(void *ctx, uint64_t gpa, unsigned size, uint64_t value);
+	/* Where not NULL: RAM [gpa, gpa+size) has been written. With it, emulate_mmio() serves writes to RAM that the hardware did not let
+	 * through, too: those to page tables that are traced. */
+	void (*written)(void *ctx, uint64_t gpa, unsigned size);
 	/* For emulate_string_io and emulate_step only; `size` is 1, 2 or 4. */
 	uint32_t (*port_read)(void *ctx, uint16_t port, unsigned size);
 	void (*port_write)(void *ctx, uint16_t port, unsigned size, uint32_t value);

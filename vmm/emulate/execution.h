@@ -64,6 +64,13 @@ static inline uint64_t sign_extend(uint64_t value, unsigned size)
 /* May LOCK stand before this form? It goes with read-modify-write instructions only, else #UD (SDM vol. 2, "LOCK"). */
 bool lockable(const struct insn *insn);
 
+/* XCHG with memory needs no prefix to be locked. */
+bool is_locked(const struct insn *insn);
+
+/* Execute a locked instruction by `instruction`, atomically for the guest's other CPUs where its operand is RAM. One that finds its
+ * operand changed has not happened: EMULATE_RETRY. */
+int execute_locked(struct execution *x, int (*instruction)(struct execution *x));
+
 /* The instructions that emulate_mmio() and emulate_step() share: those with one operand in r/m that programs use on memory, and
  * the string instructions. Returns an enum emulate_verdict, EMULATE_UNSUPPORTED for all others. */
 int execute_common(struct execution *x);

@@ -134,25 +134,6 @@ static int dispatch(struct execution *x)
 	return x->insn->map == MAP_ONE_BYTE ? step_one_byte(x) : x->insn->map == MAP_0F ? step_0f(x) : execute_common(x);
 }
 
-/* Locked instructions on RAM are atomic for the guest's other CPUs. One that finds its operand changed has not happened. */
-static int execute_locked(struct execution *x)
-{
-	struct emulator *e = x->e;
-	uint64_t gpr[16], rip = e->rip, rflags = e->rflags;
-	int verdict;
-
-	memcpy(gpr, e->gpr, sizeof(gpr));
-	x->locked = true;
-	x->torn = false;
-	verdict = dispatch(x);
-	if (!x->torn)
-		return verdict;
-	memcpy(e->gpr, gpr, sizeof(gpr));
-	e->rip = rip;
-	e->rflags = rflags;
-	return EMULATE_RETRY;
-}
-
 /* Execute one decoded instruction; an exception has changed nothing. */
 static int execute(struct execution *x)
 {
@@ -163,9 +144,7 @@ static int execute(struct execution *x)
 		return protected_mode(x->e) || insn->encoding == ENCODING_3DNOW ? EMULATE_UNSUPPORTED : undefined_opcode(x);
 	if ((insn->flags & INSN_LOCK) && !lockable(insn))
 		return undefined_opcode(x);
-	if ((insn->flags & INSN_MEM) && ((insn->flags & INSN_LOCK) || (insn->map == MAP_ONE_BYTE && (insn->opcode & 0xfe) == 0x86)))
-		return execute_locked(x);
-	return dispatch(x);
+	return is_locked(insn) ? execute_locked(x, dispatch) : dispatch(x);
 }
 
 /* The single-step trap behind the instruction. */

@@ -95,6 +95,9 @@ uint64_t svm_read(struct vcpu *v, enum vcpu_register reg)
 		return b->idtr.base;
 	case VCPU_IDT_LIMIT:
 		return b->idtr.limit;
+	case VCPU_DR0 ... VCPU_DR6:
+	case VCPU_INTERRUPTIBILITY:
+		break;
 	case VCPU_DR7:
 		return b->dr7;
 	case VCPU_PAT:
@@ -192,6 +195,9 @@ void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		break;
 	case VCPU_IDT_LIMIT:
 		b->idtr.limit = (uint32_t)value;
+		break;
+	case VCPU_DR0 ... VCPU_DR6:
+	case VCPU_INTERRUPTIBILITY:
 		break;
 	case VCPU_DR7:
 		b->dr7 = value;

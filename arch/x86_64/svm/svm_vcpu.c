@@ -286,6 +286,7 @@ const struct engine engine_svm = {
 	.tag_name = "ASID",
 	.modes = BIT(MONITOR_HWMMU),
 	.cpu_mode = "SVM host mode",
+	.shadow_real_mode = true, /* "paged real mode" (APM vol. 2, section 15.19) */
 	.nested_policy = &policy_npt,
 	.monitor_caps = monitor_caps,
 	.nested_max_level = nested_max_level,

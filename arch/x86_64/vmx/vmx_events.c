@@ -59,6 +59,21 @@ void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 		vmwrite32(VMCS_ENTRY_INTERRUPTION, info & ~(uint32_t)INTR_HAS_ERROR);
 }
 
+bool vmx_take_event(struct vcpu *v, struct vcpu_event *event)
+{
+	uint32_t info = vmread32(VMCS_ENTRY_INTERRUPTION), type = info >> INTR_TYPE_SHIFT & 7;
+
+	(void)v;
+	if (!(info & INTR_VALID))
+		return false;
+	vmwrite32(VMCS_ENTRY_INTERRUPTION, 0);
+	event->type = type == INTR_TYPE_EXTERNAL ? EVENT_INTERRUPT : type == INTR_TYPE_NMI ? EVENT_NMI : EVENT_EXCEPTION;
+	event->vector = (uint8_t)info;
+	event->has_error = info & INTR_HAS_ERROR;
+	event->error = event->has_error ? vmread32(VMCS_ENTRY_ERROR_CODE) : 0;
+	return true;
+}
+
 void vmx_requeue_vectoring(void)
 {
 	uint32_t info = vmread32(VMCS_IDT_VECTORING);

@@ -60,6 +60,52 @@ static inline uint64_t read_efer_of(struct vcpu *v)
 	return __builtin_expect(v->shadow != NULL, 0) ? vmx_of(v)->efer : vmread64(VMCS_GUEST_EFER);
 }
 
+/* DR0..DR3 and DR6 stay in the CPU while the vCPU is loaded. */
+static uint64_t debug_register_read(enum vcpu_register reg)
+{
+	uint64_t value;
+
+	switch (reg) {
+	case VCPU_DR0:
+		__asm__ volatile("mov %%dr0, %0" : "=r"(value));
+		break;
+	case VCPU_DR1:
+		__asm__ volatile("mov %%dr1, %0" : "=r"(value));
+		break;
+	case VCPU_DR2:
+		__asm__ volatile("mov %%dr2, %0" : "=r"(value));
+		break;
+	case VCPU_DR3:
+		__asm__ volatile("mov %%dr3, %0" : "=r"(value));
+		break;
+	default:
+		__asm__ volatile("mov %%dr6, %0" : "=r"(value));
+		break;
+	}
+	return value;
+}
+
+static void debug_register_write(enum vcpu_register reg, uint64_t value)
+{
+	switch (reg) {
+	case VCPU_DR0:
+		__asm__ volatile("mov %0, %%dr0" : : "r"(value));
+		break;
+	case VCPU_DR1:
+		__asm__ volatile("mov %0, %%dr1" : : "r"(value));
+		break;
+	case VCPU_DR2:
+		__asm__ volatile("mov %0, %%dr2" : : "r"(value));
+		break;
+	case VCPU_DR3:
+		__asm__ volatile("mov %0, %%dr3" : : "r"(value));
+		break;
+	default:
+		__asm__ volatile("mov %0, %%dr6" : : "r"((value & 0x1e00f) | 0xffff0ff0));
+		break;
+	}
+}
+
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 {
 	switch (reg) {
@@ -87,8 +133,12 @@ uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg)
 		return vmread(VMCS_GUEST_IDTR_BASE);
 	case VCPU_IDT_LIMIT:
 		return vmread32(VMCS_GUEST_IDTR_LIMIT);
+	case VCPU_DR0 ... VCPU_DR6:
+		return debug_register_read(reg);
 	case VCPU_DR7:
 		return vmread(VMCS_GUEST_DR7);
+	case VCPU_INTERRUPTIBILITY:
+		return vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 	case VCPU_PAT:
 		return vmx_controls.entry & ENTRY_LOAD_PAT ? vmread64(VMCS_GUEST_PAT) : vmx_of(v)->pat;
 	case VCPU_FS_BASE:
@@ -215,6 +265,12 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 	case VCPU_IDT_LIMIT:
 		vmwrite32(VMCS_GUEST_IDTR_LIMIT, (uint32_t)value);
 		break;
+	case VCPU_DR0 ... VCPU_DR6:
+		debug_register_write(reg, value);
+		break;
+	case VCPU_INTERRUPTIBILITY:
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)value);
+		break;
 	case VCPU_DR7:
 		vmwrite(VMCS_GUEST_DR7, value);
 		break;
@@ -280,11 +336,6 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 	if (value >> 32)
 		return ERR_INVALID;
 	value = (value & defined) | CR0_ET;
-	if (v->shadow && !(value & CR0_PE)) {
-		/* The architecture allows it; running it takes unrestricted guest, which EPT brings, or emulation. */
-		vm_request(v->vm, VM_REQUEST_STOP, "real mode under shadow page tables, which this build does not emulate");
-		return 0;
-	}
 	if ((value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)))
 		return ERR_INVALID;
 	if (value & CR0_PG && !(efer & (EFER_LME | EFER_LMA)) && cr4 & CR4_PAE && load_pdptes(v))

@@ -383,6 +383,61 @@ static void run(struct vcpu *v)
 	vm_request(v->vm, VM_REQUEST_STOP, "VM entry failed");
 }
 
+static bool is_direct_msr(uint32_t msr)
+{
+	if (msr == MSR_TSC_AUX)
+		return cpu_features.rdtscp;
+	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		if (direct_msrs[i] == msr)
+			return true;
+	return false;
+}
+
+/* FS and GS base and SYSENTER's are in the VMCS, the others in the CPU. */
+static enum vcpu_register register_of(uint32_t msr)
+{
+	switch (msr) {
+	case MSR_FS_BASE:
+		return VCPU_FS_BASE;
+	case MSR_GS_BASE:
+		return VCPU_GS_BASE;
+	case MSR_SYSENTER_CS:
+		return VCPU_SYSENTER_CS;
+	case MSR_SYSENTER_ESP:
+		return VCPU_SYSENTER_ESP;
+	case MSR_SYSENTER_EIP:
+		return VCPU_SYSENTER_EIP;
+	default:
+		return VCPU_REGISTERS;
+	}
+}
+
+static int read_direct_msr(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+	enum vcpu_register reg = register_of(msr);
+
+	if (!is_direct_msr(msr))
+		return ERR_INVALID;
+	*value = reg == VCPU_REGISTERS ? rdmsr(msr) : vmx_read(v, reg);
+	return 0;
+}
+
+static int write_direct_msr(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	enum vcpu_register reg = register_of(msr);
+	bool address = msr != MSR_STAR && msr != MSR_SFMASK && msr != MSR_TSC_AUX && msr != MSR_SYSENTER_CS;
+
+	/* What WRMSR refuses (SDM vol. 2, "WRMSR"): addresses that are not canonical, reserved bits. */
+	if (!is_direct_msr(msr) || (address && (uint64_t)((int64_t)(value << 16) >> 16) != value) ||
+	    ((msr == MSR_TSC_AUX || msr == MSR_SFMASK) && value >> 32))
+		return ERR_INVALID;
+	if (reg == VCPU_REGISTERS)
+		wrmsr(msr, value);
+	else
+		vmx_write(v, reg, value);
+	return 0;
+}
+
 static void set_tsc_offset(struct vcpu *v, int64_t offset)
 {
 	(void)v;
@@ -453,5 +508,8 @@ const struct engine engine_vmx = {
 	.flush = vmx_flush,
 	.shadow_root = vmx_shadow_root,
 	.flush_address = vmx_flush_address,
+	.take_event = vmx_take_event,
+	.read_direct_msr = read_direct_msr,
+	.write_direct_msr = write_direct_msr,
 	.dump = vmx_dump,
 };
