@@ -54,6 +54,7 @@ struct svm_vcpu {
 	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
 	uint64_t iret_rip;
 	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */
+	uint64_t cr0, cr3, cr4, efer; /* with shadow paging: as the guest knows them, but for CR0's TS and MP */
 	uint64_t cr4_offered;      /* bits that the guest may set */
 	uint64_t tsc_aux;
 	uint64_t dr[4];
@@ -103,6 +104,7 @@ void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_
 int svm_set_cr0(struct vcpu *v, uint64_t value);
 int svm_set_cr4(struct vcpu *v, uint64_t value);
 int svm_set_efer(struct vcpu *v, uint64_t value);
+void svm_shadow_root(struct vcpu *v, uint64_t root);
 void svm_flush(struct vcpu *v);
 /* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
 void svm_advance(struct vcpu *v, unsigned length);

@@ -5,6 +5,7 @@
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/traps.h"
 #include "lib/log.h"
+#include "vmm/emulate/access.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/exit.h"
 #include "vmm/exit_mmio.h"
@@ -24,6 +25,7 @@ enum {
 	CODE_IRET = 0x74,
 	CODE_INVD = 0x76,
 	CODE_HLT = 0x78,
+	CODE_INVLPG = 0x79,
 	CODE_INVLPGA = 0x7a,
 	CODE_IOIO = 0x7b,
 	CODE_MSR = 0x7c,
@@ -43,9 +45,6 @@ enum {
 
 #define CODE_INVALID 0xffffffffU /* VMRUN refused the state. 64 bits of ones; some leave the upper half 0 */
 
-#define VECTOR_DB 1
-#define VECTOR_UD 6
-#define VECTOR_GP 13
 #define DR6_BS BIT(14)
 #define DR7_GD BIT(13)
 #define MCG_STATUS_MCIP BIT(2)
@@ -153,6 +152,15 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 		if ((insn->modrm >> 3 & 7) == 4) { /* SMSW */
 			if (insn->operand_size != 2 && !(insn->flags & INSN_MEM))
 				return EXIT_CR_READ;
+			if (v->shadow) {
+				/* PG and WP differ, above the 16 bits that count here; the next access must exit too. */
+				if (!(insn->flags & INSN_MEM))
+					write_gpr(&v->gpr[exit->cr.gpr], 2, svm_read(v, VCPU_CR0));
+				else if (exit_operand_write(v, insn, 2, svm_read(v, VCPU_CR0)))
+					return EXIT_ENGINE;
+				svm_advance(v, insn->length);
+				return EXIT_ENGINE;
+			}
 			/* 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
 			b->intercept_cr &= ~(uint32_t)INTERCEPT_CR_READ(0);
 			svm_changed(b, CLEAN_CONTROLS);
@@ -175,6 +183,31 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	exit->cr.immediate = true;
 	exit->cr.value = cr0;
 	return EXIT_CR_WRITE;
+}
+
+/* Intercepted with shadow paging only. CR2 is as it was (APM vol. 2, "#PF (Page Fault)"). */
+static enum vm_exit_kind decode_page_fault(const struct vmcb *b, struct vm_exit *exit)
+{
+	exit->page_fault.linear = b->exit_info2;
+	exit->page_fault.error = (uint32_t)b->exit_info1;
+	exit->page_fault.vectoring = delivering(b);
+	return EXIT_PAGE_FAULT;
+}
+
+static enum vm_exit_kind decode_invlpg(struct vcpu *v, struct vm_exit *exit)
+{
+	const struct insn *insn;
+
+	if (svm_features.decode_assists) {
+		exit->page_fault.linear = vmcb_of(v)->exit_info1;
+		return EXIT_INVLPG;
+	}
+	insn = exit_instruction(v);
+	if (!insn || !(insn->flags & INSN_MEM))
+		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
+	exit->length = insn->length;
+	exit->page_fault.linear = exit_operand_linear(v, insn);
+	return EXIT_INVLPG;
 }
 
 /* APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering": EXITINFO1. */
@@ -224,7 +257,14 @@ __attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b
 	case CODE_CR0_SELECTIVE_WRITE:
 		kind = decode_cr(v, &v->exit);
 		break;
-	case CODE_EXCEPTION ... CODE_EXCEPTION + 31:
+	case CODE_EXCEPTION + VECTOR_PF:
+		kind = decode_page_fault(b, &v->exit);
+		break;
+	case CODE_INVLPG:
+		kind = decode_invlpg(v, &v->exit);
+		break;
+	case CODE_EXCEPTION ... CODE_EXCEPTION + VECTOR_PF - 1:
+	case CODE_EXCEPTION + VECTOR_PF + 1 ... CODE_EXCEPTION + 31:
 		kind = decode_exception(v, &v->exit);
 		break;
 	case CODE_RDPMC:
