@@ -255,7 +255,9 @@ void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		return;
 	case VCPU_CR2:
 		b->cr2 = value;
-		break;
+		write_cr2(value); /* VMRUN loads the VMCB's (APM vol. 2, "VMRUN Instruction"); Bochs 2.7 leaves the register alone */
+		svm_changed(b, CLEAN_CR2);
+		return;
 	case VCPU_CR3:
 		if (shadowed(v)) {
 			svm_of(v)->cr3 = value; /* the hardware's is the shadow root */

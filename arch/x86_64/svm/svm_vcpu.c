@@ -230,6 +230,7 @@ static void load(struct vcpu *v)
 		restore_direct_state(v, x);
 	x->loaded_once = true;
 	x->vmcb.clean = 0;
+	write_cr2(x->vmcb.cr2); /* see svm_write() */
 	if (asids_are_shared)
 		svm_flush(v);
 	this_cpu()->vcpu = v;
