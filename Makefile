@@ -50,10 +50,10 @@ $(OUT)/kernel/font.o: $(OUT)/font.c drivers/font.h
 	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
 # What runs once, at boot or when something ends, is built small; the exit path and the devices are built fast.
-SMALL_C := boot/% drivers/acpi% drivers/serial% drivers/vga% drivers/terminal% drivers/framebuffer% drivers/ram_disk% mm/% vmm/loader/% vmm/config% vmm/monitor_mode% vmm/vm_create% vmm/e820% \
+SMALL_C := boot/% drivers/acpi% drivers/serial% drivers/vga% drivers/terminal% drivers/framebuffer% drivers/ram_disk% mm/% vmm/loader/% vmm/emulate/step% vmm/real_mode% vmm/config% vmm/monitor_mode% vmm/vm_create% vmm/e820% \
 	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
 	arch/x86_64/vmx/vmx_vcpu% arch/x86_64/svm/svm_vcpu% arch/x86_64/svm/svm_dump% arch/x86_64/svm/svm_cpu% arch/x86_64/engines% arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
-	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% drivers/ioapic% drivers/console% lib/printf% drivers/log%
+	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% drivers/ioapic% drivers/pci_host% drivers/disk% drivers/nvme% drivers/ahci% drivers/ata% drivers/virtio_host% drivers/partitions% arch/x86_64/host_devices% drivers/console% lib/printf% drivers/log%
 $(patsubst %.c,$(OUT)/kernel/%.o,$(filter $(SMALL_C),$(KERNEL_C))): KERNEL_CFLAGS += -Os
 
 $(OUT)/kernel/%.o: %.c Makefile

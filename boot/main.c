@@ -6,6 +6,7 @@
 #include "arch/x86_64/engines.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/host_apic.h"
+#include "arch/x86_64/host_devices.h"
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/panic.h"
 #include "arch/x86_64/power.h"
@@ -16,6 +17,7 @@
 #include "boot/multiboot2.h"
 #include "drivers/acpi.h"
 #include "drivers/console.h"
+#include "drivers/disk.h"
 #include "drivers/ioapic_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -44,6 +46,7 @@ static struct boot_data {
 NORETURN static void main_on_own_stack(void);
 
 static const struct engine *engine;
+static bool list_disks;
 
 static void enter_virtualization(void)
 {
@@ -139,6 +142,8 @@ static void machine_option(const char *key, const char *value)
 {
 	if (!strcmp(key, "debug")) {
 		debug_fault(value);
+	} else if (!strcmp(key, "disks") && !strcmp(value, "list")) {
+		list_disks = true;
 	} else if (!strcmp(key, "end")) {
 		if (!power_set_end(value))
 			log_line("boot command line: end=%s: expected power-off, reset or halt", value);
@@ -195,6 +200,18 @@ static void read_config(void)
 	config_parse(&boot->config, text, module->end - module->start, config_error_line, NULL);
 	apply_command_line();
 	config_check(&boot->config, config_error_line, NULL);
+}
+
+/* The machine's disks are looked for only where a VM is to have one, or `disks=list` on the boot command line asks for it. */
+static void find_disks(void)
+{
+	bool wanted = list_disks;
+
+	for (unsigned i = 0; i < boot->config.count; i++)
+		for (unsigned n = 0; n < CONFIG_DISKS_MAX; n++)
+			wanted |= boot->config.vm[i].disk[n].disk[0] != 0;
+	if (wanted)
+		disks_find(&boot->acpi);
 }
 
 static void start_vms(void)
@@ -261,6 +278,7 @@ static void main_on_own_stack(void)
 		log_line("firmware: SMBIOS at %lx", info->smbios_address);
 	console_setup_screen(info);
 	read_acpi();
+	host_devices_init(&boot->acpi);
 	console_setup_serial(&boot->acpi);
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
@@ -280,6 +298,7 @@ static void main_on_own_stack(void)
 	smp_start(&boot->acpi, CPUS_MAX);
 	memory_free_scratch();
 	log_line("smp: %u of %u cores run", cpu_count, MAX(boot->acpi.cpu_count, 1U));
+	find_disks();
 	start_vms();
 	report_memory();
 	sched_run();

@@ -35,6 +35,8 @@ struct block_device;
 struct block_ops {
 	/* Start a request. Any number of cores may call it at once, with no lock held that `done` takes. */
 	void (*submit)(struct block_device *device, struct block_request *request);
+	/* Begin with what was submitted, at the latest; NULL where submit does so already. Called after each row of submits. */
+	void (*commit)(struct block_device *device);
 };
 
 struct block_device {
@@ -44,12 +46,24 @@ struct block_device {
 	uint32_t max_sectors;    /* of one request, a multiple of block_size; it bounds what takes the calling core's time, too */
 	uint32_t max_segments;   /* of one request; at least 1 */
 	bool read_only;
+	/* For a backend whose requests end in batches: `done` is called for several (batching), then this, if not NULL. The backend's user sets
+	 * it, and leaves to it what `done` would do each time. */
+	void (*batch_done)(void *user);
+	void *user;
+	bool batching;
+	bool polling;            /* batch_done is called within milliseconds anyway: new work need not be announced meanwhile */
 	char id[BLOCK_ID_SIZE];  /* serial number, padded with NULs */
 };
 
 static inline void block_submit(struct block_device *device, struct block_request *request)
 {
 	device->ops->submit(device, request);
+}
+
+static inline void block_commit(struct block_device *device)
+{
+	if (device->ops->commit)
+		device->ops->commit(device);
 }
 
 #endif

@@ -20,9 +20,14 @@ static void write_reg(volatile uint32_t *io, unsigned reg, uint32_t value)
 	io[IOWIN] = value;
 }
 
+unsigned ioapic_host_pins(volatile void *registers)
+{
+	return (read_reg(registers, REG_VERSION) >> 16 & 0xff) + 1;
+}
+
 unsigned ioapic_host_mask_all(volatile void *registers)
 {
-	unsigned pins = (read_reg(registers, REG_VERSION) >> 16 & 0xff) + 1;
+	unsigned pins = ioapic_host_pins(registers);
 
 	for (unsigned pin = 0; pin < pins; pin++)
 		write_reg(registers, REG_REDIRECTION + 2 * pin, MASKED);

@@ -5,6 +5,8 @@
 #include "drivers/acpi.h"
 #include "lib/types.h"
 
+/* How many pins the I/O APIC has whose registers are mapped at `registers`. */
+unsigned ioapic_host_pins(volatile void *registers);
 /* Mask every pin of the I/O APIC whose registers are mapped at `registers`. Returns how many pins it has. */
 unsigned ioapic_host_mask_all(volatile void *registers);
 /* Route pin `pin` as `vector` to the core with this APIC ID (physical mode); `flags` are the MADT's (0: ISA's edge, high). */

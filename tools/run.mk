@@ -13,13 +13,20 @@ GUEST_FILES := --kernel build/guests/vmlinuz
 GUEST_INITRD ?= build/guests/initrd.gz
 GUEST_DISK ?= build/guests/disk.img
 endif
+
+# A disk of the machine's own for the guest: make run-qemu DISK=nvme. Its file keeps what is written.
+ifdef DISK
+HOST_DISK ?= build/host-disk.img
+GUEST_DISK = $(patsubst nvme:0,nvme:0n1,$(DISK):0)
+endif
 GUEST_FILES += $(if $(GUEST_INITRD),--initrd '$(GUEST_INITRD)') $(foreach disk,$(GUEST_DISK),--disk '$(disk)') \
 	$(foreach module,$(GUEST_MODULES),--module '$(module)') \
 	$(if $(GUEST_CMDLINE),--cmdline '$(GUEST_CMDLINE)') $(if $(GUEST_MEM),--memory $(GUEST_MEM)) $(if $(GUEST_CPUS),--cpus $(GUEST_CPUS))
 RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
-	--host-cpus $(HOST_CPUS) $(if $(UEFI),--uefi) $(if $(BOOT),--boot-from $(BOOT))
+	--host-cpus $(HOST_CPUS) $(if $(UEFI),--uefi) $(if $(BOOT),--boot-from $(BOOT)) \
+	$(if $(DISK),--host-disk '$(DISK)=$(HOST_DISK)')
 
-.PHONY: setup guests run run-qemu native image test test-matrix bench help
+.PHONY: setup guests run run-qemu native image test test-matrix bench bench-disk help
 setup:
 	@tools/setup.sh
 
@@ -30,6 +37,7 @@ guests: setup
 run: setup
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
+	@$(if $(DISK),test -f '$(HOST_DISK)' || cp build/guests/disk.img '$(HOST_DISK)')
 	@tools/lamina-run $(RUN_MACHINE) --lamina $(LAMINA_ELF) $(GUEST_FILES) $(RUN_OPTIONS)
 
 # In QEMU, whatever there is to run it with: KVM with nested VT-x or AMD-V, or its own emulation.
@@ -56,12 +64,19 @@ bench: setup
 	@tools/fetch-guests.sh linux
 	@$(RUN_PYTHON) tools/bench.py $(BENCH_OPTIONS)
 
+# The disk of the guest against the disk of the bare machine, with fio, one beside the other.
+bench-disk: setup
+	@+$(MAKE) --no-print-directory lamina
+	@tools/fetch-guests.sh disks
+	@$(RUN_PYTHON) tools/bench_disk.py $(BENCH_OPTIONS)
+
 help:
 	@echo 'make                build Lamina: build/lamina.elf'
 	@echo 'make run            install what is missing, build, and boot the demo guest; Ctrl-] leaves'
 	@echo '                    GUEST_KERNEL= GUEST_INITRD= GUEST_DISK= GUEST_MODULES= GUEST_CMDLINE=: your own files'
 	@echo '                    GUEST_MEM=MIB GUEST_CPUS=N HOST_CPUS=N HOST_MEM=MIB MACHINE=bochs|qemu CPU=MODEL'
 	@echo 'make run-qemu       the same in QEMU: with KVM where that offers nested VT-x or AMD-V, else by QEMU alone with AMD-V'
+	@echo '                    DISK=nvme|ahci|virtio|ata (MACHINE=bochs: ata): the disk is the machine'"'"'s own, HOST_DISK=FILE'
 	@echo 'make native         the same guest without Lamina'
 	@echo '                    UEFI=1: by UEFI firmware; BOOT=cd|usb|disk|nvme|net: from that medium (both in QEMU)'
 	@echo 'make image          build/lamina.img for the same variables: boots from USB stick or CD, by BIOS or UEFI'
@@ -69,7 +84,8 @@ help:
 	@echo 'make test-matrix    Debian to its shell on every CPU model that the emulators have (TESTS="zambezi" only on that)'
 	@echo 'make check          static checks'
 	@echo 'make unit           unit tests alone'
-	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs, AMD-V in QEMU'
+	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs with either virtual MMU, AMD-V in QEMU'
+	@echo 'make bench-disk     disks: the guest'"'"'s speed over the bare machine'"'"'s, and exits for each request'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'
 	@echo 'make setup          install the Debian packages that all of this needs'
 	@echo 'tools/lamina-run --help tells how to boot anything else.'

@@ -16,7 +16,10 @@
 #define CONFIG_CMDLINE_SIZE 2048
 
 struct disk_config {
-	char module[CONFIG_FILE_SIZE]; /* the boot module that holds it; "" where there is no such disk */
+	char module[CONFIG_FILE_SIZE]; /* the boot module that holds it, or "" */
+	char disk[CONFIG_FILE_SIZE];   /* one of the machine's own: "nvme:0n1", "serial:S" …, or "" */
+	uint32_t part;                 /* its partition; 0: all of it, or the next two say which bytes */
+	uint64_t offset, length;       /* in bytes; length 0: all of it */
 	bool read_only;
 };
 

@@ -2,6 +2,7 @@
 
 #include "lib/printf.h"
 #include "lib/string.h"
+#include "vmm/config_disk.h"
 
 #define ERRORS_SHOWN_MAX 32
 #define MESSAGE_SIZE 512
@@ -107,29 +108,13 @@ static bool is_file(const char *s, const char *end)
 
 static int set_disk(struct config_reporter *p, const struct config_key *key, struct disk_config *disk, const char *value)
 {
-	static const char scheme[] = "module:";
-	struct disk_config parsed = { .read_only = false };
-	const char *end = value + strlen(value);
+	const char *expected = config_parse_disk(value, disk);
 	char text[CONFIG_SHOWN_SIZE];
 
-	if (strncmp(value, scheme, sizeof(scheme) - 1) != 0) {
-		config_report(p, "%s is \"%s\": expected \"module:NAME\" or \"module:NAME,ro\" with a boot module's name "
-			      "(this build has no other disks)", key->name, config_shown(text, value));
-		return ERR_INVALID;
-	}
-	value += sizeof(scheme) - 1;
-	if (end - value >= 3 && !strcmp(end - 3, ",ro")) {
-		parsed.read_only = true;
-		end -= 3;
-	}
-	if (!is_file(value, end) || (strchr(value, ',') && strchr(value, ',') != end)) {
-		config_report(p, "%s is \"module:%s\": expected a boot module's name of at most %u characters, then nothing or \",ro\"",
-		       key->name, config_shown(text, value), CONFIG_FILE_SIZE - 1);
-		return ERR_INVALID;
-	}
-	memcpy(parsed.module, value, (size_t)(end - value));
-	*disk = parsed;
-	return 0;
+	if (!expected)
+		return 0;
+	config_report(p, "%s is \"%s\": %s", key->name, config_shown(text, value), expected);
+	return ERR_INVALID;
 }
 
 static int set_guest_os(struct config_reporter *p, enum guest_os *os, const char *value)

@@ -15,7 +15,6 @@ enum {
 	NEED_TSC_DEADLINE = CPUID_GRANT_TSC_DEADLINE,
 	NEED_AVX = BIT(8),
 	NEED_AVX512 = BIT(9),
-	NEED_NESTED = BIT(11),
 	NEED_SMP = BIT(12),
 	EMULATED = BIT(13), /* not a need: the host's bit does not matter */
 };
@@ -243,7 +242,6 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_host *host, const
 		have &= ~(uint32_t)(NEED_XSAVE | NEED_XSAVES);
 	have |= (table->xcr0 & XCR0_AVX) ? NEED_AVX : 0;
 	have |= (table->xcr0 & XCR0_AVX512) ? NEED_AVX512 : 0;
-	have |= policy->nested_paging ? NEED_NESTED : 0;
 	have |= policy->vcpus > 1 ? NEED_SMP : 0;
 
 	if (amd) {
@@ -257,6 +255,8 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_host *host, const
 	build_basic(table, host, max_basic);
 	build_extended(table, host, policy, amd, max_extended);
 	apply_features(table, host, have);
+	if (!policy->nested_paging)
+		table->extended[1][CPUID_EDX] |= BIT(26); /* the shadow MMU has 1 GiB pages whatever the host has */
 	if (table->structured[1][CPUID_EAX] | table->structured[1][CPUID_EDX])
 		table->structured[0][CPUID_EAX] = 1;
 	if (table->xcr0)

@@ -38,7 +38,7 @@ static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *ex
 	if (exit->vector ? core_interrupt(exit->vector) : core_take_interrupts())
 		look_again(v, PENDING_TIMER);
 	if (__atomic_exchange_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST))
-		look_again(v, PENDING_INPUT | PENDING_TIMER);
+		look_again(v, PENDING_INPUT | PENDING_DISK | PENDING_TIMER);
 	if (sched_should_yield(v))
 		look_again(v, PENDING_YIELD);
 	return VERDICT_RESUME;
@@ -48,7 +48,7 @@ void exit_take_turn(struct vcpu *v)
 {
 	(void)core_take_interrupts();
 	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
-	look_again(v, PENDING_INPUT | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
+	look_again(v, PENDING_INPUT | PENDING_DISK | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
 }
 
 static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)

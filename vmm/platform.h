@@ -4,6 +4,7 @@
 #ifndef VMM_PLATFORM_H
 #define VMM_PLATFORM_H
 
+#include "lib/time.h"
 #include "lib/types.h"
 
 struct vm;
@@ -52,13 +53,6 @@ void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vec
 void vm_cpu_kick(struct vm *vm, unsigned cpu);
 
 /* ---- Time ---- */
-
-/* Machine time in ticks of the host's TSC; never goes back. */
-uint64_t time_now(void);
-/* Ticks a second; constant once Lamina has calibrated it. */
-uint64_t time_hz(void);
-
-#define TIME_NEVER UINT64_MAX
 
 /* A one-shot timer of a device or a vCPU. It fires on a core of the VM with no lock held; `fire` takes the device's lock and must
  * bear a late call after the timer was set anew or stopped (check the deadline again). */

@@ -178,7 +178,7 @@ static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t
 	queue->slice_end = rivals ? now + time_hz() / SLICE_HZ : TIME_NEVER;
 	__atomic_store_n(&slot->wake, 0, __ATOMIC_SEQ_CST);
 	switch_to(queue, slot);
-	__atomic_or_fetch(&v->pending, PENDING_TIMER | PENDING_INPUT, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&v->pending, PENDING_TIMER | PENDING_INPUT | PENDING_DISK, __ATOMIC_SEQ_CST);
 	vcpu_run(v);
 	slot->ready = v->state == VCPU_RUNNING;
 	slot->deadline = v->state == VCPU_PARKED ? TIME_NEVER : timer_queue_next(&v->timers);

@@ -316,6 +316,8 @@ bool vcpu_prepare(struct vcpu *v)
 		}
 		if (pending & PENDING_INPUT && v->index == 0)
 			vm_console_input(v->vm);
+		if (pending & PENDING_DISK && v->index == 0)
+			vm_poll_disks(v->vm);
 		if (pending & PENDING_INIT)
 			take_init(v);
 		if (pending & PENDING_SIPI)

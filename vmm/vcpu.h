@@ -32,6 +32,7 @@ enum {
 	PENDING_YIELD = 1 << 8,   /* another vCPU's turn on this core */
 	PENDING_RESET = 1 << 9,   /* the VM has been reset: start from the beginning */
 	PENDING_FLUSH = 1 << 10,  /* shadow page tables changed under it */
+	PENDING_DISK = 1 << 11,   /* requests of the VM's disks have ended (vCPU 0 only) */
 };
 
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI, VCPU_PARKED };

@@ -55,11 +55,25 @@ int vm_start_guest(struct vm *vm)
 	return 0;
 }
 
+void vm_poll_disks(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->real_disk_count; i++)
+		vm_disk_poll(vm->real_disk[i]);
+}
+
+/* No disk reads or writes the VM's memory afterwards. */
+static void quiet_disks(struct vm *vm)
+{
+	/* Nothing more is taken from the rings; what is under way comes to its end. */
+	for (unsigned i = 0; i < vm->disk_count; i++)
+		virtio_blk_reset(vm->disk[i]);
+	for (unsigned i = 0; i < vm->real_disk_count; i++)
+		vm_disk_drain(vm->real_disk[i]);
+}
+
 static void reset_devices(struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->disk_count; i++)
-		while (virtio_blk_in_flight(vm->disk[i]))
-			core_pause();
+	quiet_disks(vm);
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		timer_queue_clear(&vm->vcpu[i]->timers);
 	pic_reset(&vm->pic);
@@ -95,6 +109,7 @@ void vm_print_statistics(struct vm *vm)
 
 static void end(struct vm *vm, const char *verb)
 {
+	quiet_disks(vm);
 	log_line("vm %s: %s (%s)", vm->config.name, verb, vm->request_why);
 	vm_print_statistics(vm);
 	if (sched_vm_ended(vm->handle) == 0)
@@ -129,6 +144,7 @@ void vm_vcpu_parked(struct vm *vm, unsigned index)
 		end(vm, "powered off by the guest");
 		break;
 	case VM_REQUEST_STOP:
+		quiet_disks(vm);
 		/* Lamina stays up, so that its log can be read and its other guests go on. */
 		log_line("vm %s: stopped: %s", vm->config.name, vm->request_why);
 		vm_print_statistics(vm);

@@ -27,6 +27,7 @@
 #include "vmm/platform.h"
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
+#include "vmm/vm_disk.h"
 
 #define VM_PIECES_MAX 32
 
@@ -62,6 +63,8 @@ struct vm {
 	unsigned disk_count;
 	struct virtio_blk *disk[CONFIG_DISKS_MAX];
 	struct ram_disk ram_disk[CONFIG_DISKS_MAX];
+	unsigned real_disk_count;
+	struct vm_disk *real_disk[CONFIG_DISKS_MAX];
 
 	struct vtimer input_timer;    /* console input that the UART could not take yet */
 
@@ -112,6 +115,8 @@ uint64_t vm_phys(const struct vm *vm, const void *p);
 void vm_vcpu_parked(struct vm *vm, unsigned index);
 /* Hand waiting console input to the guest's UART. */
 void vm_console_input(struct vm *vm);
+/* Take what the VM's disks have ended. */
+void vm_poll_disks(struct vm *vm);
 /* Whether the 8259s' INTR is high. */
 static inline bool vm_pic_waiting(const struct vm *vm)
 {

@@ -11,6 +11,7 @@
 #define ARENA_BASE_SIZE KIB(192)
 #define ARENA_VCPU_SIZE KIB(24)
 #define ARENA_DISK_SIZE KIB(28)
+#define ARENA_REAL_DISK_SIZE KIB(112)
 #define FIRST_DISK_SLOT 2
 
 static unsigned next_core;
@@ -64,8 +65,7 @@ static struct vm *make_arena(const struct vm_config *config, bool shadow)
 	uint64_t phys;
 
 	for (unsigned i = 0; i < CONFIG_DISKS_MAX; i++)
-		if (config->disk[i].module[0])
-			size += ARENA_DISK_SIZE;
+		size += config->disk[i].module[0] ? ARENA_DISK_SIZE : config->disk[i].disk[0] ? ARENA_REAL_DISK_SIZE : 0;
 	if (shadow)
 		size += virtual_mmu_size(config);
 	/* PDPTEs are loaded from below 4 GiB. */
@@ -211,27 +211,51 @@ static int find_files(struct vm *vm, const struct vm_resources *resources)
 
 /* ---- Devices ---- */
 
-static int make_disk(struct vm *vm, const struct vm_resources *resources, unsigned index)
+static struct block_device *module_disk(struct vm *vm, const struct vm_resources *resources, unsigned index)
 {
 	const struct disk_config *config = &vm->config.disk[index];
 	const struct vm_file *module = find_module(resources, config->module, strlen(config->module));
-	struct virtio_blk *blk;
 	void *data;
 
 	if (!module) {
 		log_line("vm %s: disk%u = \"module:%s\": no boot module has this name", vm->config.name, index, config->module);
-		return ERR_NOENT;
+		return NULL;
 	}
 	data = map_module(vm, module, !config->read_only);
 	if (!data) {
 		log_line("vm %s: disk%u = \"module:%s\": the module is empty, or in use already", vm->config.name, index, config->module);
-		return ERR_BUSY;
+		return NULL;
 	}
 	if (ram_disk_init(&vm->ram_disk[index], module->name, data, module->size, config->read_only))
+		return NULL;
+	return &vm->ram_disk[index].block;
+}
+
+static struct block_device *real_disk(struct vm *vm, unsigned index)
+{
+	struct vm_disk *disk = vm_alloc(vm, sizeof(*disk));
+
+	if (!disk || vm_disk_init(disk, vm, index, &vm->config.disk[index]))
+		return NULL;
+	vm->real_disk[vm->real_disk_count++] = disk;
+	return &disk->block;
+}
+
+static int make_disk(struct vm *vm, const struct vm_resources *resources, unsigned index)
+{
+	bool real = vm->config.disk[index].disk[0];
+	struct virtio_blk_parts parts = {
+		.backend = real ? real_disk(vm, index) : module_disk(vm, resources, index),
+		.queues = vm->config.numvcpus,
+		.slots = real ? VM_DISK_SLOTS : VIRTIO_BLK_SLOTS,
+	};
+	struct virtio_blk *blk;
+
+	if (!parts.backend)
 		return ERR_INVALID;
 	blk = vm_alloc(vm, sizeof(*blk));
-	if (!blk || virtio_blk_init(blk, vm, &vm->memory, &vm->pci, FIRST_DISK_SLOT + index, &vm->ram_disk[index].block,
-				    vm->config.numvcpus))
+	parts.slot = vm_alloc(vm, parts.slots * (uint32_t)sizeof(parts.slot[0]));
+	if (!blk || !parts.slot || virtio_blk_init(blk, vm, &vm->memory, &vm->pci, FIRST_DISK_SLOT + index, &parts))
 		return ERR_NOMEM;
 	vm->disk[vm->disk_count++] = blk;
 	return 0;
@@ -259,7 +283,7 @@ static int make_devices(struct vm *vm, const struct vm_resources *resources)
 	vm->pci.cf9_write = reset_cf9_write;
 	vm->pci.cf9_ctx = &vm->reset_ports;
 	for (unsigned i = 0; i < CONFIG_DISKS_MAX && !err; i++)
-		if (vm->config.disk[i].module[0])
+		if (vm->config.disk[i].module[0] || vm->config.disk[i].disk[0])
 			err = make_disk(vm, resources, i);
 	if (!err)
 		pci_reset(&vm->pci);
@@ -348,6 +372,8 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 		vm->handle = sched_add_vm(config->name, vm->space.root);
 		err = vm->handle ? place_vcpus(vm) : ERR_NOMEM;
 	}
+	for (unsigned i = 0; i < vm->real_disk_count && !err; i++)
+		vm_disk_placed(vm->real_disk[i]);
 	err = err ? err : vm_start_guest(vm);
 	if (err) {
 		log_line("vm %s: not started", config->name);

@@ -18,6 +18,7 @@ struct page_table kernel_table;
 
 static uint64_t next_stack = STACKS_BASE;
 static uint64_t next_device = DEVICES_BASE;
+static uint64_t next_dma = DMA_BASE;
 static uint64_t next_firmware = FIRMWARE_BASE;
 
 static void reserve_uncached(uint64_t base, uint64_t size)
@@ -112,6 +113,11 @@ static void *map_at(uint64_t *next, uint64_t phys, uint64_t size, uint32_t attrs
 volatile void *map_device(uint64_t phys, uint64_t size)
 {
 	return map_at(&next_device, phys, size, PT_READ | PT_WRITE | PT_UC);
+}
+
+void *map_dma(uint64_t phys, uint64_t size)
+{
+	return map_at(&next_dma, phys, size, PT_READ | PT_WRITE);
 }
 
 void *map_framebuffer(uint64_t phys, uint64_t size)

@@ -17,6 +17,7 @@
 #define POOL_BASE 0xffffff0000000000UL
 #define STACKS_BASE 0xffffff1000000000UL
 #define DEVICES_BASE 0xffffff2000000000UL
+#define DMA_BASE 0xffffff3000000000UL
 #define FIRMWARE_BASE 0xffffff4000000000UL
 
 #define POOL_SIZE_LEAST MIB(2)
@@ -33,6 +34,8 @@ void memory_free_scratch(void);
 
 /* Map device registers uncached, for ever. Returns NULL where the tables cannot grow. */
 volatile void *map_device(uint64_t phys, uint64_t size);
+/* Map memory that devices use too, for ever. Returns NULL where the tables cannot grow. */
+void *map_dma(uint64_t phys, uint64_t size);
 /* Map a framebuffer for writing, write-combining by the PAT, for ever. Returns NULL where that is impossible. */
 void *map_framebuffer(uint64_t phys, uint64_t size);
 /* Map firmware tables read-only, for ever. Returns NULL where that is impossible. */

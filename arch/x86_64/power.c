@@ -4,6 +4,7 @@
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/smp.h"
+#include "drivers/disk.h"
 #include "drivers/console.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -196,6 +197,7 @@ void power_panicked(void)
 
 void core_power_off(void)
 {
+	disks_shutdown();
 	if (at_end == POWER_RESET) {
 		log_line("machine: reset, as the command line says");
 		console_flush();

@@ -3,6 +3,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/host_apic.h"
+#include "arch/x86_64/host_devices.h"
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/msr.h"
 #include "arch/x86_64/symbols.h"
@@ -101,7 +102,10 @@ void irq_handle(uint8_t vector)
 		for (;;)
 			hlt();
 	default:
-		break; /* VECTOR_KICK only had to end what the core was doing */
+		/* VECTOR_KICK only had to end what the core was doing. */
+		if (vector >= VECTOR_FIRST_DEVICE && vector < VECTOR_FIRST_DEVICE + VECTOR_DEVICES)
+			host_device_interrupt(vector);
+		break;
 	}
 	host_apic_eoi();
 	report_nmi();

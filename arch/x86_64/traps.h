@@ -9,6 +9,8 @@
 #define VECTOR_MACHINE_CHECK 18
 #define VECTOR_FIRST_IRQ 0x20
 #define VECTOR_SERIAL 0x30
+#define VECTOR_FIRST_DEVICE 0x40 /* and the next VECTOR_DEVICES - 1: host_devices.h */
+#define VECTOR_DEVICES 32
 #define VECTOR_TIMER 0xe0
 #define VECTOR_KICK 0xf0
 #define VECTOR_HALT 0xf1

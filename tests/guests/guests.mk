@@ -6,7 +6,7 @@ GUESTS_CFLAGS := -std=gnu17 -O2 -g0 -I. -Wall -Wextra -Werror -Wshadow -Wstrict-
 	-Wpointer-arith -ffreestanding -fno-strict-aliasing -fno-stack-protector -mno-red-zone -mgeneral-regs-only -mcmodel=small \
 	-fno-pic -fno-asynchronous-unwind-tables -fno-builtin -fno-toplevel-reorder -fcf-protection=none
 
-GUESTS_DIRS := cpu irq smp memory disk bench
+GUESTS_DIRS := cpu irq smp memory disk bench stress
 GUESTS_CRASH := triple taskswitch badstate
 GUESTS_NAMES := $(GUESTS_DIRS) $(GUESTS_CRASH)
 GUESTS_ELFS := $(GUESTS_NAMES:%=$(GUESTS_OUT)/%.elf)
@@ -37,6 +37,7 @@ $(GUESTS_OUT)/%.bin: tests/guests/%.asm16
 	nasm -f bin -o $@ $<
 
 $(GUESTS_OUT)/cpu/modes_image.o: $(GUESTS_OUT)/cpu/modes.bin
+$(GUESTS_OUT)/stress/legacy.o: $(GUESTS_OUT)/stress/legacy_code.bin
 $(GUESTS_OUT)/smp/trampoline_image.o: $(GUESTS_OUT)/smp/trampoline.bin
 
 $(GUESTS_LIB): $(GUESTS_LIB_OBJS)

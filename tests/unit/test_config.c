@@ -1,4 +1,4 @@
-/* SOURCES: vmm/config.c vmm/config_key.c vmm/monitor_mode.c */
+/* SOURCES: vmm/config.c vmm/config_key.c vmm/config_disk.c vmm/monitor_mode.c */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -70,6 +70,8 @@ static void whole_file(void **state)
 			       "cmdline = \"console=ttyS0 a=\\\"b # c\\\" d\\\\e\" # end\r\n"
 			       "disk0 = \"module:root.img\"\r\n"
 			       "disk3 = \"module:data,ro\"\r\n"
+			       "disk1 = \"nvme:0n1/part3,ro\"\r\n"
+			       "disk2 = \"serial:WD-1 /x,y/bytes=1048576+512\"\r\n"
 			       "guestOS = \"linux-64\"\r\n"
 			       "monitor.virtual_exec = \"software\"\r\n"
 			       "[ vm mach-1.8_x ]\n"
@@ -93,6 +95,12 @@ static void whole_file(void **state)
 	assert_string_equal(vm->disk[1].module, "");
 	assert_string_equal(vm->disk[3].module, "data");
 	assert_true(vm->disk[3].read_only);
+	assert_string_equal(vm->disk[1].disk, "nvme:0n1");
+	assert_int_equal(vm->disk[1].part, 3);
+	assert_true(vm->disk[1].read_only);
+	assert_string_equal(vm->disk[2].disk, "serial:WD-1 /x,y");
+	assert_true(vm->disk[2].offset == 1048576 && vm->disk[2].length == 512);
+	assert_string_equal(vm->disk[0].disk, "");
 	assert_int_equal(vm->guest_os, GUEST_LINUX_64);
 	assert_int_equal(vm->monitor.exec, MONITOR_SOFTWARE);
 	assert_int_equal(vm->monitor.mmu, MONITOR_HARDWARE);
@@ -109,7 +117,7 @@ static void whole_file(void **state)
 	assert_int_equal(vm->guest_os, GUEST_OTHER_64);
 	assert_int_equal(vm->monitor.exec, MONITOR_AUTOMATIC);
 	assert_int_equal(vm->monitor.mmu, MONITOR_AUTOMATIC);
-	assert_int_equal(vm->line, 14);
+	assert_int_equal(vm->line, 16);
 }
 
 /* Each wrong line alone between right ones: named with its number, its VM is broken, the next VM is not. */
@@ -148,7 +156,20 @@ static void wrong_lines(void **state)
 		{ "module0 = \" a\"", "then its arguments" },
 		{ "module8 = \"a\"", "unknown key" },
 		{ "disk4 = \"module:a\"", "unknown key" },
-		{ "disk0 = \"ata:0\"", "expected \"module:NAME\"" },
+		{ "disk0 = \"ata:\"", "expected \"module:NAME\"" },
+		{ "disk0 = \"scsi:0\"", "expected \"module:NAME\"" },
+		{ "disk0 = \"serial:/part1\"", "expected \"module:NAME\"" },
+		{ "disk0 = \"nvme:0n1/part0\"", "a partition's number" },
+		{ "disk0 = \"nvme:0n1/part129\"", "a partition's number" },
+		{ "disk0 = \"nvme:0n1/part\"", "a partition's number" },
+		{ "disk0 = \"nvme:0n1/part1x\"", "a partition's number" },
+		{ "disk0 = \"nvme:0n1/part99999999999999999999\"", "a partition's number" },
+		{ "disk0 = \"nvme:0n1/bytes=0\"", "multiples of 512" },
+		{ "disk0 = \"nvme:0n1/bytes=0+0\"", "multiples of 512" },
+		{ "disk0 = \"nvme:0n1/bytes=1+512\"", "multiples of 512" },
+		{ "disk0 = \"nvme:0n1/bytes=0+512x\"", "multiples of 512" },
+		{ "disk0 = \"nvme:0n1/bytes=0+18446744073709551616\"", "multiples of 512" },
+		{ "disk0 = \"serial:0123456789012345678901234567890123456789012345678901234567890123\"", "at most 63 characters" },
 		{ "disk0 = \"root.img\"", "expected \"module:NAME\"" },
 		{ "disk0 = \"module:\"", "boot module's name" },
 		{ "disk0 = \"module:,ro\"", "boot module's name" },

@@ -229,6 +229,8 @@ static void initrd_goes_high(void **state)
 
 static void boots_32bit(void **state)
 {
+	static uint8_t initrd[5000];
+
 	(void)state;
 	put(image + 0x236, 0, 2);
 	assert_int_equal(load(), 0);
@@ -238,6 +240,12 @@ static void boots_32bit(void **state)
 	assert_int_equal(start.cr0, 0x11);
 	assert_int_equal(start.cr3 | start.cr4 | start.efer, 0);
 	assert_int_equal(get(start.gdt_base + 0x10, 8), 0x00cf9b000000ffff);
+	assert_int_equal(get(start.gdt_base + 0x18, 8), 0x00cf93000000ffff);
+	/* The initrd stays below what the kernel can reach, here as a 32-bit Debian kernel says it. */
+	in.initrd = (struct loader_file){ .name = "initrd", .data = initrd, .len = sizeof(initrd) };
+	put(image + 0x22c, 0x17fffff, 4);
+	assert_int_equal(load(), 0);
+	assert_int_equal(get(BP + 0x218, 4), 0x1800000 - 8192);
 
 	/* xloadflags came with protocol 2.12. */
 	put(image + 0x206, 0x20a, 2);

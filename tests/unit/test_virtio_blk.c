@@ -439,7 +439,7 @@ static void refill_submit(struct block_device *device, struct block_request *req
 
 static void test_endless_refill_is_bounded(void **unused)
 {
-	static const struct block_ops refill_ops = { refill_submit };
+	static const struct block_ops refill_ops = { .submit = refill_submit };
 
 	(void)unused;
 	m.slow.block.ops = &refill_ops;
@@ -544,7 +544,7 @@ static void reset_submit(struct block_device *device, struct block_request *req)
 
 static void test_reset_during_a_submit(void **unused)
 {
-	static const struct block_ops reset_ops = { reset_submit };
+	static const struct block_ops reset_ops = { .submit = reset_submit };
 
 	(void)unused;
 	resets = 2;

@@ -16,7 +16,7 @@ static void slow_submit(struct block_device *device, struct block_request *reque
 	slow->held[slow->count++] = request;
 }
 
-static const struct block_ops slow_ops = { slow_submit };
+static const struct block_ops slow_ops = { .submit = slow_submit };
 
 static int forced;
 
@@ -54,7 +54,8 @@ void machine_build(unsigned queues, bool slow, bool read_only)
 		abort();
 	m.slow.block = m.disk.block;
 	m.slow.block.ops = &slow_ops;
-	if (virtio_blk_init(&m.blk, NULL, &m.mem, &m.pci, SLOT, slow ? &m.slow.block : &m.disk.block, queues))
+	if (virtio_blk_init(&m.blk, NULL, &m.mem, &m.pci, SLOT,
+			    &(struct virtio_blk_parts){ slow ? &m.slow.block : &m.disk.block, queues, m.slots, VIRTIO_BLK_SLOTS }))
 		abort();
 }
 

@@ -37,6 +37,7 @@ struct machine {
 	struct ram_disk disk;
 	struct slow_disk slow;
 	struct virtio_blk blk;
+	struct virtio_blk_slot slots[VIRTIO_BLK_SLOTS];
 	unsigned queue_size;
 };
 

@@ -62,7 +62,13 @@ class Bochs(Machine):
             "error: action=report",
             "info: action=ignore",
         ]
+        for index, disk in enumerate(options.host_disks):
+            if disk.kind != "ata" or index > 1:
+                raise UsageError("Bochs has room for two --host-disk, both ata")
+            lines.append(f"ata0-{('master', 'slave')[index]}: type=disk, mode=flat, path={disk.path}, model={disk.serial}")
         if options.native:
+            if options.host_disks and options.disk:
+                raise UsageError("--native in Bochs: --host-disk and --disk exclude each other")
             places = ("ata0-master", "ata0-slave", "ata1-slave")
             disks = self.copies_of_disks()
             if len(disks) > len(places):

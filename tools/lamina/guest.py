@@ -11,6 +11,7 @@ NAME_LENGTH = 60        # vmm/config.h takes 63
 SECTION = re.compile(r"^\s*\[")
 VM_SECTION = re.compile(r"^\s*\[\s*vm\s+([^\s\]]+)")
 LINE = re.compile(r'^\s*([A-Za-z0-9._]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"#]+))')
+REAL_DISK = re.compile(r"^(nvme|ahci|ata|virtio|serial):")
 FILE_KEY = re.compile(r"^(kernel|initrd|module\d+|disk\d+)$")
 
 
@@ -100,9 +101,14 @@ def from_options(options):
     for text in options.module:
         path, _, arguments = text.partition("=")
         guest.modules.append((guest.add(must_exist(path, "--module")), arguments))
+    disks = []              # the values of disk0 …
     for path in options.disk:
+        if REAL_DISK.match(path):
+            disks.append(path)
+            continue
         suffix = ",ro" if path.endswith(",ro") else ""
         guest.disks.append((guest.add(must_exist(path.removesuffix(suffix), "--disk")), suffix))
+        disks.append(f"module:{guest.disks[-1][0].name}{suffix}")
     guest.cmdline = options.cmdline
     if guest.cmdline is None:
         guest.cmdline = "console=ttyS0" if guest.kind == "linux" else ""
@@ -114,8 +120,8 @@ def from_options(options):
         lines[f"module{index}"] = f"{file.name} {arguments}".strip()
     if guest.cmdline:
         lines["cmdline"] = guest.cmdline
-    for index, (file, suffix) in enumerate(guest.disks):
-        lines[f"disk{index}"] = f"module:{file.name}{suffix}"
+    for index, value in enumerate(disks):
+        lines[f"disk{index}"] = value
     text = ["[vm guest]"] + [quoted(key, value) for key, value in lines.items()]
     guest.config = overridden("\n".join(text) + "\n", options.settings, options.set_machine)
     return guest

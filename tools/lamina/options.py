@@ -47,6 +47,9 @@ def parser():
                          help="CPU model of the machine (Bochs: corei7_skylake_x; QEMU: host under KVM, else EPYC,+svm,+npt)")
     machine.add_argument("--host-cpus", type=positive, default=1, metavar="N", help="cores of the machine (1)")
     machine.add_argument("--host-memory", type=positive, default=3072, metavar="MIB", help="memory of the machine (3072)")
+    machine.add_argument("--host-disk", metavar="KIND=FILE[,serial=S]", action="append", default=[], dest="host_disks",
+                         help="give the machine a disk, which is written: nvme, ahci, ata or virtio (Bochs: ata only); may be repeated. "
+                              "--disk nvme:0n1 (ahci:0, virtio:0, ata:0, serial:S) gives it to the guest")
     machine.add_argument("--icount", action="store_true",
                          help="QEMU counts instructions: one tick of the TSC each, the same in every run; one core only")
     machine.add_argument("--uefi", action="store_true", help="UEFI firmware (OVMF) instead of a BIOS; QEMU only")
@@ -64,7 +67,8 @@ def parser():
     guest.add_argument("--module", metavar="FILE[=ARGS]", action="append", default=[],
                        help="module for a Multiboot kernel; may be repeated")
     guest.add_argument("--disk", metavar="FILE[,ro]", action="append", default=[],
-                       help="disk image; may be repeated; never written back")
+                       help="disk image, never written back; or the name of a disk of the machine's (--host-disk), with a part of it "
+                            "if need be; may be repeated")
     guest.add_argument("--cmdline", metavar="TEXT", help="the kernel's command line (Linux: console=ttyS0)")
     guest.add_argument("--memory", type=positive, metavar="MIB", help="the guest's memory (1024)")
     guest.add_argument("--cpus", type=positive, metavar="N", help="the guest's CPUs (1)")
@@ -103,10 +107,28 @@ def key_value(text, option):
     return key.strip(), value.strip()
 
 
+HOST_DISK_KINDS = ("nvme", "ahci", "virtio", "ata")
+
+
+class HostDisk:
+    """A disk of the machine's: its kind, its file, its serial number."""
+
+    def __init__(self, text, index):
+        kind, equals, rest = text.partition("=")
+        if not equals or kind not in HOST_DISK_KINDS:
+            raise UsageError(f"--host-disk {text}: expected KIND=FILE, KIND one of {', '.join(HOST_DISK_KINDS)}")
+        self.kind = kind
+        self.path, comma, serial = rest.partition(",serial=")
+        self.serial = serial if comma else f"LAMINA{index}"
+        if not os.path.isfile(self.path):
+            raise UsageError(f"--host-disk {self.path}: no such file")
+
+
 def parse(arguments):
     """Parses and checks the options; argparse itself exits with status 2 and a message."""
     options = parser().parse_args(arguments)
     options.settings = [key_value(text, "--set") for text in options.settings]
+    options.host_disks = [HostDisk(text, index) for index, text in enumerate(options.host_disks)]
     options.set_machine = [key_value(text, "--set-machine") for text in options.set_machine]
     if not options.config and not options.kernel:
         raise UsageError("give --kernel FILE (and what it needs) or --config FILE")

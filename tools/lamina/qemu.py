@@ -45,6 +45,9 @@ class Qemu(Machine):
     def describe(self):
         return f"QEMU {self.acceleration()}, {self.cpu()}, {self.size()}" + (", UEFI" if self.options.uefi else "")
 
+    def old_ide(self):
+        return any(disk.kind == "ata" for disk in self.options.host_disks)
+
     def medium(self, image):
         """The device that the machine boots from; `image` is a file, or the folder of a boot server (netboot.py)."""
         where = self.options.boot_from
@@ -52,17 +55,20 @@ class Qemu(Machine):
             # SeaBIOS boots by QEMU's network boot ROMs, which are iPXE; OVMF has a driver of its own for this card.
             server = f"user,id=net0,tftp={image},bootfile={netboot.LOADERS['uefi' if self.options.uefi else 'bios']}"
             return ["-netdev", server, "-device", "virtio-net-pci,netdev=net0,bootindex=0"]
+        bus = "ide.1" if self.old_ide() else "ide.2"
         drive = ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={image}"]
         return drive + {
-            "cd": ["-device", "ide-cd,bus=ide.2,drive=boot,bootindex=0"],
-            "disk": ["-device", "ide-hd,bus=ide.2,drive=boot,bootindex=0"],
+            "cd": ["-device", f"ide-cd,bus={bus},drive=boot,bootindex=0"],
+            "disk": ["-device", f"ide-hd,bus={bus},drive=boot,bootindex=0"],
             "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=boot,bootindex=0"],
             "nvme": ["-device", "nvme,serial=boot,drive=boot,bootindex=0"],
         }[where]
 
     def command(self, image, tty):
         options = self.options
-        command = [PROGRAM, "-machine", "q35", "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
+        # The PC of 1996 has the old IDE controller.
+        machine = "pc" if self.old_ide() else "q35"
+        command = [PROGRAM, "-machine", machine, "-accel", "kvm" if self.nested else "tcg", "-cpu", self.cpu(),
                    "-m", str(options.host_memory), "-smp", str(options.host_cpus),
                    "-display", "none", "-monitor", "none", "-nodefaults", "-vga", "std", *self.medium(image),
                    "-chardev", f"serial,id=com1,path={tty}", "-serial", "chardev:com1",
@@ -77,7 +83,18 @@ class Qemu(Machine):
         if options.native:
             for path, read_only in self.copies_of_disks():
                 command += ["-drive", f"file={path},format=raw,if=virtio" + (",readonly=on" if read_only else "")]
-        return command + options.qemu_option
+        return command + self.host_disks() + options.qemu_option
+
+    def host_disks(self):
+        """The machine's own disks: their files are written."""
+        words = []
+        for index, disk in enumerate(self.options.host_disks):
+            name = f"host{index}"
+            device = {"nvme": "nvme", "ahci": f"ide-hd,bus=ide.{index}", "virtio": "virtio-blk-pci", "ata": f"ide-hd,bus=ide.0,unit={index}"}
+            if disk.kind in ("ahci", "ata") and any(other.kind == {"ahci": "ata", "ata": "ahci"}[disk.kind] for other in self.options.host_disks):
+                raise UsageError("--host-disk: QEMU's machines have either ata or ahci")
+            words += ["-drive", f"file={disk.path},format=raw,if=none,id={name}", "-device", f"{device[disk.kind]},drive={name},serial={disk.serial}"]
+        return words
 
     def start(self, image, tty, output):
         self.output = output

@@ -255,8 +255,8 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 		return false; /* the end of a request frees one and goes on here */
 	if (slot->state == VIRTIO_BLK_FREE) {
 		got = virtio_ring_pop(ring, &slot->chain);
-		if (got == 0)
-			return virtio_ring_listen(ring);
+		if (got == 0) /* the backend's next batch comes soon: until then the driver need not exit to tell of new requests */
+			return !blk->backend->polling && virtio_ring_listen(ring);
 		if (got < 0) {
 			virtio_pci_needs_reset(&blk->virtio);
 			return false;
@@ -274,9 +274,11 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 static void serve(struct virtio_blk *blk, unsigned queue)
 {
 	struct virtio_ring *ring = ring_of(blk, queue);
+	uint32_t generation = blk->generation;
 	uint32_t steps = ring->size + 1U;
 	uint32_t sectors = 0;
 	struct virtio_blk_slot *ready;
+	bool submitted = false;
 
 	if (blk->busy[queue])
 		return;
@@ -291,10 +293,15 @@ static void serve(struct virtio_blk *blk, unsigned queue)
 			break;
 		if (ready) {
 			sectors += MIN(ready->sectors_left, blk->backend->max_sectors);
+			submitted = true;
 			if (!submit(ready))
-				return;
+				break;
 		}
 	}
+	if (submitted)
+		block_commit(blk->backend);
+	if (blk->generation != generation)
+		return;
 	blk->busy[queue] = false;
 	if (virtio_ring_should_signal(ring))
 		virtio_pci_signal_queue(&blk->virtio, queue);
@@ -313,8 +320,20 @@ static void request_done(struct block_request *request, int err)
 			virtio_pci_reset_done(&blk->virtio);
 	} else {
 		advance(slot, err);
-		serve(blk, slot->queue);
+		if (!blk->backend->batching)
+			serve(blk, slot->queue);
 	}
+	spin_unlock(&blk->virtio.pci.lock);
+}
+
+static void batch_done(void *user)
+{
+	struct virtio_blk *blk = user;
+
+	spin_lock(&blk->virtio.pci.lock);
+	for (unsigned i = 0; i < blk->virtio.queue_count; i++)
+		if (virtio_pci_queue_runs(&blk->virtio, i))
+			serve(blk, i);
 	spin_unlock(&blk->virtio.pci.lock);
 }
 
@@ -347,7 +366,7 @@ static bool device_reset(struct virtio_pci *virtio)
 	blk->deferred = 0;
 	vtimer_set(&blk->timer, TIME_NEVER);
 	memset(blk->busy, 0, sizeof(blk->busy));
-	for (unsigned i = 0; i < VIRTIO_BLK_SLOTS; i++)
+	for (unsigned i = 0; i < blk->slots; i++)
 		if (blk->slot[i].state == VIRTIO_BLK_READY)
 			blk->slot[i].state = VIRTIO_BLK_FREE;
 	return blk->in_flight == 0;
@@ -360,8 +379,10 @@ static const struct virtio_device_ops device_ops = { .notify = device_notify, .r
 static const struct virtio_pci_type device_type = { .type = VIRTIO_BLK_TYPE, .class_code = CLASS_CODE, .ops = &device_ops };
 
 int virtio_blk_init(struct virtio_blk *blk, struct vm *vm, const struct guest_memory *mem, struct pci *pci, unsigned slot,
-		    struct block_device *backend, unsigned queues)
+		    const struct virtio_blk_parts *parts)
 {
+	struct block_device *backend = parts->backend;
+	unsigned queues = parts->queues;
 	uint64_t features = BIT(VIRTIO_F_RING_INDIRECT_DESC) | BIT(VIRTIO_F_RING_EVENT_IDX) | BIT(VIRTIO_BLK_F_SEG_MAX) |
 			    BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_MQ);
 
@@ -371,12 +392,17 @@ int virtio_blk_init(struct virtio_blk *blk, struct vm *vm, const struct guest_me
 	if (backend->read_only)
 		features |= BIT(VIRTIO_BLK_F_RO);
 	blk->backend = backend;
+	backend->batch_done = batch_done;
+	backend->user = blk;
 	blk->config.capacity = backend->sectors;
 	blk->config.seg_max = MIN(SEG_MAX, backend->max_segments);
 	blk->config.blk_size = backend->block_size;
 	blk->config.num_queues = (uint16_t)queues;
-	blk->slots_per_queue = VIRTIO_BLK_SLOTS / queues;
-	for (unsigned i = 0; i < VIRTIO_BLK_SLOTS; i++) {
+	blk->slots = parts->slots;
+	blk->slot = parts->slot;
+	blk->slots_per_queue = parts->slots / queues;
+	memset(blk->slot, 0, parts->slots * sizeof(blk->slot[0]));
+	for (unsigned i = 0; i < blk->slots; i++) {
 		struct virtio_blk_slot *s = &blk->slot[i];
 
 		s->blk = blk;

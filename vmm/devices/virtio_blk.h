@@ -51,7 +51,7 @@ struct virtio_blk_header {
 };
 _Static_assert(sizeof(struct virtio_blk_header) == 16 && offsetof(struct virtio_blk_header, sector) == 8, "virtio 1.2, section 5.2.6");
 
-/* Requests under way at once in one device; its queues share them out evenly. */
+/* Requests under way at once in one device on a backend that is done at once; its queues share them out evenly. */
 #define VIRTIO_BLK_SLOTS 8U
 
 enum virtio_blk_slot_state {
@@ -88,14 +88,21 @@ struct virtio_blk {
 	uint32_t deferred;            /* queues for the timer to go on with */
 	bool busy[VIRTIO_QUEUES_MAX]; /* a core is at work on the queue */
 	struct vtimer timer;
-	struct virtio_blk_slot slot[VIRTIO_BLK_SLOTS];
+	unsigned slots;
+	struct virtio_blk_slot *slot;
 };
-_Static_assert(sizeof(struct virtio_blk) <= KIB(24), "a disk's share of the VM's memory");
 
-/* Build the disk with 1 to VIRTIO_QUEUES_MAX queues (others are brought into that range) and plug it in. The backend stays the caller's
- * and must outlive it. Returns 0, or pci_add()'s error. */
+/* What a disk is made on. */
+struct virtio_blk_parts {
+	struct block_device *backend;  /* stays the caller's and must outlive the disk, as must the slots */
+	unsigned queues;               /* 1 to VIRTIO_QUEUES_MAX; others are brought into that range */
+	struct virtio_blk_slot *slot;  /* requests that can be under way at once: at least as many as queues */
+	unsigned slots;
+};
+
+/* Build the disk and plug it in. Returns 0, or pci_add()'s error. */
 int virtio_blk_init(struct virtio_blk *blk, struct vm *vm, const struct guest_memory *mem, struct pci *pci, unsigned slot,
-		    struct block_device *backend, unsigned queues);
+		    const struct virtio_blk_parts *parts);
 
 /* The machine's reset of this device alone; pci_reset() includes it. Requests under way are orphaned: their ends reach no guest. */
 void virtio_blk_reset(struct virtio_blk *blk);

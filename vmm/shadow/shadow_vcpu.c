@@ -129,20 +129,31 @@ static inline __attribute__((always_inline)) enum shadow_flush load_root(struct 
 	return SHADOW_FLUSH_NONGLOBAL;
 }
 
+static __attribute__((noinline)) int load_cr3_pae(struct shadow_vcpu *sv, uint64_t cr3)
+{
+	enum shadow_flush flush;
+	uint64_t pdpte[4];
+
+	if (shadow_read_pdptes(sv->mmu, cr3, sv->paging.maxphyaddr, pdpte))
+		return ERR_INVALID;
+	spin_lock(&sv->mmu->lock);
+	flush = load_root(sv, cr3, pdpte);
+	spin_unlock(&sv->mmu->lock);
+	return (int)flush;
+}
+
 int shadow_load_cr3(struct shadow_vcpu *sv, uint64_t cr3)
 {
-	uint64_t pdpte[4];
-	bool pae = (sv->role & ROLE_FORMAT) == ROLE_PAE;
 	enum shadow_flush flush;
 
-	if (__builtin_expect(pae, 0) && shadow_read_pdptes(sv->mmu, cr3, sv->paging.maxphyaddr, pdpte))
-		return ERR_INVALID;
+	if (__builtin_expect((sv->role & ROLE_FORMAT) == ROLE_PAE, 0))
+		return load_cr3_pae(sv, cr3);
 	if (__builtin_expect(!(sv->role & ROLE_FORMAT), 0)) {
 		sv->paging.cr3 = cr3; /* no paging */
 		return SHADOW_FLUSH_NONE;
 	}
 	spin_lock(&sv->mmu->lock);
-	flush = load_root(sv, cr3, pae ? pdpte : NULL);
+	flush = load_root(sv, cr3, NULL);
 	spin_unlock(&sv->mmu->lock);
 	return (int)flush;
 }
@@ -203,7 +214,6 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	struct shadow_page *sp = sv->page;
 	enum shadow_flush flush = SHADOW_FLUSH_ADDRESS;
 	const struct shadow_last *last;
-	uint64_t entry;
 
 	if (sp == sv->pae)
 		linear &= 0xffffffff;
@@ -214,11 +224,11 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	mmu->stats.invlpg++;
 	if (shadow_last_fits(sv, last, linear))
 		sp = last->page;
-	for (;;) {
-		unsigned level = shadow_level(sp), slot = SLOT_OF(linear, level);
+	for (unsigned shift = LEVEL_SHIFT(shadow_level(sp));; shift -= 9) {
+		unsigned slot = (unsigned)(linear >> shift) & (ENTRIES - 1);
+		uint64_t entry = sp->table[slot];
 
-		entry = sp->table[slot];
-		if (level == 1) {
+		if (shift == LEVEL_SHIFT(1)) {
 			if (sp->unsynced && entry && shadow_guest_value(sp, slot) != sp->copy[slot])
 				(void)shadow_sync_entry(mmu, sp, slot);
 			break;

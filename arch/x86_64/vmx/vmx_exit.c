@@ -116,15 +116,10 @@ static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_IO;
 }
 
-/* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". */
-static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
+static __attribute__((noinline)) enum vm_exit_kind decode_other_cr(struct vcpu *v, struct vm_exit *exit, uint64_t q)
 {
-	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 	uint64_t cr0;
 
-	exit->cr.gpr = q >> 8 & 15;
-	if ((q & 0x2f) == 3) /* a kernel with page-table isolation reads and writes CR3 twice a system call */
-		return q & 0x10 ? EXIT_CR3_READ : EXIT_CR3_WRITE;
 	exit->cr.cr = q & 15;
 	exit->cr.immediate = false;
 	switch (q >> 4 & 3) {
@@ -143,6 +138,18 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	exit->cr.immediate = true;
 	exit->cr.value = cr0;
 	return EXIT_CR_WRITE;
+}
+
+/* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". A kernel with page-table isolation reads and writes CR3 twice a
+ * system call. */
+static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+
+	exit->cr.gpr = q >> 8 & 15;
+	if ((q & 0x2f) == 3)
+		return q & 0x10 ? EXIT_CR3_READ : EXIT_CR3_WRITE;
+	return decode_other_cr(v, exit, q);
 }
 
 /* SDM vol. 3, table "Exit Qualification for EPT Violations". */

@@ -1,0 +1,178 @@
+"""The machine's own disks behind the guest's virtio-blk: each driver from end to end, parts of disks, refusals, errors, time-outs, and the
+machine's sudden end."""
+import os
+import random
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import BOCHS, Batch, guest_file, linux
+
+DISK = {"nvme": "nvme:0n1", "ahci": "ahci:0", "virtio": "virtio:0", "ata": "ata:0"}
+TOOLS = dict(os.environ, PATH=os.environ["PATH"] + ":/sbin:/usr/sbin")
+MIB = 1 << 20
+
+
+def host_tool(*words):
+    return subprocess.run(words, env=TOOLS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
+
+
+def debugfs(image, command, write=False):
+    return host_tool("debugfs", *(["-w"] if write else []), "-R", command, image).stdout
+
+
+def check_file_system(image):
+    done = host_tool("e2fsck", "-fn", image)
+    assert done.returncode == 0, done.stdout
+
+
+def disk_test(batch, disk, kind, *more, name=None):
+    status = batch.run(*linux("--host-disk", f"{kind}={disk}", "--disk", name or DISK[kind], *more,
+                              cmdline="console=ttyS0 quiet lamina.run=disktest,poweroff"))
+    assert status == 0
+    batch.require(r"^lamina-guest: /dev/vda is mounted on /mnt")
+
+
+def written_and_read(new_boot, disk, kind, *more, name=None):
+    disk_test(new_boot(Batch), disk, kind, *more, name=name)
+    second = new_boot(Batch)
+    disk_test(second, disk, kind, *more, name=name)
+    second.require(r"^lamina-guest: disktest: the file is as it was written")
+    return second
+
+
+@pytest.mark.parametrize("kind", ["nvme", "virtio", "ahci", "ata"])
+def test_disk(new_boot, disk, kind, machine):
+    """What one run writes the next one reads, and the host."""
+    boot = written_and_read(new_boot, disk, kind)
+    boot.require(rf"^lamina: disk {DISK[kind]}: .*serial LAMINA0, 16 MiB")
+    assert not boot.count("it is polled"), "no interrupts are used"
+    check_file_system(disk)
+
+
+@BOCHS
+def test_ata_disk(batch, disk):
+    disk_test(batch, disk, "ata")
+    batch.require(r"^lamina-guest: disktest: written")
+    assert not batch.count("it is polled"), "no interrupts are used"
+    check_file_system(disk)
+
+
+def test_two_cpus(new_boot, disk, machine):
+    """Two queues of the guest's, its vCPUs on two cores."""
+    written_and_read(new_boot, disk, "nvme", "--host-cpus", "2", "--cpus", "2")
+    check_file_system(disk)
+
+
+def test_partition_by_serial(new_boot, disk, tmp_path, machine):
+    """The second partition of a GPT; what lies around it stays as it was."""
+    whole = str(tmp_path / "whole.img")
+    size = os.path.getsize(disk)
+    with open(whole, "wb") as file:
+        file.write(b"\xa5" * (size + 8 * MIB))
+    done = subprocess.run(["sfdisk", "-q", whole], env=TOOLS, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          input=f"label: gpt\nstart=2048, size=2048\nstart=8192, size={size // 512}\n")
+    assert done.returncode == 0, done.stdout
+    with open(whole, "r+b") as file, open(disk, "rb") as part:
+        file.seek(8192 * 512)
+        file.write(part.read())
+    with open(whole, "rb") as file:
+        before = file.read()
+    boot = written_and_read(new_boot, whole, "nvme", name="serial:LAMINA0/part2")
+    boot.require(rf"^lamina: vm guest: disk0: nvme:0n1, blocks 8192 to {8192 + size // 512 - 1}\s*$")
+    with open(whole, "rb") as file:
+        after = file.read()
+    assert after[:8192 * 512] == before[:8192 * 512] and after[8192 * 512 + size:] == before[8192 * 512 + size:]
+    with open(disk, "wb") as file:
+        file.write(after[8192 * 512:8192 * 512 + size])
+    check_file_system(disk)
+
+
+CONFIG = '[vm {name}]\nkernel = "gnumach.elf"\nmemsize = 64\ndisk0 = "{disk}"\n'
+
+
+@pytest.mark.parametrize("first, second, said", [
+    ("nvme:0n1", "serial:LAMINA0", r"it, or a part of it, belongs to vm a already"),
+    ("nvme:0n1/bytes=0+1048576", "nvme:0n1/bytes=1048064+512", r"it, or a part of it, belongs to vm a already"),
+    ("nvme:0n1/bytes=0+512", "nvme:0n1/bytes=16777216+512", r"reach beyond it"),
+    ("nvme:0n1/bytes=0+512", "nvme:1n1", r"no disk of this machine"),
+    ("nvme:0n1/bytes=0+512", "nvme:0n1/part3", r"no partition table|no such partition"),
+])
+def test_refused(batch, disk, tmp_path, first, second, said):
+    """A disk, or a part of it, is one VM's; the other VM does not start, and a line says why."""
+    shutil.copyfile(guest_file("gnumach.elf"), tmp_path / "gnumach.elf")
+    config = tmp_path / "lamina.cfg"
+    config.write_text(CONFIG.format(name="a", disk=first) + CONFIG.format(name="b", disk=second))
+    batch.run("--config", str(config), "--host-disk", f"nvme={disk}", "--until", r"vm b: not started")
+    batch.require(rf"^lamina: vm b: disk0 = \".*\": .*({said})")
+    batch.require(r"^lamina: vm a: .*multiboot|^lamina: vm a: Multiboot")
+
+
+def device(kind, drive):
+    """QEMU's words for a disk on a drive of our own description."""
+    name = {"nvme": "nvme", "ahci": "ide-hd,bus=ide.0", "virtio": "virtio-blk-pci"}[kind]
+    words = ["-drive", f"{drive},if=none,id=d", "-device", f"{name},drive=d,serial=FAULTY"]
+    return [f"--qemu-option={word}" for word in words] + ["--disk", DISK[kind]]
+
+
+@pytest.mark.parametrize("kind", ["nvme", "virtio", "ahci"])
+def test_errors_reach_the_guest(batch, tmp_path, kind):
+    """A sector that cannot be read, one that cannot be written, a flush that fails: the guest's dd says so, and the rest works."""
+    image, rules = tmp_path / "disk.img", tmp_path / "rules"
+    with open(image, "wb") as file:
+        file.truncate(16 * MIB)
+    rules.write_text("".join(f'[inject-error]\nevent = "{event}"\nerrno = "5"\nsector = "{sector}"\nonce = "off"\n\n'
+                             for event, sector in (("read_aio", 4096), ("write_aio", 6144))))
+    read, write = "dd if=/dev/vdb of=/dev/null iflag=direct", "dd if=/dev/zero of=/dev/vdb oflag=direct"
+    commands = [f"{read} bs=4k count=1 skip=512", f"{read} bs=4k count=1 skip=511",
+                f"{write} bs=4k count=1 seek=768", f"{write} bs=4k count=1 seek=767"]
+    script = tmp_path / "script.sh"
+    script.write_text("x() { if \"$@\" 2>/tmp/e; then echo \"went well\"; else cat /tmp/e; fi; }\n"
+                      + "".join(f"x {line}\n" for line in commands) + "poweroff -f\n")
+    # The script comes on a second disk, a module in memory.
+    second = str(tmp_path / "script.img")
+    shutil.copyfile(guest_file("disk.img"), second)
+    debugfs(second, f"write {script} script.sh", True)
+    status = batch.run(*linux("--disk", second, *device(kind, f"file=blkdebug:{rules}:{image},format=raw"),
+                              cmdline="console=ttyS0 quiet lamina.run=/mnt/script.sh"), timeout=120)
+    assert status == 0
+    text = batch.text
+    assert text.count("went well") == 2 and text.count("error") >= 2, text[-2000:]
+
+
+RECORDS = ("i=0\nwhile :; do\necho record $i | dd of=/mnt/log oflag=append conv=notrunc,fsync 2>/dev/null && echo acknowledged $i\n"
+           "i=$((i + 1))\ndone\n")
+
+
+def test_power_fails(new_boot, disk, tmp_path, machine):
+    """The machine ends in the middle of writes, 20 times: what was acknowledged after an fsync is there. The disk's flushes are counted
+    too, because the host's memory outlives the machine."""
+    script = tmp_path / "records.sh"
+    script.write_text(RECORDS)
+    debugfs(disk, f"write {script} records.sh", True)
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    kinds = ["nvme", "virtio", "ahci"]
+    flush = {"nvme": "pci_nvme_flush_ns", "virtio": "virtio_blk_handle_", "ahci": "ahci_"}
+    for number in range(20):
+        kind = kinds[number % 3]
+        image = str(tmp_path / f"run{number}.img")
+        shutil.copyfile(disk, image)
+        batch = new_boot(Batch)
+        trace = ["--qemu-option=-trace", f"--qemu-option={flush[kind]}"] if kind == "nvme" else []
+        status = batch.run(*linux("--host-disk", f"{kind}={image}", "--disk", DISK[kind], *trace, "--until",
+                                  rf"acknowledged {chance.randrange(3, 40)}\b", cmdline="console=ttyS0 quiet lamina.run=/mnt/records.sh"))
+        assert status == 0, f"seed {seed}, run {number}"
+        acknowledged = [int(n) for n in re.findall(r"acknowledged (\d+)\n", batch.text)]
+        done = host_tool("e2fsck", "-fy", image)
+        assert done.returncode in (0, 1), done.stdout
+        records = debugfs(image, "cat log")
+        missing = [n for n in acknowledged if f"record {n}\n" not in records]
+        assert acknowledged and not missing, f"seed {seed}, run {number} ({kind}): lost {missing} of {acknowledged}"
+        if kind == "nvme":
+            with open(batch.machine_log, encoding="utf-8", errors="replace") as file:
+                flushes = file.read().count(flush[kind])
+            assert flushes >= len(acknowledged), f"{flushes} flushes for {len(acknowledged)} records"
+        os.remove(image)

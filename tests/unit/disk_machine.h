@@ -1,0 +1,37 @@
+/* What the disk drivers need of the machine, for unit tests: memory for DMA, registers answered by a model, interrupts that only count. */
+#ifndef TESTS_UNIT_DISK_MACHINE_H
+#define TESTS_UNIT_DISK_MACHINE_H
+
+#include "drivers/disk.h"
+#include "drivers/pci_host.h"
+
+#define MODEL_REGISTERS 0xe0000000UL /* where BARs lie: accesses there reach the model */
+
+/* The device behind the registers. `offset` is from MODEL_REGISTERS. */
+struct model {
+	uint32_t (*read)(unsigned offset, unsigned size);
+	void (*write)(unsigned offset, unsigned size, uint32_t value);
+	/* Port I/O of all ports; NULL: nothing there. */
+	uint32_t (*in)(uint16_t port, unsigned size);
+	void (*out)(uint16_t port, unsigned size, uint32_t value);
+	/* Time goes on by a microsecond with each look at it; the device may do something then. */
+	void (*tick)(void);
+	uint8_t config[256];   /* of the one function there is, at 0:0.0 */
+};
+
+extern struct model model;
+
+/* Start over: no disks, no memory, nothing at the registers. */
+void disk_machine_reset(void);
+/* Where DMA memory lies that the device was told of; NULL where `len` bytes at `phys` are not all of it. */
+void *disk_machine_dma(uint64_t phys, uint64_t len);
+/* Have the drivers' interrupt handlers called. */
+void disk_machine_interrupt(void);
+/* A 32-bit BAR of `size` bytes in the configuration space, at MODEL_REGISTERS + offset. */
+void disk_machine_bar(unsigned n, unsigned offset, uint32_t size);
+
+/* One command on a disk, from submit to its end, with time-outs. Returns its status, or what disk_submit said. */
+int disk_machine_run(struct disk *disk, int client, enum block_op op, uint64_t block, uint32_t blocks, const struct disk_range *ranges,
+		     unsigned count);
+
+#endif

@@ -1,0 +1,331 @@
+/* SOURCES: drivers/ahci.c drivers/ata_identify.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "drivers/ata.h"
+#include "drivers/host.h"
+#include "tests/unit/disk_machine.h"
+#include "tests/unit/fakes.h"
+
+#define SECTORS 128U
+
+/* A controller with a disk at port 1 of two. */
+static struct {
+	uint8_t medium[SECTORS * 512];
+	uint64_t clb, fb;
+	uint32_t is, ie, cmd, tfd, sctl, ci, hba_is;
+	unsigned resets, flushes, fail, lose;
+	bool dead;               /* the link does not come back */
+	bool engine_stuck;
+	uint16_t words[256];
+} a;
+
+static const struct pci_function *found_fn;
+
+static void carry_out(unsigned slot)
+{
+	struct {
+		uint16_t flags, prds;
+		uint32_t done;
+		uint64_t table;
+		uint32_t reserved[4];
+	} header;
+	const uint8_t *table;
+	uint64_t block;
+	uint8_t command, *medium;
+
+	memcpy(&header, (uint8_t *)disk_machine_dma(a.clb, 1024) + 32 * slot, 32);
+	assert_int_equal(header.flags & 0x1f, 5);
+	table = disk_machine_dma(header.table, 0x80 + 16UL * header.prds);
+	assert_non_null(table);
+	assert_int_equal(table[0], 0x27);
+	assert_int_equal(table[1], 0x80);
+	command = table[2];
+	if (a.lose && command != ATA_IDENTIFY) {
+		a.lose--;
+		return;
+	}
+	if (a.fail && command != ATA_IDENTIFY) {
+		a.fail--;
+		a.tfd = 0x41;
+		a.is |= 1U << 30;
+		a.cmd = (a.cmd & ~0x1f00U) | slot << 8;
+		a.hba_is |= 2;
+		return;
+	}
+	block = table[4] | table[5] << 8 | table[6] << 16 | (uint64_t)table[8] << 24;
+	medium = a.medium + block * 512;
+	a.flushes += command == ATA_FLUSH_EXT;
+	for (unsigned i = 0; i < header.prds; i++) {
+		uint64_t at;
+		uint32_t size;
+		uint8_t *memory;
+
+		memcpy(&at, table + 0x80 + 16 * i, 8);
+		memcpy(&size, table + 0x80 + 16 * i + 12, 4);
+		size++;
+		memory = disk_machine_dma(at, size);
+		assert_non_null(memory);
+		if (command == ATA_IDENTIFY) {
+			memcpy(memory, a.words, 512);
+			break;
+		}
+		assert_true(medium + size <= a.medium + sizeof(a.medium));
+		assert_int_equal(!!(header.flags & 0x40), command == ATA_WRITE_DMA_EXT);
+		if (command == ATA_READ_DMA_EXT)
+			memcpy(memory, medium, size);
+		else
+			memcpy(medium, memory, size);
+		medium += size;
+	}
+	a.tfd = 0x50;
+	a.ci &= ~(1U << slot);
+	a.is |= 1;
+	a.hba_is |= 2;
+}
+
+static uint32_t model_read(unsigned offset, unsigned size)
+{
+	(void)size;
+	if (offset >= 0x100 && offset < 0x180)
+		return 0; /* port 0: nobody */
+	switch (offset) {
+	case 0x00:
+		return 1U << 31 | 31U << 8 | 1;
+	case 0x08:
+		return a.hba_is;
+	case 0x0c:
+		return 3;
+	case 0x190:
+		return a.is;
+	case 0x198:
+		return a.cmd;
+	case 0x1a0:
+		return a.tfd;
+	case 0x1a4:
+		return 0x101;
+	case 0x1a8:
+		return a.dead ? 0 : 0x123;
+	case 0x1ac:
+		return a.sctl;
+	case 0x1b8:
+		return a.ci;
+	default:
+		return 0;
+	}
+}
+
+static void half(uint64_t *value, unsigned offset, uint32_t part)
+{
+	memcpy((uint8_t *)value + (offset & 4), &part, 4);
+}
+
+static void model_write(unsigned offset, unsigned size, uint32_t value)
+{
+	(void)size;
+	switch (offset) {
+	case 0x08:
+		a.hba_is &= ~value;
+		break;
+	case 0x180:
+	case 0x184:
+		half(&a.clb, offset, value);
+		break;
+	case 0x190:
+		a.is &= ~value;
+		break;
+	case 0x194:
+		a.ie = value;
+		break;
+	case 0x198:
+		a.cmd = (value & ~0xc000U) | (value & 1 ? 0x8000 : 0) | (value & 0x10 ? 0x4000 : 0) | (a.cmd & 0x1f00);
+		if (a.engine_stuck)
+			a.cmd |= 0x8000;
+		else if (!(value & 1))
+			a.ci = 0;
+		break;
+	case 0x1ac:
+		if (!(a.sctl & 0xf) && value & 0xf) {
+			a.resets++;
+			a.tfd = 0x50;
+		}
+		a.sctl = value;
+		break;
+	case 0x1b8:
+		assert_true(a.cmd & 1);
+		a.ci |= value;
+		for (unsigned slot = 0; slot < 32 && !(a.is & 1U << 30); slot++)
+			if (a.ci & 1U << slot)
+				carry_out(slot);
+		break;
+	default:
+		break;
+	}
+}
+
+static void take(void *ctx, const struct pci_function *fn)
+{
+	static struct pci_function kept;
+
+	(void)ctx;
+	kept = *fn;
+	found_fn = &kept;
+}
+
+static void text(unsigned word, const char *s, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++)
+		((uint8_t *)&a.words[word])[i ^ 1] = (uint8_t)(*s ? *s++ : ' ');
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	disk_machine_reset();
+	memset(&a, 0, sizeof(a));
+	for (unsigned i = 0; i < sizeof(a.medium); i++)
+		a.medium[i] = (uint8_t)(i * 5 + i / 512);
+	a.tfd = 0x50;
+	a.words[49] = 0x300;
+	a.words[83] = 0x4400;
+	a.words[85] = 0x20;
+	a.words[100] = SECTORS;
+	text(10, "   WD-ABC 7", 20);
+	text(27, "Model", 40);
+	model.read = model_read;
+	model.write = model_write;
+	memcpy(model.config, "\x86\x80\x22\x29", 4);
+	memcpy(model.config + 8, "\x02\x01\x06\x01", 4);
+	disk_machine_bar(5, 0, 0x1000);
+	found_fn = NULL;
+	return 0;
+}
+
+static struct disk *start(void)
+{
+	pci_host_scan(take, NULL);
+	assert_non_null(found_fn);
+	assert_true(ahci_found(found_fn));
+	return disk_at(0);
+}
+
+static int claim(struct disk *disk)
+{
+	const char *other = NULL;
+
+	return disk_claim(disk, "vm", 0, SECTORS, &other);
+}
+
+static void test_read_write_flush(void **state)
+{
+	struct disk *disk = start();
+	int client;
+	uint64_t phys;
+	uint8_t *memory = host_dma_alloc(4, &phys);
+	const struct disk_range pieces[] = { { phys + 2, 510 }, { phys + 4096, 1026 } }, odd = { phys + 1, 512 };
+
+	(void)state;
+	assert_non_null(disk);
+	assert_string_equal(disk->serial, "WD-ABC 7");
+	assert_string_equal(disk->model, "Model");
+	client = claim(disk);
+	assert_int_equal(client, 0);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);
+	assert_memory_equal(memory + 2, a.medium + 7 * 512, 510);
+	assert_memory_equal(memory + 4096, a.medium + 7 * 512 + 510, 1026);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &odd, 1), ERR_INVALID);
+	memset(memory, 0x22, 3 * 4096);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 20, 3, pieces, 2), 0);
+	for (unsigned i = 0; i < 3 * 512; i++)
+		assert_int_equal(a.medium[20 * 512 + i], 0x22);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	assert_int_equal(a.flushes, 1);
+}
+
+/* The command at fault fails, those that wait behind it are carried out. */
+static void test_error_among_others(void **state)
+{
+	struct disk *disk = start();
+	int client = claim(disk), status, failed = 0, well = 0;
+	struct disk_range range = { 0, 512 };
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	void *owner;
+
+	(void)state;
+	host_dma_alloc(1, &range.phys);
+	a.fail = 1;
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
+	disk_commit(disk);
+	disk_machine_interrupt();
+	disk_poll(disk, false);
+	disk_poll(disk, false);
+	while (disk_collect(disk, (unsigned)client, &owner, &status))
+		*(status ? &failed : &well) += 1;
+	assert_int_equal(failed, 1);
+	assert_int_equal(well, 9);
+	assert_int_equal(disk->active, 0);
+}
+
+static void test_faults(void **state)
+{
+	struct disk *disk = start();
+	int client = claim(disk);
+	struct disk_range range = { 0, 512 };
+
+	(void)state;
+	host_dma_alloc(1, &range.phys);
+	a.fail = 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), ERR_IO);
+	a.lose = DISK_TRIES - 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
+	assert_int_equal(a.resets, DISK_TRIES - 1);
+	a.lose = DISK_TRIES;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_false(disk->dead);
+	a.lose = 1;
+	a.engine_stuck = a.dead = true;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_true(disk->dead);
+	assert_false(model.config[4] & 4);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	a.words[49] = 0;
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "without DMA and LBA"));
+	setup(state);
+	a.words[106] = 0x5000;
+	a.words[117] = 300;
+	assert_null(start());
+	setup(state);
+	a.words[100] = 0;
+	assert_null(start());
+	setup(state);
+	disk_machine_bar(5, 0, 0x180); /* no room for its second port */
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "BAR 5 is not"));
+	setup(state);
+	a.tfd = 0x80; /* for ever busy */
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "does not identify itself"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_read_write_flush, setup),
+		cmocka_unit_test_setup(test_error_among_others, setup),
+		cmocka_unit_test_setup(test_faults, setup),
+		cmocka_unit_test_setup(test_refusals, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

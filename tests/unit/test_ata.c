@@ -1,0 +1,307 @@
+/* SOURCES: drivers/ata.c drivers/ata_identify.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "drivers/ata.h"
+#include "drivers/host.h"
+#include "tests/unit/disk_machine.h"
+#include "tests/unit/fakes.h"
+
+#define SECTORS 128U
+#define MASTER 0xc000U
+
+/* The first channel of a PIIX with a disk as device 0, which has 48-bit addresses or not. */
+static struct {
+	uint8_t medium[SECTORS * 512];
+	uint8_t reg[8], high[8], status, master_command, master_status, device;
+	uint32_t prd;
+	unsigned word, resets, flushes, fail, lose;
+	bool interrupt, hung;
+	uint16_t words[256];
+} p;
+
+static const struct pci_function *found_fn;
+
+static void transfer(uint8_t command)
+{
+	bool ext = command == ATA_READ_DMA_EXT || command == ATA_WRITE_DMA_EXT;
+	bool read = command == ATA_READ_DMA || command == ATA_READ_DMA_EXT;
+	uint64_t block = p.reg[3] | p.reg[4] << 8 | p.reg[5] << 16 | (ext ? (uint32_t)p.high[3] << 24 : (p.reg[6] & 0xfU) << 24);
+	uint32_t left = (ext ? p.reg[2] | p.high[2] << 8 : p.reg[2] ? p.reg[2] : 256) * 512U;
+	uint8_t *medium = p.medium + block * 512;
+
+	assert_true(block * 512 + left <= sizeof(p.medium));
+	assert_int_equal(!!(p.master_command & 8), read);
+	for (unsigned i = 0; left; i++) {
+		struct {
+			uint32_t at;
+			uint16_t count, flags;
+		} prd;
+		uint8_t *memory;
+
+		memcpy(&prd, disk_machine_dma(p.prd + 8 * i, 8), 8);
+		memory = disk_machine_dma(prd.at, prd.count ? prd.count : 65536);
+		assert_non_null(memory);
+		assert_true((prd.at & 0xffff) + (prd.count ? prd.count : 65536U) <= 65536);
+		if (read)
+			memcpy(memory, medium, prd.count);
+		else
+			memcpy(medium, memory, prd.count);
+		medium += prd.count;
+		left -= prd.count;
+		assert_int_equal(!!(prd.flags & 0x8000), !left);
+	}
+}
+
+static void end(uint8_t status)
+{
+	p.status = status;
+	p.master_status |= 4;
+	p.interrupt = true;
+}
+
+static void dma(void)
+{
+	if (p.lose) {
+		p.lose--;
+		p.status = 0xd0;
+		return;
+	}
+	if (p.fail) {
+		p.fail--;
+		end(0x51);
+		return;
+	}
+	transfer(p.reg[7]);
+	end(0x50);
+}
+
+static void command(uint8_t value)
+{
+	p.reg[7] = value;
+	switch (value) {
+	case ATA_IDENTIFY:
+		p.word = 0;
+		p.status = 0x58;
+		break;
+	case ATA_FLUSH:
+	case ATA_FLUSH_EXT:
+		p.flushes++;
+		end(0x50);
+		break;
+	default:
+		break; /* the bus master begins it */
+	}
+}
+
+static uint32_t in(uint16_t port, unsigned size)
+{
+	(void)size;
+	if (port == 0x1f0) {
+		assert_true(p.word < 256);
+		if (p.word == 255)
+			p.status = 0x50;
+		return p.words[p.word++];
+	}
+	if (port == 0x1f7 || port == 0x3f6) {
+		if (p.device)
+			return 0;
+		if (port == 0x1f7)
+			p.interrupt = false;
+		return p.hung ? 0x80 : p.status;
+	}
+	if (port == MASTER + 2)
+		return p.master_status;
+	return 0xff;
+}
+
+static void out(uint16_t port, unsigned size, uint32_t value)
+{
+	(void)size;
+	if (port >= 0x1f2 && port <= 0x1f5) {
+		p.high[port - 0x1f0] = p.reg[port - 0x1f0];
+		p.reg[port - 0x1f0] = (uint8_t)value;
+	} else if (port == 0x1f6) {
+		p.reg[6] = (uint8_t)value;
+		p.device = value >> 4 & 1;
+	} else if (port == 0x1f7 && !p.device) {
+		command((uint8_t)value);
+	} else if (port == 0x3f6 && value & 4) {
+		p.resets++;
+		p.status = 0x50;
+		p.device = 0;
+	} else if (port == MASTER) {
+		p.master_command = (uint8_t)value;
+		if (value & 1)
+			dma();
+	} else if (port == MASTER + 2) {
+		p.master_status &= (uint8_t)~value;
+	} else if (port == MASTER + 4) {
+		p.prd = value;
+	}
+}
+
+static void take(void *ctx, const struct pci_function *fn)
+{
+	static struct pci_function kept;
+
+	(void)ctx;
+	kept = *fn;
+	found_fn = &kept;
+}
+
+static int setup(void **state)
+{
+	uint32_t bar = MASTER | 1;
+
+	(void)state;
+	disk_machine_reset();
+	memset(&p, 0, sizeof(p));
+	for (unsigned i = 0; i < sizeof(p.medium); i++)
+		p.medium[i] = (uint8_t)(i * 11 + i / 512);
+	p.status = 0x50;
+	p.words[49] = 0x300;
+	p.words[60] = SECTORS;
+	p.words[83] = 0x4400;
+	p.words[85] = 0x20;
+	p.words[100] = SECTORS;
+	model.in = in;
+	model.out = out;
+	memcpy(model.config, "\x86\x80\x10\x70", 4);
+	memcpy(model.config + 8, "\x00\x80\x01\x01", 4);
+	disk_machine_bar(4, 0, 16);
+	memcpy(model.config + 0x20, &bar, 4);
+	found_fn = NULL;
+	return 0;
+}
+
+static struct disk *start(void)
+{
+	pci_host_scan(take, NULL);
+	assert_non_null(found_fn);
+	assert_true(ata_found(found_fn));
+	return disk_at(0);
+}
+
+static int claim(struct disk *disk)
+{
+	const char *other = NULL;
+
+	return disk_claim(disk, "vm", 0, SECTORS, &other);
+}
+
+static void read_write_flush(void)
+{
+	struct disk *disk = start();
+	int client;
+	uint64_t phys;
+	uint8_t *memory = host_dma_alloc(36, &phys);
+	/* One piece crosses a boundary of 64 KiB. */
+	uint64_t edge = (phys + 0x10000) & ~0xffffUL;
+	const struct disk_range pieces[] = { { edge - 1024, 2048 }, { phys, 512 } }, odd = { phys + 1, 512 }, high = { GIB(4), 512 };
+
+	assert_non_null(disk);
+	assert_memory_equal(disk->name, "ata:", 4); /* the number counts controllers, those of earlier tests too */
+	assert_null(disk_at(1));
+	client = claim(disk);
+	assert_int_equal(client, 0);
+	assert_false(disk->polled);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 5, pieces, 2), 0);
+	assert_memory_equal(memory + (edge - 1024 - phys), p.medium + 7 * 512, 2048);
+	assert_memory_equal(memory, p.medium + 11 * 512, 512);
+	memset(memory, 0x33, 512);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 100, 1, &pieces[1], 1), 0);
+	assert_memory_equal(p.medium + 100 * 512, memory, 512);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	assert_int_equal(p.flushes, 1);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &odd, 1), ERR_INVALID);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &high, 1), ERR_INVALID);
+}
+
+static void test_48_bits(void **state)
+{
+	(void)state;
+	read_write_flush();
+}
+
+static void test_28_bits(void **state)
+{
+	(void)state;
+	p.words[83] = 0x4000;
+	read_write_flush();
+}
+
+static void test_faults(void **state)
+{
+	struct disk *disk = start();
+	int client = claim(disk);
+	struct disk_range range = { 0, 512 };
+
+	(void)state;
+	host_dma_alloc(1, &range.phys);
+	p.fail = 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), ERR_IO);
+	p.lose = DISK_TRIES - 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
+	assert_int_equal(p.resets, DISK_TRIES - 1);
+	p.lose = DISK_TRIES;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	p.hung = true;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_true(disk->dead);
+}
+
+/* More commands than the channel carries out at once. */
+static void test_many(void **state)
+{
+	struct disk *disk = start();
+	int client = claim(disk), status;
+	struct disk_range range = { 0, 512 };
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	unsigned ended = 0;
+	void *owner;
+
+	(void)state;
+	host_dma_alloc(1, &range.phys);
+	while (!disk_submit(disk, (unsigned)client, &job))
+		ended++;
+	assert_true(ended >= 4);
+	disk_commit(disk);
+	for (unsigned i = 0; i < 20; i++)
+		disk_machine_interrupt();
+	while (disk_collect(disk, (unsigned)client, &owner, &status))
+		ended -= !status;
+	assert_int_equal(ended, 0);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	p.status = 0xff;
+	assert_null(start());
+	setup(state);
+	p.words[49] = 0;
+	assert_null(start());
+	setup(state);
+	model.config[9] = 0;
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "has no bus master"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_48_bits, setup),
+		cmocka_unit_test_setup(test_28_bits, setup),
+		cmocka_unit_test_setup(test_faults, setup),
+		cmocka_unit_test_setup(test_many, setup),
+		cmocka_unit_test_setup(test_refusals, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,304 @@
+/* SOURCES: drivers/virtio_host.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "drivers/host.h"
+#include "tests/unit/disk_machine.h"
+#include "tests/unit/fakes.h"
+
+#define SECTORS 128U
+#define NOTIFY 0x3000U
+#define CONFIG 0x2000U
+
+/* A modern virtio-blk device. */
+static struct {
+	uint8_t medium[SECTORS * 512];
+	uint64_t features, driver;
+	uint32_t select;
+	uint8_t status;
+	uint16_t size, avail_idx, used_idx;
+	uint64_t desc, avail, used;
+	unsigned resets, requests, flushes;
+	uint32_t wrong_id, lose, fail;
+	bool stuck;          /* a reset does not end */
+} d;
+
+static const struct pci_function *found_fn;
+
+struct chain_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+static void push(uint32_t id)
+{
+	uint8_t *used = disk_machine_dma(d.used, 4 + 8 * d.size);
+	uint32_t elem[2] = { id, 0 };
+
+	assert_non_null(used);
+	memcpy(used + 4 + 8 * (d.used_idx % d.size), elem, 8);
+	d.used_idx++;
+	memcpy(used + 2, &d.used_idx, 2);
+}
+
+static void carry_out(uint16_t head)
+{
+	const struct chain_desc *ring = disk_machine_dma(d.desc, 16 * d.size), *table;
+	struct {
+		uint32_t type, reserved;
+		uint64_t sector;
+	} header;
+	unsigned n;
+	uint8_t *status, *medium;
+
+	assert_true(head < d.size);
+	assert_int_equal(ring[head].flags, 4);
+	n = ring[head].len / 16;
+	table = disk_machine_dma(ring[head].addr, ring[head].len);
+	assert_non_null(table);
+	assert_int_equal(table[0].len, 16);
+	memcpy(&header, disk_machine_dma(table[0].addr, 16), 16);
+	assert_int_equal(table[n - 1].len, 1);
+	status = disk_machine_dma(table[n - 1].addr, 1);
+	d.requests++;
+	if (d.lose && header.type != 8) {
+		d.lose--;
+		return;
+	}
+	if (d.wrong_id) {
+		push(d.wrong_id);
+		d.wrong_id = 0;
+	}
+	*status = d.fail && header.type != 8;
+	d.fail -= *status;
+	medium = d.medium + header.sector * 512;
+	for (unsigned i = 1; i + 1 < n && !*status; i++) {
+		uint8_t *memory = disk_machine_dma(table[i].addr, table[i].len);
+
+		assert_non_null(memory);
+		assert_int_equal(table[i - 1].next, i);
+		if (header.type == 8) {
+			memcpy(memory, "a serial number", 16);
+			break;
+		}
+		assert_true(medium + table[i].len <= d.medium + sizeof(d.medium));
+		if (header.type == 0)
+			memcpy(memory, medium, table[i].len);
+		else
+			memcpy(medium, memory, table[i].len);
+		medium += table[i].len;
+	}
+	d.flushes += header.type == 4;
+	push(head);
+}
+
+static uint32_t model_read(unsigned offset, unsigned size)
+{
+	(void)size;
+	switch (offset) {
+	case 0x04:
+		return (uint32_t)(d.features >> 32 * (d.select & 1));
+	case 0x14:
+		return d.stuck ? 0x80 : d.status;
+	case 0x18:
+		return 256;
+	case 0x1e:
+		return 1;
+	case CONFIG:
+		return SECTORS;
+	case CONFIG + 0x14:
+		return 512;
+	default:
+		return 0;
+	}
+}
+
+static void half(uint64_t *value, unsigned offset, uint32_t part)
+{
+	memcpy((uint8_t *)value + (offset & 4), &part, 4);
+}
+
+static void model_write(unsigned offset, unsigned size, uint32_t value)
+{
+	(void)size;
+	if (offset == NOTIFY + 4) {
+		const uint16_t *avail = disk_machine_dma(d.avail, 4 + 2 * d.size);
+
+		assert_true(d.status & 4);
+		while (d.avail_idx != avail[1])
+			carry_out(avail[2 + d.avail_idx++ % d.size]);
+	} else if (offset == 0x00 || offset == 0x08) {
+		d.select = value;
+	} else if (offset == 0x0c) {
+		half(&d.driver, d.select * 4, value);
+	} else if (offset == 0x14) {
+		d.status = (uint8_t)value;
+		if (!value) {
+			d.resets++;
+			d.avail_idx = d.used_idx = 0;
+		}
+		if (value & 8 && d.driver & ~d.features)
+			d.status &= 0xf7;
+	} else if (offset == 0x18) {
+		d.size = (uint16_t)value;
+	} else if (offset >= 0x20 && offset < 0x28) {
+		half(&d.desc, offset, value);
+	} else if (offset >= 0x28 && offset < 0x30) {
+		half(&d.avail, offset, value);
+	} else if (offset >= 0x30 && offset < 0x38) {
+		half(&d.used, offset, value);
+	}
+}
+
+static void capability(unsigned at, unsigned next, uint8_t type, uint32_t offset, uint32_t length)
+{
+	uint8_t *c = model.config + at;
+
+	c[0] = 9;
+	c[1] = (uint8_t)next;
+	c[2] = 20;
+	c[3] = type;
+	c[4] = 0;
+	memcpy(c + 8, &offset, 4);
+	memcpy(c + 12, &length, 4);
+}
+
+static void take(void *ctx, const struct pci_function *fn)
+{
+	static struct pci_function kept;
+
+	(void)ctx;
+	kept = *fn;
+	found_fn = &kept;
+}
+
+static int setup(void **state)
+{
+	uint32_t multiplier = 4;
+
+	(void)state;
+	disk_machine_reset();
+	memset(&d, 0, sizeof(d));
+	for (unsigned i = 0; i < sizeof(d.medium); i++)
+		d.medium[i] = (uint8_t)(i * 3 + i / 512);
+	d.features = BIT(32) | BIT(28) | BIT(9) | BIT(6);
+	model.read = model_read;
+	model.write = model_write;
+	memcpy(model.config, "\xf4\x1a\x42\x10", 4);
+	memcpy(model.config + 8, "\x01\x00\x00\x01", 4);
+	model.config[6] = 0x10;
+	model.config[0x34] = 0x40;
+	capability(0x40, 0x60, 1, 0, 0x1000);
+	capability(0x60, 0x80, 2, NOTIFY, 0x1000);
+	memcpy(model.config + 0x60 + 16, &multiplier, 4);
+	capability(0x80, 0, 4, CONFIG, 0x1000);
+	disk_machine_bar(0, 0, 0x4000);
+	found_fn = NULL;
+	return 0;
+}
+
+static struct disk *start(void)
+{
+	pci_host_scan(take, NULL);
+	assert_non_null(found_fn);
+	assert_true(virtio_host_found(found_fn));
+	return disk_at(0);
+}
+
+static int claim(struct disk *disk)
+{
+	const char *other = NULL;
+
+	return disk_claim(disk, "vm", 0, SECTORS, &other);
+}
+
+static void test_read_write_flush(void **state)
+{
+	struct disk *disk = start();
+	int client;
+	uint64_t phys;
+	uint8_t *memory = host_dma_alloc(4, &phys);
+	/* Any lengths, at any place. */
+	const struct disk_range pieces[] = { { phys + 1, 511 }, { phys + 4096, 1025 } };
+
+	(void)state;
+	assert_non_null(disk);
+	assert_string_equal(disk->serial, "a serial number");
+	assert_true(disk->polled);
+	assert_int_equal(disk->blocks, SECTORS);
+	client = claim(disk);
+	assert_int_equal(client, 0);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);
+	assert_memory_equal(memory + 1, d.medium + 7 * 512, 511);
+	assert_memory_equal(memory + 4096, d.medium + 7 * 512 + 511, 1025);
+	memset(memory, 0x11, 3 * 4096);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 20, 3, pieces, 2), 0);
+	for (unsigned i = 0; i < 3 * 512; i++)
+		assert_int_equal(d.medium[20 * 512 + i], 0x11);
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	assert_int_equal(d.flushes, 1);
+}
+
+static void test_faults(void **state)
+{
+	struct disk *disk = start();
+	int client = claim(disk);
+	struct disk_range range = { 0, 512 };
+
+	(void)state;
+	host_dma_alloc(1, &range.phys);
+	d.fail = 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	for (unsigned i = 0; i < 100; i++) {
+		d.wrong_id = i % 2 ? 31 : 0x10000;
+		assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
+	}
+	assert_non_null(strstr(fake.log, "which is not under way"));
+	d.resets = 0;
+	d.lose = 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
+	assert_int_equal(d.resets, 1);
+	d.lose = DISK_TRIES;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	d.lose = 1;
+	d.stuck = true;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_true(disk->dead);
+	assert_false(model.config[4] & 4);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	d.features &= ~BIT(28);
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "it lacks indirect descriptors"));
+	setup(state);
+	model.config[0x63] = 9; /* no place for notices */
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "not a modern device"));
+	setup(state);
+	capability(0x80, 0x40, 4, 0x7ffff000, 0x1000); /* outside its BAR, and the list is a loop */
+	assert_null(start());
+	setup(state);
+	d.stuck = true;
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "does not become ready"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_read_write_flush, setup),
+		cmocka_unit_test_setup(test_faults, setup),
+		cmocka_unit_test_setup(test_refusals, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
