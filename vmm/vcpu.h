@@ -42,6 +42,7 @@ struct vcpu {
 	uint64_t gpr[GPR_COUNT]; /* first: the entry stub's operand. [GPR_RSP] is the engine's (VCPU_RSP) */
 	uint32_t pending;        /* atomic */
 	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
+	bool held_back;          /* an interrupt of the local APIC's waits for an interrupt window all the same */
 	bool nmi_pending;
 	bool running;            /* in vcpu_run on its core */
 	bool kickable;           /* others must know whether it runs guest code: its VM's vCPUs share shadow page tables */
