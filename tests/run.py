@@ -116,7 +116,7 @@ SHADOW_RUNS = {f"{name}/software": (SHADOW + GUEST_RUNS[name][0], *GUEST_RUNS[na
 SHADOW_RUNS["stress/software_1mib"] = (SHADOW + ["--set", "monitor.shadow_memory=1"], 0, STRESS_RESULT)
 
 # QEMU 7.2 knows no intercept of task switches: there the guest's succeeds, as on the bare machine.
-GUEST_RUNS_OF = {"qemu": dict(GUEST_RUNS, taskswitch=([], 0, "guest: the task switch was made")), "bochs": dict(GUEST_RUNS, **SHADOW_RUNS)}
+GUEST_RUNS_OF = {"qemu": dict(GUEST_RUNS, **SHADOW_RUNS, taskswitch=([], 0, "guest: the task switch was made")), "bochs": dict(GUEST_RUNS, **SHADOW_RUNS)}
 GUEST_WEIGHTS = {"irq": 80}
 
 

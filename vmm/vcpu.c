@@ -99,6 +99,7 @@ static void reset_registers(struct vcpu *v, bool init)
 		v->misc_enable = BIT(0) | BIT(11) | BIT(12);
 	}
 	v->engine->vcpu_reset(v, init);
+	v->shadow_root = 0; /* the engine has forgotten it */
 	virtual_mmu_update(v);
 	real_mode_check(v);
 }
