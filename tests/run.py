@@ -164,8 +164,20 @@ def boot_jobs():
     return [boot_job(line) for line in text.splitlines() if "::" in line]
 
 
+def judge_matrix(job, status, _text):
+    """The shell, or the line that is expected instead; and the mode that was to be chosen."""
+    with open(job.serial, encoding="utf-8", errors="replace") as file:
+        chosen = re.search(r"MONITOR MODE: chosen mode +: (.*)", file.read())
+    return (1, 0) if status == 0 and (not job.mode or (chosen and chosen.group(1).startswith(job.mode))) else (0, 1)
+
+
 def matrix_jobs():
-    return [Job(f"matrix/{entry.name}", entry.command(LOGS), entry.limit + 60, entry.limit, note=entry.reason) for entry in matrix.ENTRIES]
+    jobs = []
+    for entry in matrix.ENTRIES:
+        job = Job(f"matrix/{entry.name}", entry.command(LOGS), entry.limit + 60, entry.limit, judge_matrix, entry.reason)
+        job.serial, job.mode = entry.log(LOGS), entry.mode
+        jobs.append(job)
+    return jobs
 
 
 def environment():
