@@ -40,7 +40,7 @@ exec 9>"$out/.lock"
 flock 9
 [[ ! $out/disk.img -nt $top/tools/make-root.sh ]] || exit 0
 [[ $EUID -eq 0 ]] || fail "installing Debian on a disk image needs root: sudo tools/make-root.sh"
-for tool in debootstrap mke2fs sfdisk chroot perl; do
+for tool in debootstrap mke2fs debugfs sfdisk chroot perl; do
 	command -v "$tool" >/dev/null || fail "$tool is missing: run tools/setup.sh first"
 done
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/lamina-root.XXXXXX")
@@ -140,6 +140,13 @@ make_image()
 	E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -d "$root" -L root -b 4096 -U $root_uuid \
 		-E "offset=$((part_start << 20)),hash_seed=$hash_seed,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \
 		"$image" ${part_size}M
+	# mke2fs copies the files' times of access and of change too, which are this run's.
+	find "$root" -mindepth 1 -printf "set_inode_field \"/%P\" atime @$SOURCE_DATE_EPOCH\n" \
+		-printf "set_inode_field \"/%P\" ctime @$SOURCE_DATE_EPOCH\n" >"$scratch/times"
+	E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH debugfs -w -f "$scratch/times" "$image?offset=$((part_start << 20))" >/dev/null 2>"$scratch/log"
+	if grep -v '^debugfs [0-9]' "$scratch/log" >&2; then
+		fail "the files' times could not be set"
+	fi
 	cp -L "$root/vmlinuz" "$out/vmlinuz"
 	cp -L "$root/initrd.img" "$out/initrd"
 	cp "$scratch/packages" "$out/packages"
