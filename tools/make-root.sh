@@ -34,12 +34,15 @@ fail()
 	exit 1
 }
 
+is_there() { [[ $out/disk.img -nt $top/tools/make-root.sh ]]; }
+
+! is_there || exit 0
+[[ $EUID -eq 0 ]] || fail "installing Debian on a disk image needs root: sudo tools/make-root.sh"
 mkdir -p "$out"
 # One run at a time: two would write the same files.
 exec 9>"$out/.lock"
 flock 9
-[[ ! $out/disk.img -nt $top/tools/make-root.sh ]] || exit 0
-[[ $EUID -eq 0 ]] || fail "installing Debian on a disk image needs root: sudo tools/make-root.sh"
+! is_there || exit 0
 for tool in debootstrap mke2fs debugfs sfdisk chroot perl; do
 	command -v "$tool" >/dev/null || fail "$tool is missing: run tools/setup.sh first"
 done
