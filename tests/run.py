@@ -116,7 +116,7 @@ SHADOW_RUNS = {f"{name}/software": (SHADOW + GUEST_RUNS[name][0], *GUEST_RUNS[na
 SHADOW_RUNS["stress/software_1mib"] = (SHADOW + ["--set", "monitor.shadow_memory=1"], 0, STRESS_RESULT)
 
 # QEMU 7.2 knows no intercept of task switches: there the guest's succeeds, as on the bare machine.
-GUEST_RUNS_OF = {"qemu": dict(GUEST_RUNS, taskswitch=([], 0, "guest: the task switch was made")), "bochs": dict(GUEST_RUNS, **SHADOW_RUNS)}
+GUEST_RUNS_OF = {"qemu": dict(GUEST_RUNS, **SHADOW_RUNS, taskswitch=([], 0, "guest: the task switch was made")), "bochs": dict(GUEST_RUNS, **SHADOW_RUNS)}
 GUEST_WEIGHTS = {"irq": 80}
 
 
@@ -138,6 +138,8 @@ def guest_jobs():
 # Expected seconds of the long ones; the others are short.
 BOOT_WEIGHTS = (
     ("bochs/test_two_cpus", 300), ("bochs/test_shell_disk", 200), ("bochs/test_memtest", 100), ("bochs/test_shadow", 150), ("bochs/test_32_bit", 180), ("bochs/", 30),
+    # The first one installs the system; the others must not wait for it.
+    ("qemu/test_installed_system[nvme", 150), ("qemu/test_installed", 30),
     ("qemu/test_power_fails", 120), ("qemu/test_every_way_of_reboot", 90), ("qemu/test_two_cpus", 40), ("qemu/test_shell_disk", 40), ("qemu/", 15),
 )
 
@@ -164,8 +166,20 @@ def boot_jobs():
     return [boot_job(line) for line in text.splitlines() if "::" in line]
 
 
+def judge_matrix(job, status, _text):
+    """The shell, or the line that is expected instead; and the mode that was to be chosen."""
+    with open(job.serial, encoding="utf-8", errors="replace") as file:
+        chosen = re.search(r"MONITOR MODE: chosen mode +: (.*)", file.read())
+    return (1, 0) if status == 0 and (not job.mode or (chosen and chosen.group(1).startswith(job.mode))) else (0, 1)
+
+
 def matrix_jobs():
-    return [Job(f"matrix/{entry.name}", entry.command(LOGS), entry.limit + 60, entry.limit, note=entry.reason) for entry in matrix.ENTRIES]
+    jobs = []
+    for entry in matrix.ENTRIES:
+        job = Job(f"matrix/{entry.name}", entry.command(LOGS), entry.limit + 60, entry.limit, judge_matrix, entry.reason)
+        job.serial, job.mode = entry.log(LOGS), entry.mode
+        jobs.append(job)
+    return jobs
 
 
 def environment():

@@ -26,13 +26,17 @@ RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(
 	--host-cpus $(HOST_CPUS) $(if $(UEFI),--uefi) $(if $(BOOT),--boot-from $(BOOT)) \
 	$(if $(DISK),--host-disk '$(DISK)=$(HOST_DISK)')
 
-.PHONY: setup guests run run-qemu native image test test-matrix bench bench-disk help
+.PHONY: setup guests guest-root run run-qemu native image test test-matrix bench bench-disk help
 setup:
 	@tools/setup.sh
 
 # Each of these sets the machine up first, so that a fresh clone needs one command; a second make then builds with what is there.
 guests: setup
 	@tools/fetch-guests.sh
+
+# A Debian that is installed on a disk image; needs root.
+guest-root: setup
+	@tools/make-root.sh
 
 run: setup
 	@+$(MAKE) --no-print-directory lamina
@@ -87,5 +91,6 @@ help:
 	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs with either virtual MMU, AMD-V in QEMU'
 	@echo 'make bench-disk     disks: the guest'"'"'s speed over the bare machine'"'"'s, and exits for each request'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'
+	@echo 'make guest-root     install a Debian on a disk image, build/guests/root/disk.img; as root'
 	@echo 'make setup          install the Debian packages that all of this needs'
 	@echo 'tools/lamina-run --help tells how to boot anything else.'

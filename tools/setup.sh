@@ -11,7 +11,7 @@ packages=(
 	gcc libc6-dev clang make nasm binutils acpica-tools gnu-efi python3 psf-unifont
 	# bootable images and the guests' files
 	grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools
-	busybox-static e2fsprogs fdisk fio cpio kmod gzip xz-utils zstd lz4 file
+	busybox-static debootstrap e2fsprogs fdisk fio cpio kmod gzip xz-utils zstd lz4 file
 	# the machines that Lamina is tried on
 	bochs bochsbios vgabios qemu-system-x86 ipxe-qemu ovmf
 	# tests and checks

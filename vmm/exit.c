@@ -208,6 +208,10 @@ static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
 {
+	if (exit->cr.cr == 4) {
+		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR4));
+		return VERDICT_ADVANCE;
+	}
 	if (exit->cr.cr == 0) {
 		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
 		return VERDICT_ADVANCE;

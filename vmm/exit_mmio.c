@@ -215,16 +215,32 @@ const struct insn *exit_instruction(struct vcpu *v)
 	return fetch_insn(&v->emulator, &memo, &r) == EMULATE_CONTINUE ? &memo->insn : NULL;
 }
 
-int exit_operand(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t *value)
+static int conclude_operand(struct vcpu *v, int verdict, const struct emulate_result *r)
 {
-	struct emulate_result r = { 0 };
-	int verdict = emulate_operand(&v->emulator, insn, size, value, &r);
-
 	if (verdict == EMULATE_DONE)
 		return 0;
 	if (verdict == EMULATE_EXCEPTION)
-		inject(v, &r);
+		inject(v, r);
 	return ERR_BUSY;
+}
+
+int exit_operand(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t *value)
+{
+	struct emulate_result r = { 0 };
+
+	return conclude_operand(v, emulate_operand(&v->emulator, insn, size, value, &r), &r);
+}
+
+int exit_operand_write(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t value)
+{
+	struct emulate_result r = { 0 };
+
+	return conclude_operand(v, emulate_operand_write(&v->emulator, insn, size, value, &r), &r);
+}
+
+uint64_t exit_operand_linear(struct vcpu *v, const struct insn *insn)
+{
+	return emulate_linear(&v->emulator, insn);
 }
 
 enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)

@@ -17,6 +17,10 @@ enum verdict exit_string_io(struct vcpu *v, struct vm_exit *exit);
 const struct insn *exit_instruction(struct vcpu *v);
 /* The value of its memory operand, of `size` bytes. Returns 0; ERR_BUSY: run the guest again (an exception may be queued for it). */
 int exit_operand(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t *value);
+/* Write it: likewise. */
+int exit_operand_write(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t value);
+/* Its linear address, as INVLPG takes it. */
+uint64_t exit_operand_linear(struct vcpu *v, const struct insn *insn);
 /* Give the vCPU's emulator the state that the guest is in, segments by and by. */
 void exit_mmio_prepare(struct vcpu *v);
 /* Connect the vCPU's emulator with the vCPU; once. */

@@ -52,6 +52,12 @@ void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vec
 /* vCPU `cpu` has an interrupt to look at (lapic_sync): bring it out of the guest or out of HLT. Any core may call, likewise. */
 void vm_cpu_kick(struct vm *vm, unsigned cpu);
 
+/* ---- Memory ---- */
+
+/* A device has written [p, p+len) of guest memory, `p` being what guest_ptr() gave: shadow page tables may be made from it. Any lock of
+ * the device's may be held. */
+void vm_memory_written(struct vm *vm, const void *p, uint64_t len);
+
 /* ---- Time ---- */
 
 /* A one-shot timer of a device or a vCPU. It fires on a core of the VM with no lock held; `fire` takes the device's lock and must

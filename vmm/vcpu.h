@@ -10,6 +10,7 @@
 #include "vmm/timer.h"
 #include "vmm/vm_exit.h"
 
+struct cr3_memo;
 struct real_mode;
 struct shadow_vcpu;
 struct vm;
@@ -41,6 +42,7 @@ struct vcpu {
 	uint64_t gpr[GPR_COUNT]; /* first: the entry stub's operand. [GPR_RSP] is the engine's (VCPU_RSP) */
 	uint32_t pending;        /* atomic */
 	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
+	bool held_back;          /* an interrupt of the local APIC's waits for an interrupt window all the same */
 	bool nmi_pending;
 	bool running;            /* in vcpu_run on its core */
 	bool kickable;           /* others must know whether it runs guest code: its VM's vCPUs share shadow page tables */
@@ -56,6 +58,7 @@ struct vcpu {
 	struct sched_slot *slot;
 	struct shadow_vcpu *shadow; /* NULL with nested paging */
 	uint64_t shadow_root;    /* that the engine knows */
+	struct cr3_memo *cr3_memo;
 	uint64_t cr3;            /* with shadow paging: as the guest knows it */
 	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
 	struct lapic lapic;

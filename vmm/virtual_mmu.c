@@ -2,13 +2,24 @@
 
 #include "lib/log.h"
 #include "lib/string.h"
+#include "mm/address_space.h"
 #include "vmm/core.h"
 #include "vmm/emulate/access.h"
+#include "vmm/emulate/cr3_sequence.h"
 #include "vmm/exit_mmio.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vm.h"
 
 #define RFLAGS_AC BIT(18)
+
+#define SEQUENCES 16 /* remembered, a power of two: a kernel has a handful */
+
+/* Code whose first instruction read CR3, by its address; found once. */
+struct cr3_memo {
+	uint64_t rip, machine; /* rip 0: none */
+	uint64_t changes, root; /* of the shadow tables, when it was last seen to be there */
+	struct cr3_sequence sequence;
+};
 
 /* So many pages of shadow tables, where the user does not say: a table maps 2 MiB, and processes share few of them. */
 static unsigned table_pages(const struct vm_config *config)
@@ -90,7 +101,8 @@ int virtual_mmu_create(struct vm *vm)
 int virtual_mmu_add_vcpu(struct vcpu *v)
 {
 	v->shadow = vm_alloc(v->vm, sizeof(*v->shadow));
-	return v->shadow ? shadow_vcpu_init(v->shadow, v->vm->shadow, v->index) : ERR_NOMEM;
+	v->cr3_memo = vm_alloc(v->vm, SEQUENCES * sizeof(*v->cr3_memo));
+	return v->shadow && v->cr3_memo ? shadow_vcpu_init(v->shadow, v->vm->shadow, v->index) : ERR_NOMEM;
 }
 
 void virtual_mmu_reset(struct vm *vm)
@@ -177,8 +189,76 @@ enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
+/* What is known of the code at `rip`, which begins with MOV from CR3 to `reg`; NULL where nothing can be. */
+static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct vcpu *v, struct cr3_memo *memo, uint64_t rip, unsigned reg)
+{
+	unsigned avail = PAGE_SIZE - (unsigned)(rip & (PAGE_SIZE - 1));
+	uint64_t machine = shadow_lookup(v->shadow, rip), gpa;
+	const uint8_t *code;
+
+	memo->rip = 0;
+	if (machine == ~0ULL || avail < CR3_SEQUENCE_HEAD ||
+	    guest_walk(&v->vm->memory, &v->shadow->paging, rip, WALK_EXEC, &gpa, NULL, NULL))
+		return NULL;
+	code = guest_ptr(&v->vm->memory, gpa, avail);
+	if (!code)
+		return NULL;
+	cr3_sequence_find(&memo->sequence, code, avail, reg);
+	memo->rip = rip;
+	memo->machine = machine;
+	memo->root = 0;
+	return &memo->sequence;
+}
+
+/* The code still lies where it lay: nothing in the shadow tables has changed, or not this. */
+static bool same_page(struct vcpu *v, struct cr3_memo *memo)
+{
+	if (memo->changes == v->vm->shadow->changes && memo->root == v->shadow->root)
+		return true;
+	memo->changes = v->vm->shadow->changes;
+	memo->root = v->shadow->root;
+	return memo->machine == shadow_lookup(v->shadow, memo->rip);
+}
+
+/* As AND and OR leave them (SDM vol. 2); AF, which they leave undefined, is cleared. */
+static inline uint64_t logic_flags(uint64_t rflags, uint64_t result)
+{
+	return (rflags & ~RFLAGS_STATUS) | (result ? 0 : RFLAGS_ZF) | (result >> 63 ? RFLAGS_SF : 0) |
+	       (__builtin_parity((uint8_t)result) ? 0 : RFLAGS_PF);
+}
+
+/* The exit of a MOV from CR3 does what follows it too, where that is but a change of a bit and the MOV to CR3: one exit less. */
+static bool run_sequence(struct vcpu *v, struct vm_exit *exit)
+{
+	uint64_t rip = vcpu_read(v, VCPU_RIP), rflags, value;
+	struct cr3_memo *memo = &v->cr3_memo[(rip ^ rip >> 6) & (SEQUENCES - 1)];
+	const struct cr3_sequence *s = &memo->sequence;
+
+	/* Kernels lie in the upper half, which only 64-bit code reaches. */
+	if (!(rip >> 63))
+		return false;
+	if (__builtin_expect(memo->rip != rip || s->reg != exit->cr.gpr || !same_page(v, memo) || !cr3_sequence_holds(s), 0))
+		s = look_at_code(v, memo, rip, exit->cr.gpr);
+	if (!s || !s->length)
+		return false;
+	rflags = vcpu_read(v, VCPU_RFLAGS);
+	if (rflags & RFLAGS_TF || vcpu_read(v, VCPU_DR7) & 0xff) /* single steps, breakpoints */
+		return false;
+	value = s->op == ALU_AND ? v->cr3 & s->operand : v->cr3 | s->operand;
+	if (s->reg == GPR_RSP)
+		vcpu_write(v, VCPU_RSP, value);
+	else
+		v->gpr[s->reg] = value;
+	vcpu_write(v, VCPU_RFLAGS, logic_flags(rflags, value));
+	/* What it refuses, it refuses again at the MOV itself. */
+	exit->length = set_cr3(v, value) ? s->last : s->length;
+	return true;
+}
+
 enum verdict exit_cr3_read(struct vcpu *v, struct vm_exit *exit)
 {
+	if (run_sequence(v, exit))
+		return VERDICT_ADVANCE;
 	if (__builtin_expect(exit->cr.gpr == GPR_RSP, 0))
 		vcpu_write(v, VCPU_RSP, v->cr3);
 	else
@@ -190,6 +270,12 @@ void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size)
 {
 	shadow_written(v->vm->shadow, v->shadow, gpa, size);
 	settle(v);
+}
+
+void vm_memory_written(struct vm *vm, const void *p, uint64_t len)
+{
+	if (vm->shadow)
+		shadow_written(vm->shadow, NULL, (uint64_t)p - GUEST_WINDOW_BASE, len);
 }
 
 enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)

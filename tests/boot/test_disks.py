@@ -9,23 +9,9 @@ import subprocess
 import pytest
 
 from conftest import BOCHS, Batch, guest_file, linux
+from host_disks import DISK, TOOLS, check_file_system, debugfs, host_tool
 
-DISK = {"nvme": "nvme:0n1", "ahci": "ahci:0", "virtio": "virtio:0", "ata": "ata:0"}
-TOOLS = dict(os.environ, PATH=os.environ["PATH"] + ":/sbin:/usr/sbin")
 MIB = 1 << 20
-
-
-def host_tool(*words):
-    return subprocess.run(words, env=TOOLS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
-
-
-def debugfs(image, command, write=False):
-    return host_tool("debugfs", *(["-w"] if write else []), "-R", command, image).stdout
-
-
-def check_file_system(image):
-    done = host_tool("e2fsck", "-fn", image)
-    assert done.returncode == 0, done.stdout
 
 
 def disk_test(batch, disk, kind, *more, name=None):

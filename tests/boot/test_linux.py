@@ -69,6 +69,18 @@ def test_shell_disk_reboot_power_off(session, disk):
 
 
 @BOTH
+def test_typing_long_lines(session):
+    """Lines at the speed of the serial line, each many times what its FIFOs hold: interrupts of the host's come in the midst of the guest's."""
+    session.start(*linux(), timeout=300)
+    session.shell()
+    for number in range(25):
+        line = f"{number:04} " + " ".join(letter * 25 for letter in "abcd")
+        assert session.run(f"echo {line}", 60) == line
+    session.child.sendline("poweroff -f")
+    assert session.end() == 0
+
+
+@BOTH
 def test_two_cpus(session, disk):
     """Two cores, two guest CPUs."""
     session.start(*linux("--disk", disk, "--cpus", "2", "--host-cpus", "2"), timeout=600)

@@ -4,6 +4,7 @@ import pytest
 from conftest import BOCHS, linux
 
 HV = r"^lamina: MONITOR MODE: chosen mode +: HV-swMMU \(VT-x with shadow page tables"
+HV_AMD = r"^lamina: MONITOR MODE: chosen mode +: HV-swMMU \(AMD-V with shadow page tables"
 
 
 @BOCHS
@@ -30,4 +31,24 @@ def test_shadow_page_tables_for_want_of_better(batch, cpu, lack):
     batch.require(rf'no nested paging for guests: .*"{lack}"')
     batch.require(r"^lamina: MONITOR MODE: allowed modes +: HV\r?$")
     batch.require(HV)
+    batch.require(r"^lamina: vm guest: powered off by the guest")
+
+
+@pytest.mark.parametrize("cpu", ["EPYC,+svm,-npt", "qemu64,+svm"])
+def test_shadow_page_tables_for_want_of_rvi(batch, cpu):
+    status = batch.run(*linux("--cpu", cpu, cmdline="console=ttyS0 quiet no_timer_check lamina.run=poweroff"), timeout=180)
+    assert status == 0, batch.said
+    batch.require(r"^lamina: MONITOR MODE: allowed modes +: HV\r?$")
+    batch.require(HV_AMD)
+    batch.require(r"^lamina: vm guest: powered off by the guest")
+
+
+def test_two_cpus_on_shadow_page_tables(batch, disk):
+    """Asked for on Lamina's own command line, which goes for all VMs; and few tables, so that they are reclaimed all the time."""
+    status = batch.run(*linux("--cpus", "2", "--host-cpus", "2", "--disk", disk, "--set", "monitor.shadow_memory=2", "--lamina-cmdline",
+                              "monitor.virtual_mmu=software", cmdline="console=ttyS0 quiet no_timer_check lamina.run=disktest,poweroff"),
+                       timeout=240)
+    assert status == 0, batch.said
+    batch.require(HV_AMD)
+    batch.require(r"shadow page tables: at most 2048 KiB")
     batch.require(r"^lamina: vm guest: powered off by the guest")

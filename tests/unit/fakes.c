@@ -15,6 +15,13 @@ void fake_reset(void)
 	fake.hz = 1000000000;
 }
 
+void vm_memory_written(struct vm *vm, const void *p, uint64_t len)
+{
+	(void)vm;
+	(void)p;
+	fake.memory_written += len;
+}
+
 void vm_irq_set(struct vm *vm, unsigned gsi, bool level)
 {
 	(void)vm;

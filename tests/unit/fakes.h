@@ -26,6 +26,7 @@ struct fake_platform {
 	unsigned request_count;
 	enum vm_request request;  /* the last one */
 	const char *request_why;
+	uint64_t memory_written;  /* bytes, by vm_memory_written */
 	bool console_full;
 	unsigned console_len;
 	uint8_t console[4096];

@@ -96,6 +96,7 @@ static void test_reads_and_writes(void **unused)
 {
 	(void)unused;
 	assert_int_equal(request(VIRTIO_BLK_T_IN, 5, 1024), VIRTIO_BLK_S_OK);
+	assert_int_equal(fake.memory_written, 1024); /* what the device wrote, the shadow MMU is told */
 	assert_int_equal(last_used_len(0), 1025);
 	assert_memory_equal(m.ram + DATA_AT, m.medium + 5 * 512, 1024);
 	memset(m.ram + DATA_AT, 0x3c, 512);

@@ -46,7 +46,8 @@ class Qemu(Machine):
         return f"QEMU {self.acceleration()}, {self.cpu()}, {self.size()}" + (", UEFI" if self.options.uefi else "")
 
     def old_ide(self):
-        return any(disk.kind == "ata" for disk in self.options.host_disks)
+        """An ATA disk, or the user's own words, ask for the machine that has it."""
+        return "pc" in self.options.qemu_option or any(disk.kind == "ata" for disk in self.options.host_disks)
 
     def medium(self, image):
         """The device that the machine boots from; `image` is a file, or the folder of a boot server (netboot.py)."""

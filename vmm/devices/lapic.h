@@ -6,7 +6,8 @@
  * The owner merges those with lapic_sync before it enters the guest and before it lets a halted vCPU sleep.
  *
  * With `hw_delivery` the CPU delivers interrupts and handles EOI itself (virtual-interrupt delivery). The caller then gives it
- * lapic_highest_irr() as RVI and lapic_highest_isr() as SVI whenever lapic_sync() returned true, and eoi_exit[] when it is dirty. */
+ * lapic_highest_irr() as RVI and lapic_highest_isr() as SVI whenever lapic_sync() returned true or it called lapic_acknowledge(), and
+ * eoi_exit[] when it is dirty. */
 #ifndef VMM_DEVICES_LAPIC_H
 #define VMM_DEVICES_LAPIC_H
 

@@ -95,6 +95,7 @@ static void get_id(struct virtio_blk_slot *slot, uint64_t bytes)
 		uint32_t n = MIN(s->len, left);
 
 		memcpy(s->base, id, n);
+		vm_memory_written(slot->blk->virtio.pci.vm, s->base, n);
 		id += n;
 		left -= n;
 	}
@@ -186,6 +187,9 @@ static void advance(struct virtio_blk_slot *slot, int err)
 	struct block_request *request = &slot->request;
 	uint32_t used = request->segment_count;
 
+	if (request->op == BLOCK_READ) /* of one that failed a part may have come */
+		for (uint32_t i = 0; i < used; i++)
+			vm_memory_written(slot->blk->virtio.pci.vm, slot->next[i].base, slot->next[i].len);
 	if (err || !slot->sectors_left) {
 		finish(slot, err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 		return;

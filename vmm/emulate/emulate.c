@@ -494,21 +494,44 @@ static __attribute__((noinline)) int execute(struct emulator *e, const struct in
 	return __builtin_expect(e->written != NULL, 0) && is_locked(insn) ? execute_locked(&x, execute_common) : execute_common(&x);
 }
 
+static int find_operand(struct emulator *e, const struct insn *insn, unsigned size, unsigned access, struct place *place,
+			struct emulate_result *r)
+{
+	uint64_t offset = effective_address(e, insn) & size_mask(insn->address_size), linear;
+	int verdict = linear_address(e, insn->segment, offset, size, access, &linear, r);
+
+	return verdict == EMULATE_CONTINUE ? translate(e, insn->segment, linear, size, access, place, r) : verdict;
+}
+
 int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r)
 {
-	uint64_t offset = effective_address(e, insn), linear;
 	struct place place;
-	int verdict;
+	int verdict = find_operand(e, insn, size, WALK_READ, &place, r);
 
-	if (insn->address_size != 8)
-		offset &= size_mask(insn->address_size);
-	verdict = linear_address(e, insn->segment, offset, size, WALK_READ, &linear, r);
-	if (verdict == EMULATE_CONTINUE)
-		verdict = translate(e, insn->segment, linear, size, WALK_READ, &place, r);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	*value = place_read(e, &place, size);
 	return EMULATE_DONE;
+}
+
+int emulate_operand_write(struct emulator *e, const struct insn *insn, unsigned size, uint64_t value, struct emulate_result *r)
+{
+	struct place place;
+	int verdict = find_operand(e, insn, size, WALK_WRITE, &place, r);
+
+	if (verdict != EMULATE_CONTINUE)
+		return verdict;
+	place_write(e, &place, size, value);
+	return EMULATE_DONE;
+}
+
+uint64_t emulate_linear(struct emulator *e, const struct insn *insn)
+{
+	uint64_t linear = effective_address(e, insn) & size_mask(insn->address_size);
+
+	if (e->mode != DECODE_64)
+		return (uint32_t)(linear + segment_of(e, insn->segment)->base);
+	return insn->segment >= SEG_FS ? linear + segment_of(e, insn->segment)->base : linear;
 }
 
 int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r)

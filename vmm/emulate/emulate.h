@@ -103,6 +103,11 @@ int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *
  * verdict; nothing in `e` but what it remembers has changed. */
 int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r);
 
+/* Write it. */
+int emulate_operand_write(struct emulator *e, const struct insn *insn, unsigned size, uint64_t value, struct emulate_result *r);
+/* Its linear address, with no check, as INVLPG takes it. */
+uint64_t emulate_linear(struct emulator *e, const struct insn *insn);
+
 /* An INS or OUTS, as the exit tells it (VMX: exit qualification and VM-exit instruction information). */
 struct string_io {
 	uint16_t port;

@@ -417,7 +417,6 @@ int step_group7(struct execution *x)
 	const struct insn *insn = x->insn;
 	struct emulator *e = x->e;
 	unsigned op = insn->modrm >> 3 & 7, size = insn->operand_size;
-	uint64_t linear;
 	int verdict;
 
 	switch (op) {
@@ -450,12 +449,7 @@ int step_group7(struct execution *x)
 		verdict = need_cpl0(x);
 		if (verdict != EMULATE_CONTINUE)
 			return verdict;
-		linear = effective_address(e, insn) & size_mask(insn->address_size);
-		if (e->mode != DECODE_64)
-			linear = (uint32_t)(linear + segment_of(e, insn->segment)->base);
-		else if (insn->segment >= SEG_FS)
-			linear += segment_of(e, insn->segment)->base;
-		e->step->invlpg(e->ctx, linear);
+		e->step->invlpg(e->ctx, emulate_linear(e, insn));
 		return done(x);
 	}
 	return op & 1 ? table_register(x, &e->step->idtr, op & 2, STEP_CHANGED_IDTR) :

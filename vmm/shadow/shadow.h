@@ -175,6 +175,10 @@ void shadow_written(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa
  * it could be taken for none, so that the guest's writes go through. */
 bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa);
 
+/* Machine address that the vCPU's shadow tables map `linear` to in long mode, or ~0 where they have no entry (yet). Takes no lock: another
+ * vCPU may be changing them, as under the hardware. */
+uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear);
+
 /* Take what is due. Call it before entry, on the vCPU's core, where `flush` is not 0. */
 static inline enum shadow_flush shadow_take_flush(struct shadow_vcpu *sv)
 {

@@ -247,3 +247,21 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	spin_unlock(&mmu->lock);
 	return flush;
 }
+
+uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear)
+{
+	const struct shadow_mmu *mmu = sv->mmu;
+	const struct shadow_page *sp = sv->page;
+
+	if (sp == sv->pae)
+		return ~0ULL;
+	for (unsigned level = 4;; level--) {
+		uint64_t entry = __atomic_load_n(&sp->table[SLOT_OF(linear, level)], __ATOMIC_RELAXED), mask = LEVEL_SIZE(level) - 1;
+
+		if (!(entry & PTE_P))
+			return ~0ULL;
+		if (level == 1 || (entry & PTE_PS))
+			return (entry & PTE_ADDRESS & ~mask) | (linear & mask);
+		sp = shadow_child(mmu, entry);
+	}
+}

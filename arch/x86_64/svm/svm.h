@@ -27,19 +27,23 @@ enum nmi_state {
 	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
 };
 
-/* Where an instruction lay that exited, and how long it was, for CPUs without NRIP save. */
-struct svm_place {
-	uint64_t rip, cr3;
-	const uint16_t *code; /* its first bytes in the guest's RAM */
-	uint16_t bytes;       /* what they were */
-	uint8_t length;
-};
-
 #define SVM_PLACES 64
+
+/* Where instructions lay that exited, and how long they were, for CPUs without NRIP save: by the lowest bits of RIP. An array for each
+ * member, so that an index needs no arithmetic. */
+struct svm_places {
+	uint64_t rip[SVM_PLACES], cr3[SVM_PLACES];
+	const uint16_t *code[SVM_PLACES]; /* the first two bytes in the guest's RAM */
+	struct {
+		uint16_t bytes; /* what they were */
+		uint8_t length;
+		uint8_t reserved[5];
+	} was[SVM_PLACES];
+};
 
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
-	struct vmcb *vmcb;
+	struct vmcb vmcb; /* first, at the start of a page */
 	uint64_t vmcb_phys;
 	bool loaded_once;
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
@@ -50,11 +54,12 @@ struct svm_vcpu {
 	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
 	uint64_t iret_rip;
 	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */
+	uint64_t cr0, cr4, efer; /* with shadow paging: as the guest knows them, but for CR0's TS and MP */
 	uint64_t cr4_offered;      /* bits that the guest may set */
 	uint64_t tsc_aux;
 	uint64_t dr[4];
 	void *fpu;                 /* XSAVE area */
-	struct svm_place place[SVM_PLACES];
+	struct svm_places places;
 };
 
 /* The engine's part of a VM. */
@@ -71,7 +76,7 @@ static inline struct svm_vcpu *svm_of(struct vcpu *v)
 
 static inline struct vmcb *vmcb_of(struct vcpu *v)
 {
-	return svm_of(v)->vmcb;
+	return &svm_of(v)->vmcb;
 }
 
 /* Fields of these groups changed. */
@@ -99,6 +104,7 @@ void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_
 int svm_set_cr0(struct vcpu *v, uint64_t value);
 int svm_set_cr4(struct vcpu *v, uint64_t value);
 int svm_set_efer(struct vcpu *v, uint64_t value);
+void svm_shadow_root(struct vcpu *v, uint64_t root);
 void svm_flush(struct vcpu *v);
 /* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
 void svm_advance(struct vcpu *v, unsigned length);
@@ -119,9 +125,9 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
 void svm_dump(struct vcpu *v);
 void svm_explain_entry_failure(struct vcpu *v);
 /* Decode the exit and hand it on; called by svm_entry.asm. */
-bool svm_handle_exit(struct vcpu *v, struct vmcb *vmcb);
+bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x);
 
 /* svm_entry.asm */
-void svm_enter(struct vcpu *v, struct vmcb *vmcb, uint64_t vmcb_phys, uint64_t host_vmcb);
+void svm_enter(struct vcpu *v, struct svm_vcpu *x, uint64_t vmcb_phys, uint64_t host_vmcb);
 
 #endif

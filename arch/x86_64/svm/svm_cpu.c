@@ -9,11 +9,8 @@
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/svm/vm_cr.h"
 #include "arch/x86_64/traps.h"
-#include "lib/printf.h"
 
 struct svm_features svm_features;
-
-static char reason[200];
 
 /* Not every CPU (or emulator) has VM_CR; where it is missing nothing could have switched SVM off. Boot processor only. */
 static bool has_vm_cr(void)
@@ -71,11 +68,6 @@ const char *svm_probe(void)
 	problem = firmware_problem();
 	if (problem)
 		return problem;
-	if (!f->npt) {
-		snprintf(reason, sizeof(reason), "this CPU (%s%s%s) has AMD-V without RVI (nested paging), and Lamina needs both to run guests",
-			 f->vendor, f->brand[0] ? ", " : "", f->brand);
-		return reason;
-	}
 	if (f->asids < 2)
 		return "this CPU's AMD-V has no ASIDs for guests (CPUID 8000_000Ah, EBX)";
 	s->asids = f->asids;

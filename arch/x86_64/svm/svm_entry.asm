@@ -33,7 +33,7 @@ section .text
 	mov rdi, [rdi + GPR(7)]
 %endmacro
 
-; void svm_enter(struct vcpu *v, struct vmcb *vmcb, uint64_t vmcb_phys, uint64_t host_vmcb): run the guest until svm_handle_exit returns
+; void svm_enter(struct vcpu *v, struct svm_vcpu *x, uint64_t vmcb_phys, uint64_t host_vmcb): run the guest until svm_handle_exit returns
 ; false.
 align 16
 svm_enter:
@@ -45,7 +45,7 @@ svm_enter:
 	push r15
 	push rcx                        ; [rsp + 32]: the host's VMCB
 	push rdx                        ; [rsp + 24]: the guest's
-	push rsi                        ; [rsp + 16]: the same, by address
+	push rsi                        ; [rsp + 16]: x, whose first member it is
 	push rdi                        ; [rsp + 8] = v
 	sub rsp, 8                      ; the stack is aligned for calls
 .again:

@@ -10,16 +10,16 @@
 
 static bool nmi_blocked(const struct svm_vcpu *x)
 {
-	return x->nmi == NMI_BLOCKED || (x->nmi == NMI_IN_IRET && x->vmcb->rip == x->iret_rip);
+	return x->nmi == NMI_BLOCKED || (x->nmi == NMI_IN_IRET && x->vmcb.rip == x->iret_rip);
 }
 
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type)
 {
 	const struct svm_vcpu *x = svm_of(v);
 
-	if (x->vmcb->event_injection & EVENT_VALID || x->vmcb->interrupt_shadow & SHADOW)
+	if (x->vmcb.event_injection & EVENT_VALID || x->vmcb.interrupt_shadow & SHADOW)
 		return false;
-	return type == EVENT_NMI ? !nmi_blocked(x) : (x->vmcb->rflags & RFLAGS_IF) != 0;
+	return type == EVENT_NMI ? !nmi_blocked(x) : (x->vmcb.rflags & RFLAGS_IF) != 0;
 }
 
 static bool contributory(uint8_t vector)
@@ -31,14 +31,14 @@ static void nmi_delivered(struct svm_vcpu *x)
 {
 	x->nmi = NMI_BLOCKED;
 	x->nmi_wanted = false;
-	x->vmcb->intercept_misc1 |= INTERCEPT_IRET;
-	svm_changed(x->vmcb, CLEAN_CONTROLS);
+	x->vmcb.intercept_misc1 |= INTERCEPT_IRET;
+	svm_changed(&x->vmcb, CLEAN_CONTROLS);
 }
 
 void svm_inject(struct vcpu *v, const struct vcpu_event *event)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 	uint64_t queued = b->event_injection, info = event->vector | EVENT_VALID;
 	uint32_t error = event->error;
 
@@ -90,7 +90,7 @@ void svm_requeue(struct vcpu *v)
  * may hold back. (QEMU 7.2 aborts where that MOV meets a pending virtual interrupt.) */
 static void intercept_cr8(struct svm_vcpu *x)
 {
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 	uint32_t bit = x->tpr_waits || b->v_irq & V_IRQ ? INTERCEPT_CR_WRITE(8) : 0;
 
 	if ((b->intercept_cr & INTERCEPT_CR_WRITE(8)) == bit)
@@ -120,9 +120,9 @@ void svm_interrupt_window(struct vcpu *v, bool on)
 /* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. */
 static void step(struct svm_vcpu *x)
 {
-	if (x->vmcb->rflags & RFLAGS_TF)
+	if (x->vmcb.rflags & RFLAGS_TF)
 		return; /* the guest steps itself: its #DB exits too */
-	x->vmcb->rflags |= RFLAGS_TF;
+	x->vmcb.rflags |= RFLAGS_TF;
 	x->stepping = true;
 }
 
@@ -133,7 +133,7 @@ bool svm_step_done(struct vcpu *v)
 	if (!x->stepping)
 		return false;
 	x->stepping = false;
-	x->vmcb->rflags &= ~RFLAGS_TF;
+	x->vmcb.rflags &= ~RFLAGS_TF;
 	return true;
 }
 
@@ -146,7 +146,7 @@ void svm_nmi_window(struct vcpu *v, bool on)
 	if (!on)
 		return;
 	x->seen_tpr = SVM_LOOK_CLOSER;
-	if (x->vmcb->event_injection & EVENT_VALID)
+	if (x->vmcb.event_injection & EVENT_VALID)
 		core_kick(core_index()); /* exits after the event's delivery, before the first instruction */
 	else if (x->nmi != NMI_BLOCKED)
 		step(x);
@@ -157,16 +157,16 @@ void svm_iret(struct vcpu *v)
 	struct svm_vcpu *x = svm_of(v);
 
 	x->nmi = NMI_IN_IRET;
-	x->iret_rip = x->vmcb->rip;
-	x->vmcb->intercept_misc1 &= ~(uint32_t)INTERCEPT_IRET;
-	svm_changed(x->vmcb, CLEAN_CONTROLS);
+	x->iret_rip = x->vmcb.rip;
+	x->vmcb.intercept_misc1 &= ~(uint32_t)INTERCEPT_IRET;
+	svm_changed(&x->vmcb, CLEAN_CONTROLS);
 }
 
 /* Called at each look at the local APIC, so this is also where V_TPR learns what the guest wrote there. */
 void svm_tpr_threshold(struct vcpu *v, unsigned threshold)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 	uint8_t tpr = (uint8_t)lapic_cr8(&v->lapic);
 
 	if (tpr != x->tpr) {

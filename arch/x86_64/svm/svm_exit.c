@@ -5,6 +5,7 @@
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/traps.h"
 #include "lib/log.h"
+#include "vmm/emulate/access.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/exit.h"
 #include "vmm/exit_mmio.h"
@@ -24,6 +25,7 @@ enum {
 	CODE_IRET = 0x74,
 	CODE_INVD = 0x76,
 	CODE_HLT = 0x78,
+	CODE_INVLPG = 0x79,
 	CODE_INVLPGA = 0x7a,
 	CODE_IOIO = 0x7b,
 	CODE_MSR = 0x7c,
@@ -38,18 +40,26 @@ enum {
 	CODE_RDPRU = 0x8e,
 	CODE_INVPCID = 0xa2,
 	CODE_MCOMMIT = 0xa3,
-	CODES = 0xa8,
 	CODE_NESTED_FAULT = 0x400,
 };
 
 #define CODE_INVALID 0xffffffffU /* VMRUN refused the state. 64 bits of ones; some leave the upper half 0 */
 
-#define VECTOR_DB 1
-#define VECTOR_UD 6
-#define VECTOR_GP 13
 #define DR6_BS BIT(14)
 #define DR7_GD BIT(13)
 #define MCG_STATUS_MCIP BIT(2)
+
+static inline bool hand_on(struct vcpu *v, enum vm_exit_kind kind)
+{
+	v->exit.kind = kind;
+	return vcpu_exit(v);
+}
+
+/* The exit came in the middle of an event's delivery. That of an instruction cannot. */
+static inline bool delivering(const struct vmcb *b)
+{
+	return b->exit_interrupt_info & EVENT_VALID;
+}
 
 static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
 {
@@ -58,24 +68,16 @@ static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_UNKNOWN;
 }
 
-static enum vm_exit_kind decode_undefined(struct vcpu *v, struct vm_exit *exit)
+static enum vm_exit_kind decode_refused(struct vcpu *v, uint8_t vector)
 {
-	(void)v;
-	exit->vector = VECTOR_UD;
-	return EXIT_REFUSED;
-}
-
-static enum vm_exit_kind decode_rdpmc(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)v;
-	exit->vector = VECTOR_GP;
+	v->exit.vector = vector;
 	return EXIT_REFUSED;
 }
 
 static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 
 	exit->exception.vector = (uint8_t)(b->exit_code - CODE_EXCEPTION);
 	exit->exception.has_error = exit->exception.vector == 17;
@@ -102,24 +104,9 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_EXCEPTION;
 }
 
-/* The host's interrupt is still pending, and is taken when the handler lets it in. */
-static enum vm_exit_kind decode_interrupt(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)v;
-	exit->vector = 0;
-	return EXIT_EXTERNAL_INTERRUPT;
-}
-
-static enum vm_exit_kind decode_msr(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)exit;
-	return vmcb_of(v)->exit_info1 & 1 ? EXIT_MSR_WRITE : EXIT_MSR_READ;
-}
-
 /* APM vol. 2, "IOIO Intercept": EXITINFO1, and the next RIP in EXITINFO2. */
-static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
+static inline void decode_io(const struct vmcb *b, struct vm_exit *exit)
 {
-	const struct vmcb *b = vmcb_of(v);
 	uint64_t q = b->exit_info1;
 
 	exit->io.size = q >> 4 & 7;
@@ -133,10 +120,16 @@ static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
 		exit->io.address_size = svm_features.decode_assists ? (uint8_t)((q >> 7 & 7) << 1) : 0;
 		exit->io.segment = q >> 10 & 7;
 	}
-	return EXIT_IO;
 }
 
 /* Control-register accesses. Decode assists name the register of a MOV; CLTS, LMSW and SMSW, and CPUs without them, are for the decoder. */
+static enum vm_exit_kind cr_kind(const struct vm_exit *exit, bool read)
+{
+	if (exit->cr.cr == 3)
+		return read ? EXIT_CR3_READ : EXIT_CR3_WRITE;
+	return read ? EXIT_CR_READ : EXIT_CR_WRITE;
+}
+
 static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 {
 	struct vmcb *b = vmcb_of(v);
@@ -147,7 +140,7 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	exit->cr.immediate = false;
 	if (svm_features.decode_assists && b->exit_info1 & BIT(63)) {
 		exit->cr.gpr = b->exit_info1 & 15;
-		return b->exit_code < CODE_CR_WRITE ? EXIT_CR_READ : EXIT_CR_WRITE;
+		return cr_kind(exit, b->exit_code < CODE_CR_WRITE);
 	}
 	insn = exit_instruction(v);
 	if (!insn || insn->map != MAP_0F)
@@ -156,9 +149,9 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	exit->cr.gpr = (insn->modrm & 7) | (insn->rex & 1) << 3; /* MOV CR ignores the mod field */
 	switch (insn->opcode) {
 	case 0x20:
-		return EXIT_CR_READ;
+		return cr_kind(exit, true);
 	case 0x22:
-		return EXIT_CR_WRITE;
+		return cr_kind(exit, false);
 	case 0x06: /* CLTS */
 		cr0 = svm_read(v, VCPU_CR0) & ~CR0_TS;
 		break;
@@ -166,6 +159,15 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 		if ((insn->modrm >> 3 & 7) == 4) { /* SMSW */
 			if (insn->operand_size != 2 && !(insn->flags & INSN_MEM))
 				return EXIT_CR_READ;
+			if (v->shadow) {
+				/* PG and WP differ, above the 16 bits that count here; the next access must exit too. */
+				if (!(insn->flags & INSN_MEM))
+					write_gpr(&v->gpr[exit->cr.gpr], 2, svm_read(v, VCPU_CR0));
+				else if (exit_operand_write(v, insn, 2, svm_read(v, VCPU_CR0)))
+					return EXIT_ENGINE;
+				svm_advance(v, insn->length);
+				return EXIT_ENGINE;
+			}
 			/* 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
 			b->intercept_cr &= ~(uint32_t)INTERCEPT_CR_READ(0);
 			svm_changed(b, CLEAN_CONTROLS);
@@ -190,38 +192,40 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_CR_WRITE;
 }
 
-static enum vm_exit_kind decode_iret(struct vcpu *v, struct vm_exit *exit)
+/* Intercepted with shadow paging only. CR2 is as it was (APM vol. 2, "#PF (Page Fault)"). */
+static enum vm_exit_kind decode_page_fault(const struct vmcb *b, struct vm_exit *exit)
 {
-	(void)exit;
-	svm_iret(v);
-	return EXIT_NMI_WINDOW;
+	exit->page_fault.linear = b->exit_info2;
+	exit->page_fault.error = (uint32_t)b->exit_info1;
+	exit->page_fault.vectoring = delivering(b);
+	return EXIT_PAGE_FAULT;
 }
 
-static enum vm_exit_kind decode_task_switch(struct vcpu *v, struct vm_exit *exit)
+static enum vm_exit_kind decode_invlpg(struct vcpu *v, struct vm_exit *exit)
 {
-	exit->task.selector = (uint16_t)vmcb_of(v)->exit_info1;
-	return EXIT_TASK_SWITCH;
-}
+	const struct insn *insn;
 
-/* Also what a machine check ends in while the guest has CR4.MCE clear. */
-static enum vm_exit_kind decode_shutdown(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)v;
-	(void)exit;
-	return rdmsr(MSR_MCG_STATUS) & MCG_STATUS_MCIP ? EXIT_MACHINE_CHECK : EXIT_TRIPLE_FAULT;
+	if (svm_features.decode_assists) {
+		exit->page_fault.linear = vmcb_of(v)->exit_info1;
+		return EXIT_INVLPG;
+	}
+	insn = exit_instruction(v);
+	if (!insn || !(insn->flags & INSN_MEM))
+		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
+	exit->length = insn->length;
+	exit->page_fault.linear = exit_operand_linear(v, insn);
+	return EXIT_INVLPG;
 }
 
 /* APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering": EXITINFO1. */
-static enum vm_exit_kind decode_nested_fault(struct vcpu *v, struct vm_exit *exit)
+static inline void decode_nested_fault(const struct vmcb *b, struct vm_exit *exit)
 {
-	const struct vmcb *b = vmcb_of(v);
 	uint64_t q = b->exit_info1;
 
 	exit->fault.gpa = b->exit_info2;
 	exit->fault.access = q & BIT(4) ? ACCESS_FETCH : q & BIT(1) ? ACCESS_WRITE : ACCESS_READ;
 	exit->fault.translated = !(q & BIT(33));
 	exit->fault.vectoring = b->exit_interrupt_info & EVENT_VALID;
-	return EXIT_NESTED_FAULT;
 }
 
 static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *exit)
@@ -233,46 +237,96 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 	return EXIT_ENTRY_FAILED;
 }
 
-/* For each code the kind, or the function that reads the rest of the exit information and says the kind. */
-static enum vm_exit_kind (*const decoders[CODES])(struct vcpu *v, struct vm_exit *exit) = {
-	[CODE_CR_READ ... CODE_CR_WRITE + 15] = decode_cr,
-	[CODE_EXCEPTION ... CODE_EXCEPTION + 31] = decode_exception,
-	[CODE_INTR] = decode_interrupt,
-	[CODE_CR0_SELECTIVE_WRITE] = decode_cr,
-	[CODE_RDPMC] = decode_rdpmc,
-	[CODE_IRET] = decode_iret,
-	[CODE_INVLPGA] = decode_undefined,
-	[CODE_IOIO] = decode_io,
-	[CODE_MSR] = decode_msr,
-	[CODE_TASK_SWITCH] = decode_task_switch,
-	[CODE_SHUTDOWN] = decode_shutdown,
-	[CODE_VMRUN ... CODE_SKINIT] = decode_undefined,
-	[CODE_MONITOR ... CODE_MWAIT_ARMED] = decode_undefined,
-	[CODE_RDPRU] = decode_undefined,
-	[CODE_INVPCID] = decode_undefined,
-	[CODE_MCOMMIT] = decode_undefined,
-};
-
-static const uint8_t kinds[CODES] = {
-	[CODE_NMI] = EXIT_NMI,
-	[CODE_CPUID] = EXIT_CPUID,
-	[CODE_VINTR] = EXIT_INTERRUPT_WINDOW,
-	[CODE_INVD] = EXIT_WBINVD,
-	[CODE_HLT] = EXIT_HLT,
-	[CODE_WBINVD] = EXIT_WBINVD,
-	[CODE_XSETBV] = EXIT_XSETBV,
-};
-
-static enum vm_exit_kind decode_exit(struct vcpu *v, uint64_t code)
+/* What is not in dispatch(): seldom, or with much to decode. */
+__attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b)
 {
-	if (__builtin_expect(code >= CODES, 0)) {
-		if (__builtin_expect(code == CODE_NESTED_FAULT, 1))
-			return decode_nested_fault(v, &v->exit);
-		return (uint32_t)code == CODE_INVALID ? decode_entry_failure(v, &v->exit) : decode_unknown(v, &v->exit);
+	uint64_t code = b->exit_code;
+	enum vm_exit_kind kind;
+
+	if (delivering(b) && (uint32_t)code != CODE_INVALID)
+		svm_requeue(v);
+	switch (code) {
+	case CODE_INTR: /* the host's interrupt is still pending, and is taken when the handler lets it in */
+		v->exit.vector = 0;
+		kind = EXIT_EXTERNAL_INTERRUPT;
+		break;
+	case CODE_NMI:
+		kind = EXIT_NMI;
+		break;
+	case CODE_VINTR:
+		kind = EXIT_INTERRUPT_WINDOW;
+		break;
+	case CODE_NESTED_FAULT:
+		decode_nested_fault(b, &v->exit);
+		kind = EXIT_NESTED_FAULT;
+		break;
+	case CODE_CR_READ ... CODE_CR_WRITE + 15:
+	case CODE_CR0_SELECTIVE_WRITE:
+		kind = decode_cr(v, &v->exit);
+		break;
+	case CODE_EXCEPTION + VECTOR_PF:
+		kind = decode_page_fault(b, &v->exit);
+		break;
+	case CODE_INVLPG:
+		kind = decode_invlpg(v, &v->exit);
+		break;
+	case CODE_EXCEPTION ... CODE_EXCEPTION + VECTOR_PF - 1:
+	case CODE_EXCEPTION + VECTOR_PF + 1 ... CODE_EXCEPTION + 31:
+		kind = decode_exception(v, &v->exit);
+		break;
+	case CODE_RDPMC:
+		kind = decode_refused(v, VECTOR_GP);
+		break;
+	case CODE_IRET:
+		svm_iret(v);
+		kind = EXIT_NMI_WINDOW;
+		break;
+	case CODE_TASK_SWITCH:
+		v->exit.task.selector = (uint16_t)b->exit_info1;
+		kind = EXIT_TASK_SWITCH;
+		break;
+	case CODE_SHUTDOWN: /* also what a machine check ends in while the guest has CR4.MCE clear */
+		kind = rdmsr(MSR_MCG_STATUS) & MCG_STATUS_MCIP ? EXIT_MACHINE_CHECK : EXIT_TRIPLE_FAULT;
+		break;
+	case CODE_INVLPGA:
+	case CODE_VMRUN ... CODE_SKINIT:
+	case CODE_MONITOR ... CODE_MWAIT_ARMED:
+	case CODE_RDPRU:
+	case CODE_INVPCID:
+	case CODE_MCOMMIT:
+		kind = decode_refused(v, VECTOR_UD);
+		break;
+	default:
+		kind = (uint32_t)code == CODE_INVALID ? decode_entry_failure(v, &v->exit) : decode_unknown(v, &v->exit);
 	}
-	if (kinds[code])
-		return kinds[code];
-	return decoders[code] ? decoders[code](v, &v->exit) : decode_unknown(v, &v->exit);
+	return hand_on(v, kind);
+}
+
+/* The exits that happen often take no call on the way to vcpu_exit(). */
+static inline __attribute__((always_inline)) bool dispatch(struct vcpu *v, struct vmcb *b)
+{
+	v->exit.length = 0; /* svm_advance() finds out, if somebody wants to know */
+	switch (b->exit_code) {
+	case CODE_CPUID:
+		return hand_on(v, EXIT_CPUID);
+	case CODE_HLT:
+		return hand_on(v, EXIT_HLT);
+	case CODE_IOIO:
+		decode_io(b, &v->exit);
+		return hand_on(v, EXIT_IO);
+	case CODE_MSR:
+		return hand_on(v, EXIT_MSR_READ + (b->exit_info1 & 1));
+	case CODE_INVD:
+	case CODE_WBINVD:
+		return hand_on(v, EXIT_WBINVD);
+	case CODE_XSETBV:
+		return hand_on(v, EXIT_XSETBV);
+	default: /* its code would be far from the others in the switch's table */
+		if (__builtin_expect(b->exit_code != CODE_NESTED_FAULT || delivering(b), 0))
+			return decode_rest(v, b);
+		decode_nested_fault(b, &v->exit);
+		return hand_on(v, EXIT_NESTED_FAULT);
+	}
 }
 
 /* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
@@ -282,8 +336,8 @@ static void take_tpr(struct vcpu *v, uint8_t tpr)
 	lapic_set_cr8(&v->lapic, tpr);
 }
 
-/* What is seldom to be done. */
-__attribute__((noinline)) static void look_closer(struct vcpu *v, struct vmcb *b)
+/* What is seldom to be done, and then the exit. */
+__attribute__((noinline)) static bool look_closer(struct vcpu *v, struct vmcb *b)
 {
 	struct svm_vcpu *x = svm_of(v);
 
@@ -291,19 +345,18 @@ __attribute__((noinline)) static void look_closer(struct vcpu *v, struct vmcb *b
 	x->seen_tpr = x->nmi_wanted ? SVM_LOOK_CLOSER : x->tpr;
 	if (b->v_tpr != x->tpr)
 		take_tpr(v, b->v_tpr);
-	if (b->exit_interrupt_info & EVENT_VALID && (uint32_t)b->exit_code != CODE_INVALID)
-		svm_requeue(v);
 	if (x->nmi_wanted)
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+	return dispatch(v, b);
 }
 
-bool svm_handle_exit(struct vcpu *v, struct vmcb *b)
+bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x)
 {
+	struct vmcb *b = &x->vmcb;
+
 	b->clean = svm_features.clean;
 	b->event_injection = 0;
-	if (__builtin_expect(b->v_tpr != svm_of(v)->seen_tpr || b->exit_interrupt_info & EVENT_VALID, 0))
-		look_closer(v, b);
-	v->exit.length = 0; /* svm_advance() finds out, if somebody wants to know */
-	v->exit.kind = decode_exit(v, b->exit_code);
-	return vcpu_exit(v);
+	if (__builtin_expect(b->v_tpr != x->seen_tpr, 0))
+		return look_closer(v, b);
+	return dispatch(v, b);
 }

@@ -26,14 +26,9 @@ void svm_forget_places(struct svm_vcpu *x)
 	static const uint16_t nothing;
 
 	for (unsigned i = 0; i < SVM_PLACES; i++) {
-		x->place[i].code = &nothing;
-		x->place[i].bytes = 1;
+		x->places.code[i] = &nothing;
+		x->places.was[i].bytes = 1;
 	}
-}
-
-static struct svm_place *place_of(struct svm_vcpu *x, uint64_t rip)
-{
-	return &x->place[rip % SVM_PLACES];
 }
 
 static bool code_64(const struct vmcb *b)
@@ -45,7 +40,8 @@ static bool code_64(const struct vmcb *b)
 __attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmcb *b)
 {
 	struct guest_paging *paging = &v->emulator.paging;
-	struct svm_place *place = place_of(svm_of(v), b->rip);
+	struct svm_places *places = &svm_of(v)->places;
+	unsigned i = b->rip % SVM_PLACES;
 	const struct insn *insn;
 	uint64_t index = b->exit_code - CODE_FIRST, gpa;
 	const void *code;
@@ -56,11 +52,17 @@ __attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmc
 	/* Where the code cannot be read any more, as another vCPU changes it, the usual encoding is the best guess. */
 	if (!insn)
 		return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
-	if (code_64(b) && (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 &&
+	/* Only without prefixes: then the exit's code and two bytes say it all. */
+	if (code_64(b) && index < ARRAY_SIZE(usual) && insn->length == usual[index] && (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 &&
 	    !guest_walk(&v->vm->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
 		code = guest_ptr(&v->vm->memory, gpa, 2);
-		if (code)
-			*place = (struct svm_place){ b->rip, b->cr3, code, *(const uint16_t *)code, insn->length };
+		if (code) {
+			places->rip[i] = b->rip;
+			places->cr3[i] = b->cr3;
+			places->code[i] = code;
+			places->was[i].bytes = *(const uint16_t *)code;
+			places->was[i].length = insn->length;
+		}
 	}
 	return insn->length;
 }
@@ -95,7 +97,7 @@ __attribute__((noinline)) static void advance_slowly(struct vcpu *v, unsigned le
 void svm_advance(struct vcpu *v, unsigned length)
 {
 	struct vmcb *b = vmcb_of(v);
-	const struct svm_place *place;
+	const struct svm_places *places = &svm_of(v)->places;
 	uint64_t rip = b->rip;
 
 	if (__builtin_expect(!(b->cs.attributes & ATTRIBUTE_L) || b->rflags & (RFLAGS_TF | RFLAGS_RF), 0)) {
@@ -110,12 +112,13 @@ void svm_advance(struct vcpu *v, unsigned length)
 		/* The same bytes at the same address of the same address space: the translation is not looked up again. A guest that
 		 * maps other code there, which happens to exit likewise but with other prefixes, and keeps the old page as it was, misleads
 		 * only itself. */
-		place = place_of(svm_of(v), rip);
-		if (__builtin_expect(place->rip != rip || place->cr3 != b->cr3 || *place->code != place->bytes, 0)) {
+		uint64_t i = rip % SVM_PLACES;
+
+		if (__builtin_expect(places->rip[i] != rip || places->cr3[i] != b->cr3 || *places->code[i] != places->was[i].bytes, 0)) {
 			advance_slowly(v, 0);
 			return;
 		}
-		rip += place->length;
+		rip += places->was[i].length;
 	}
 	b->rip = rip;
 	b->interrupt_shadow = 0;

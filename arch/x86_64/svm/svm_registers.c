@@ -2,6 +2,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/svm/svm.h"
+#include "vmm/shadow/shadow.h"
 #include "vmm/vm.h"
 
 #define ATTRIBUTE_PRESENT BIT(7)
@@ -61,9 +62,33 @@ void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_
 	svm_changed(vmcb_of(v), CLEAN_SEGMENTS);
 }
 
+/* With shadow paging the VMCB holds what the hardware runs with; the guest's own values are kept beside it. */
+static inline bool shadowed(const struct vcpu *v)
+{
+	return __builtin_expect(v->shadow != NULL, 0);
+}
+
 static uint64_t guest_cr0(struct vcpu *v)
 {
-	return vmcb_of(v)->cr0 | svm_of(v)->cr0_cache;
+	const uint64_t free = CR0_TS | CR0_MP; /* a write that changes nothing else does not exit */
+	const struct svm_vcpu *x = svm_of(v);
+
+	return shadowed(v) ? (x->cr0 & ~free) | (x->vmcb.cr0 & free) : x->vmcb.cr0 | x->cr0_cache;
+}
+
+static inline uint64_t guest_cr3(struct vcpu *v)
+{
+	return shadowed(v) ? v->cr3 : vmcb_of(v)->cr3;
+}
+
+static inline uint64_t guest_cr4(struct vcpu *v)
+{
+	return shadowed(v) ? svm_of(v)->cr4 : vmcb_of(v)->cr4;
+}
+
+static inline uint64_t guest_efer(struct vcpu *v)
+{
+	return shadowed(v) ? svm_of(v)->efer : vmcb_of(v)->efer & ~EFER_SVME;
 }
 
 uint64_t svm_read(struct vcpu *v, enum vcpu_register reg)
@@ -82,11 +107,11 @@ uint64_t svm_read(struct vcpu *v, enum vcpu_register reg)
 	case VCPU_CR2:
 		return b->cr2;
 	case VCPU_CR3:
-		return b->cr3;
+		return guest_cr3(v);
 	case VCPU_CR4:
-		return b->cr4;
+		return guest_cr4(v);
 	case VCPU_EFER:
-		return b->efer & ~EFER_SVME;
+		return guest_efer(v);
 	case VCPU_GDT_BASE:
 		return b->gdtr.base;
 	case VCPU_GDT_LIMIT:
@@ -134,6 +159,40 @@ void svm_read_context(struct vcpu *v, struct vcpu_context *c)
 	c->efer = b->efer & ~EFER_SVME;
 	c->cs_access = access_of(b->cs.attributes);
 	c->ss_access = (access_of(b->ss.attributes) & ~ACCESS_DPL) | (uint32_t)b->cpl << ACCESS_DPL_SHIFT;
+	if (shadowed(v)) {
+		c->cr3 = v->cr3;
+		c->cr4 = svm_of(v)->cr4;
+		c->efer = svm_of(v)->efer;
+	}
+}
+
+/* With shadow paging: paging is always on, in real mode too ("Paged Real Mode", APM vol. 2), in PAE's format or with four levels, and
+ * WP makes the read-only entries of page tables that are traced bind the guest's kernel. Guests without paging know neither SMEP nor
+ * SMAP. Where the guest's value is another than the real one each access exits; else the hardware answers reads, and what bears on
+ * paging is seen when it changes. */
+static void write_shadowed_cr(struct vcpu *v)
+{
+	const struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = vmcb_of(v);
+	uint64_t cr0 = guest_cr0(v), hidden = CR4_PCIDE | CR4_LA57 | CR4_PKE | (cr0 & CR0_PG ? 0 : CR4_SMEP | CR4_SMAP);
+
+	b->cr0 = (cr0 & ~(CR0_CD | CR0_NW)) | CR0_ET | CR0_PG | CR0_WP;
+	b->cr4 = (x->cr4 & ~hidden) | CR4_PAE;
+	b->intercept_cr &= ~(uint32_t)(INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0) | INTERCEPT_CR_READ(4));
+	b->intercept_cr |= INTERCEPT_CR_READ(3) | INTERCEPT_CR_WRITE(3) | INTERCEPT_CR_WRITE(4);
+	if (b->cr0 != cr0)
+		b->intercept_cr |= INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
+	if (b->cr4 != x->cr4)
+		b->intercept_cr |= INTERCEPT_CR_READ(4);
+	svm_changed(b, CLEAN_CR | CLEAN_CONTROLS);
+}
+
+void svm_shadow_root(struct vcpu *v, uint64_t root)
+{
+	if (vmcb_of(v)->cr3 == root)
+		return;
+	vmcb_of(v)->cr3 = root;
+	svm_changed(vmcb_of(v), CLEAN_CR);
 }
 
 /* Caching stays on, as it does for the host; the guest sees its own CD and NW. While they are set every access to CR0 exits: a write that
@@ -143,14 +202,36 @@ static void write_cr0_state(struct vcpu *v, uint64_t value)
 	struct vmcb *b = vmcb_of(v);
 	const uint32_t accesses = INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
 
+	if (shadowed(v)) {
+		svm_of(v)->cr0 = value | CR0_ET;
+		b->cr0 = value; /* TS and MP */
+		write_shadowed_cr(v);
+		return;
+	}
 	svm_of(v)->cr0_cache = value & (CR0_CD | CR0_NW);
 	b->cr0 = (value & ~(CR0_CD | CR0_NW)) | CR0_ET;
 	b->intercept_cr = svm_of(v)->cr0_cache ? b->intercept_cr | accesses : b->intercept_cr & ~accesses;
 	svm_changed(b, CLEAN_CR | CLEAN_CONTROLS);
 }
 
-static void write_efer_state(struct vmcb *b, uint64_t value)
+static void write_cr4_state(struct vcpu *v, uint64_t value)
 {
+	vmcb_of(v)->cr4 = value;
+	svm_changed(vmcb_of(v), CLEAN_CR);
+	if (shadowed(v)) {
+		svm_of(v)->cr4 = value;
+		write_shadowed_cr(v);
+	}
+}
+
+static void write_efer_state(struct vcpu *v, uint64_t value)
+{
+	struct vmcb *b = vmcb_of(v);
+
+	svm_of(v)->efer = value;
+	/* With shadow paging CR0.PG is always on, so that LME must be what LMA is; and the tables use NX. */
+	if (shadowed(v))
+		value = (value & ~(EFER_LME | EFER_LMA)) | (value & EFER_LMA ? EFER_LME | EFER_LMA : 0) | EFER_NXE;
 	b->efer = value | EFER_SVME; /* VMRUN wants it set */
 	svm_changed(b, CLEAN_CR);
 }
@@ -174,15 +255,21 @@ void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 		return;
 	case VCPU_CR2:
 		b->cr2 = value;
-		break;
+		write_cr2(value); /* VMRUN loads the VMCB's (APM vol. 2, "VMRUN Instruction"); Bochs 2.7 leaves the register alone */
+		svm_changed(b, CLEAN_CR2);
+		return;
 	case VCPU_CR3:
+		if (shadowed(v)) {
+			v->cr3 = value; /* the hardware's is the shadow root */
+			return;
+		}
 		b->cr3 = value;
 		break;
 	case VCPU_CR4:
-		b->cr4 = value;
-		break;
+		write_cr4_state(v, value);
+		return;
 	case VCPU_EFER:
-		write_efer_state(b, value);
+		write_efer_state(v, value);
 		return;
 	case VCPU_GDT_BASE:
 		b->gdtr.base = value;
@@ -227,13 +314,22 @@ void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 	svm_changed(b, CLEAN_CR | CLEAN_CR2 | CLEAN_TABLES | CLEAN_DR | CLEAN_NESTED);
 }
 
-/* APM vol. 2, "CR0 Register", "Enabling and Activating Long Mode": what raises #GP. Nested paging walks the PDPTEs of PAE paging in memory,
- * so none are loaded here. */
+/* PAE paging loads four entries when it begins. Nested paging walks them in memory. Returns ERR_INVALID (#GP) for reserved bits. */
+static int check_pdptes(struct vcpu *v, uint64_t cr0, uint64_t cr4)
+{
+	uint64_t pdpte[4];
+
+	if (!shadowed(v) || !(cr0 & CR0_PG) || !(cr4 & CR4_PAE) || guest_efer(v) & (EFER_LME | EFER_LMA))
+		return 0;
+	return shadow_read_pdptes(v->vm->shadow, guest_cr3(v), v->emulator.paging.maxphyaddr, pdpte);
+}
+
+/* APM vol. 2, "CR0 Register", "Enabling and Activating Long Mode": what raises #GP. */
 int svm_set_cr0(struct vcpu *v, uint64_t value)
 {
 	const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 	struct vmcb *b = vmcb_of(v);
-	uint64_t old = b->cr0, efer = b->efer;
+	uint64_t old = guest_cr0(v), cr4 = guest_cr4(v), efer = guest_efer(v);
 	bool code_64 = access_of(b->cs.attributes) & ACCESS_L;
 
 	if (value >> 32)
@@ -241,16 +337,18 @@ int svm_set_cr0(struct vcpu *v, uint64_t value)
 	value &= defined;
 	if ((value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)))
 		return ERR_INVALID;
+	if (check_pdptes(v, value, cr4))
+		return ERR_INVALID;
 	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
 		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS. */
-		if (!(b->cr4 & CR4_PAE) || code_64 || (b->tr.attributes & 15 & ~TYPE_BUSY) != TYPE_TSS_32)
+		if (!(cr4 & CR4_PAE) || code_64 || (b->tr.attributes & 15 & ~TYPE_BUSY) != TYPE_TSS_32)
 			return ERR_INVALID;
-		write_efer_state(b, efer | EFER_LMA);
+		write_efer_state(v, efer | EFER_LMA);
 	}
 	if (!(value & CR0_PG) && old & CR0_PG) {
-		if (b->cr4 & CR4_PCIDE || (efer & EFER_LMA && code_64))
+		if (cr4 & CR4_PCIDE || (efer & EFER_LMA && code_64))
 			return ERR_INVALID;
-		write_efer_state(b, efer & ~EFER_LMA);
+		write_efer_state(v, efer & ~EFER_LMA);
 	}
 	write_cr0_state(v, value);
 	if ((value ^ old) & (CR0_PG | CR0_PE | CR0_WP))
@@ -260,17 +358,17 @@ int svm_set_cr0(struct vcpu *v, uint64_t value)
 
 int svm_set_cr4(struct vcpu *v, uint64_t value)
 {
-	struct vmcb *b = vmcb_of(v);
-	uint64_t old = b->cr4;
+	uint64_t old = guest_cr4(v), efer = guest_efer(v);
 
 	if (value & ~svm_of(v)->cr4_offered)
 		return ERR_INVALID;
-	if (b->efer & EFER_LMA && !(value & CR4_PAE))
+	if (efer & EFER_LMA && !(value & CR4_PAE))
 		return ERR_INVALID;
-	if (value & CR4_PCIDE && !(old & CR4_PCIDE) && (!(b->efer & EFER_LMA) || b->cr3 & 0xfff))
+	if (value & CR4_PCIDE && !(old & CR4_PCIDE) && (!(efer & EFER_LMA) || guest_cr3(v) & 0xfff))
 		return ERR_INVALID;
-	b->cr4 = value;
-	svm_changed(b, CLEAN_CR);
+	if (check_pdptes(v, guest_cr0(v), value))
+		return ERR_INVALID;
+	write_cr4_state(v, value);
 	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
 		svm_flush(v);
 	return 0;
@@ -278,15 +376,14 @@ int svm_set_cr4(struct vcpu *v, uint64_t value)
 
 int svm_set_efer(struct vcpu *v, uint64_t value)
 {
-	struct vmcb *b = vmcb_of(v);
-	uint64_t old = b->efer & ~EFER_SVME;
+	uint64_t old = guest_efer(v);
 
 	if (value & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))
 		return ERR_INVALID;
-	if ((value ^ old) & EFER_LME && b->cr0 & CR0_PG)
+	if ((value ^ old) & EFER_LME && guest_cr0(v) & CR0_PG)
 		return ERR_INVALID;
 	value = (value & ~EFER_LMA) | (old & EFER_LMA);
-	write_efer_state(b, value);
+	write_efer_state(v, value);
 	if ((value ^ old) & EFER_NXE)
 		svm_flush(v);
 	return 0;

@@ -21,10 +21,10 @@
 #define DR7_RESET 0x400
 #define PAT_RESET 0x0007040600070406ULL
 
-/* MSRs that the guest uses directly: VMLOAD and VMSAVE switch them, VMRUN the last one. */
+/* MSRs that the guest uses directly: VMLOAD and VMSAVE switch them. */
 static const uint32_t direct_msrs[] = {
 	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
-	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT,
+	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
 #define IOPM_PAGES 3
@@ -51,6 +51,8 @@ static int svm_vm_create(struct vm *vm)
 	memset(msr, 0xff, (size_t)MSRPM_PAGES * PAGE_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		allow_msr(msr, direct_msrs[i]);
+	if (!vm->shadow) /* VMRUN switches it with nested paging; else the guest's is kept without effect */
+		allow_msr(msr, MSR_PAT);
 	if (cpu_features.rdtscp)
 		allow_msr(msr, MSR_TSC_AUX);
 	s->iopm = vm_phys(vm, io);
@@ -61,16 +63,15 @@ static int svm_vm_create(struct vm *vm)
 
 static int create(struct vcpu *v)
 {
-	struct svm_vcpu *x = vm_alloc(v->vm, sizeof(*x));
+	struct svm_vcpu *x = vm_alloc_pages(v->vm, (sizeof(*x) + PAGE_SIZE - 1) / PAGE_SIZE);
 	uint32_t fpu_pages = (fpu_area_size() + PAGE_SIZE - 1) / PAGE_SIZE;
 
 	if (!x)
 		return ERR_NOMEM;
-	x->vmcb = vm_alloc_pages(v->vm, 1);
 	x->fpu = vm_alloc_pages(v->vm, fpu_pages);
-	if (!x->vmcb || !x->fpu)
+	if (!x->fpu)
 		return ERR_NOMEM;
-	x->vmcb_phys = vm_phys(v->vm, x->vmcb);
+	x->vmcb_phys = vm_phys(v->vm, &x->vmcb);
 	svm_forget_places(x);
 	v->hw = x;
 	return 0;
@@ -111,7 +112,7 @@ static void write_controls(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
 	const struct svm_vm *vm = v->vm->hw;
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 
 	memset(b, 0, sizeof(*b));
 	b->intercept_cr = svm_features.cr4_possible & ~x->cr4_offered ? INTERCEPT_CR_WRITE(4) : 0;
@@ -130,8 +131,13 @@ static void write_controls(struct vcpu *v)
 	b->asid = asid_of(v);
 	b->v_priority = V_IGNORE_TPR; /* the window opens whatever the guest's TPR is: what may be delivered is decided then */
 	b->v_control = V_INTR_MASKING;
-	b->nested_paging = 1;
-	b->nested_cr3 = v->vm->nested.root;
+	if (v->shadow) {
+		b->intercept_exceptions |= BIT(14);
+		b->intercept_misc1 |= INTERCEPT_INVLPG;
+	} else {
+		b->nested_paging = 1;
+		b->nested_cr3 = v->vm->nested.root;
+	}
 	x->tpr = x->seen_tpr = 0;
 	x->nmi = NMI_OPEN;
 	x->nmi_wanted = x->stepping = x->tpr_waits = false;
@@ -159,7 +165,7 @@ static void load(struct vcpu *v);
 static void reset(struct vcpu *v, bool init)
 {
 	struct svm_vcpu *x = svm_of(v);
-	struct vmcb *b = x->vmcb;
+	struct vmcb *b = &x->vmcb;
 	/* What INIT leaves alone. */
 	const uint64_t kept[] = { b->star, b->lstar, b->cstar, b->sfmask, b->kernel_gs_base, b->g_pat };
 
@@ -168,6 +174,8 @@ static void reset(struct vcpu *v, bool init)
 	write_controls(v);
 	reset_segments(v);
 	svm_write(v, VCPU_EFER, 0);
+	svm_write(v, VCPU_CR3, 0);
+	svm_write(v, VCPU_CR4, 0);
 	svm_write(v, VCPU_CR0, CR0_ET | CR0_NW | CR0_CD);
 	b->rip = 0xfff0;
 	b->rflags = RFLAGS_FIXED;
@@ -221,7 +229,8 @@ static void load(struct vcpu *v)
 	if (x->loaded_once)
 		restore_direct_state(v, x);
 	x->loaded_once = true;
-	x->vmcb->clean = 0;
+	x->vmcb.clean = 0;
+	write_cr2(x->vmcb.cr2); /* see svm_write() */
 	if (asids_are_shared)
 		svm_flush(v);
 	this_cpu()->vcpu = v;
@@ -239,13 +248,18 @@ static void run(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
 
-	svm_enter(v, x->vmcb, x->vmcb_phys, svm_host_vmcb());
+	svm_enter(v, x, x->vmcb_phys, svm_host_vmcb());
 }
 
 void svm_flush(struct vcpu *v)
 {
 	vmcb_of(v)->tlb_control = svm_features.flush;
 	svm_of(v)->seen_tpr = SVM_LOOK_CLOSER; /* done once, and not at every entry from then on */
+}
+
+static void flush_address(struct vcpu *v, uint64_t linear)
+{
+	__asm__ volatile("invlpga %0, %1" : : "a"(linear), "c"(vmcb_of(v)->asid) : "memory");
 }
 
 static void set_tsc_offset(struct vcpu *v, int64_t offset)
@@ -258,6 +272,7 @@ static void monitor_caps(struct monitor_caps *caps)
 {
 	caps->amdv = true;
 	caps->nested_paging = cpu_features.npt;
+	caps->no_nested_paging = cpu_features.npt ? NULL : "this CPU's AMD-V lacks RVI (nested paging; CPUID 8000_000Ah, EDX bit 0)";
 	caps->tpr_shadow = true; /* V_TPR */
 }
 
@@ -285,7 +300,7 @@ const struct engine engine_svm = {
 	.name = "AMD-V",
 	.mmu_name = "RVI",
 	.tag_name = "ASID",
-	.modes = BIT(MONITOR_HWMMU),
+	.modes = BIT(MONITOR_HWMMU) | BIT(MONITOR_HV),
 	.cpu_mode = "SVM host mode",
 	.shadow_real_mode = true, /* "paged real mode" (APM vol. 2, section 15.19) */
 	.nested_policy = &policy_npt,
@@ -315,5 +330,7 @@ const struct engine engine_svm = {
 	.tpr_threshold = svm_tpr_threshold,
 	.tsc_offset = set_tsc_offset,
 	.flush = svm_flush,
+	.shadow_root = svm_shadow_root,
+	.flush_address = flush_address,
 	.dump = svm_dump,
 };

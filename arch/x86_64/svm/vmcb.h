@@ -101,6 +101,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "a VMCB is a page");
 #define INTERCEPT_IRET BIT(20)
 #define INTERCEPT_INVD BIT(22)
 #define INTERCEPT_HLT BIT(24)
+#define INTERCEPT_INVLPG BIT(25)
 #define INTERCEPT_INVLPGA BIT(26)
 #define INTERCEPT_IOIO BIT(27)
 #define INTERCEPT_MSR BIT(28)
