@@ -193,11 +193,11 @@ enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
 static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct vcpu *v, struct cr3_memo *memo, uint64_t rip, unsigned reg)
 {
 	unsigned avail = PAGE_SIZE - (unsigned)(rip & (PAGE_SIZE - 1));
-	uint64_t machine = shadow_lookup(v->shadow, rip), gpa;
+	uint64_t hpa = shadow_lookup(v->shadow, rip), gpa;
 	const uint8_t *code;
 
 	memo->rip = 0;
-	if (machine == ~0ULL || avail < CR3_SEQUENCE_HEAD ||
+	if (hpa == ~0ULL || avail < CR3_SEQUENCE_HEAD ||
 	    guest_walk(&v->vm->memory, &v->shadow->paging, rip, WALK_EXEC, &gpa, NULL, NULL))
 		return NULL;
 	code = guest_ptr(&v->vm->memory, gpa, avail);
@@ -205,7 +205,7 @@ static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct 
 		return NULL;
 	cr3_sequence_find(&memo->sequence, code, avail, reg);
 	memo->rip = rip;
-	memo->machine = machine;
+	memo->machine = hpa;
 	memo->root = 0;
 	return &memo->sequence;
 }

@@ -128,6 +128,30 @@ def test_errors_reach_the_guest(batch, tmp_path, kind):
     assert text.count("went well") == 2 and text.count("error") >= 2, text[-2000:]
 
 
+def test_stuck_write(batch, tmp_path, machine):
+    """A write that takes longer than Lamina waits: three time-outs with a reset each, a line for each in the log, then an I/O error in
+    the guest, whose disk works again after that. (QEMU lets so few bytes through that each write waits 13 s for the one before it.)"""
+    image = tmp_path / "disk.img"
+    with open(image, "wb") as file:
+        file.truncate(16 * MIB)
+    write = "dd if=/dev/zero of=/dev/vdb oflag=direct bs=4k count=1 seek"
+    script = tmp_path / "script.sh"
+    script.write_text(f"{write}=1 2>/tmp/e && echo first write: done\n"
+                      f"{write}=2 2>/tmp/e || echo second write: $(grep -i error /tmp/e)\n"
+                      "dd if=/dev/vdb of=/dev/null iflag=direct bs=64k count=1 skip=1 2>/tmp/e && echo read: done\npoweroff -f\n")
+    second = str(tmp_path / "script.img")
+    shutil.copyfile(guest_file("disk.img"), second)
+    debugfs(second, f"write {script} script.sh", True)
+    status = batch.run(*linux("--disk", second, *device("nvme", f"file={image},format=raw,throttling.bps-write=300"),
+                              cmdline="console=ttyS0 quiet lamina.run=/mnt/script.sh"), timeout=180)
+    assert status == 0
+    batch.require(r"first write: done")
+    for number in (1, 2, 3):
+        batch.require(rf"^lamina: disk nvme:0n1: time-out of a write at block 16, try {number} of 3: reset")
+    batch.require(r"second write: .*error")
+    batch.require(r"read: done")
+
+
 RECORDS = ("i=0\nwhile :; do\necho record $i | dd of=/mnt/log oflag=append conv=notrunc,fsync 2>/dev/null && echo acknowledged $i\n"
            "i=$((i + 1))\ndone\n")
 
