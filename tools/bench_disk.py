@@ -3,8 +3,8 @@
 
 By instructions: QEMU counts them, so that a second is 10^9 of them, and the disk answers at once. What is left is the processors' work
 for a request, the guest's and Lamina's: a figure that does not depend on the host nor on what else it does. The exits for each
-request are counted here: those of a run with the test less those of one without. Runs are short, two tests each: QEMU, counting, has
-stood still at one guest instruction after the third test (cause not found); a run that does not end is said to have no result.
+request are counted here: those of a run with the test less those of one without. Runs are short, two tests each: Lamina's
+have stood still at one guest instruction now and then while QEMU counts (cause not found); a run that does not end has no result.
 
 By the clock: a disk in a file, in the host's time. One machine after the other, several times, the medians compared: whatever else
 the host does is in these figures. A run is void and repeated where the bare machine's kernel tells of a request whose interrupt never

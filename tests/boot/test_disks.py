@@ -46,7 +46,7 @@ def test_ata_disk(batch, disk):
     check_file_system(disk)
 
 
-def test_two_cpus(new_boot, disk, machine):
+def test_disk_and_two_cpus(new_boot, disk, machine):
     """Two queues of the guest's, its vCPUs on two cores."""
     written_and_read(new_boot, disk, "nvme", "--host-cpus", "2", "--cpus", "2")
     check_file_system(disk)

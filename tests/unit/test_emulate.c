@@ -901,6 +901,37 @@ static void test_operand(void **state)
 	assert_int_equal(emu.rip, CODE);
 }
 
+/* SMSW writes one, and INVLPG takes its address alone. */
+static void test_operand_write_and_address(void **state)
+{
+	const uint8_t smsw[] = { 0x0f, 0x01, 0x63, 0x08 };         /* smsw [rbx+8] */
+	const uint8_t invlpg[] = { 0x67, 0x0f, 0x01, 0x7b, 0x08 }; /* invlpg [ebx+8] */
+	struct insn insn;
+
+	(void)state;
+	assert_int_equal(decode(&insn, smsw, sizeof(smsw), DECODE_64), 0);
+	emu.rip = CODE;
+	ram[GPA_RAM_A + 0xffe] = ram[GPA_RAM_B + 1] = 0x77;
+	gpr[REG_RBX] = L + 0x2ff7;
+	assert_int_equal(emulate_operand_write(&emu, &insn, 2, 0xabcd, &result), EMULATE_DONE);
+	assert_int_equal(ram[GPA_RAM_A + 0xfff], 0xcd);
+	assert_int_equal(ram[GPA_RAM_B], 0xab);
+	assert_int_equal(ram[GPA_RAM_A + 0xffe], 0x77);
+	assert_int_equal(ram[GPA_RAM_B + 1], 0x77);
+	gpr[REG_RBX] = L + 0x3ff8;
+	assert_int_equal(emulate_operand_write(&emu, &insn, 2, 0xabcd, &result), EMULATE_EXCEPTION);
+	assert_int_equal(result.vector, VECTOR_PF);
+	assert_int_equal(result.cr2, L + 0x4000);
+	assert_int_equal(emulate_linear(&emu, &insn), L + 0x4000);
+	/* No page need be there, nor the address be canonical; the address size counts. */
+	gpr[REG_RBX] = 0x0000900000000000;
+	assert_int_equal(emulate_linear(&emu, &insn), 0x0000900000000008);
+	assert_int_equal(decode(&insn, invlpg, sizeof(invlpg), DECODE_64), 0);
+	gpr[REG_RBX] = 0x12345678fffffffc;
+	assert_int_equal(emulate_linear(&emu, &insn), 4);
+	assert_int_equal(emu.rip, CODE);
+}
+
 /* ---- INS and OUTS ---- */
 
 static void test_outs(void **state)
@@ -975,6 +1006,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_mov, setup),
 		cmocka_unit_test_setup(test_operand, setup),
+		cmocka_unit_test_setup(test_operand_write_and_address, setup),
 		cmocka_unit_test_setup(test_arithmetic, setup),
 		cmocka_unit_test_setup(test_bits, setup),
 		cmocka_unit_test_setup(test_compare_exchange_equal, setup),

@@ -41,6 +41,17 @@ struct svm_places {
 	} was[SVM_PLACES];
 };
 
+#define SVM_CR_PLACES 64
+
+/* The same for MOV to and from control registers in 64-bit code, with the register that they name: three bytes, or four with REX. */
+struct svm_cr_place {
+	uint64_t rip, cr3;
+	const uint8_t *code; /* NULL: none */
+	uint32_t bytes;
+	uint8_t length, gpr;
+	bool read;
+};
+
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
 	struct vmcb vmcb; /* first, at the start of a page */
@@ -51,6 +62,7 @@ struct svm_vcpu {
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* one waits: look again at every exit */
+	struct svm_cr_place cr_place[SVM_CR_PLACES];
 	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
 	uint64_t iret_rip;
 	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */

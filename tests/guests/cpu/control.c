@@ -70,6 +70,25 @@ TEST(cr0_ts, "CR0: TS and EM give #NM; CLTS, LMSW and SMSW")
 	write_cr0(cr0);
 }
 
+/* What a hypervisor runs with need not be what the guest wrote. */
+TEST(cr0_wp, "CR0: WP reads as written, SMSW to memory and 16-bit registers included")
+{
+	uint64_t cr0 = read_cr0(), value = 0x5555555555555555;
+	uint16_t word[3] = { 0xaaaa, 0xaaaa, 0xaaaa };
+
+	write_cr0(cr0 & ~CR0_WP);
+	CHECK_EQUAL("CR0 without WP", read_cr0(), cr0 & ~CR0_WP);
+	__asm__ volatile("smsw %0" : "=m"(word[1]));
+	CHECK_EQUAL("SMSW to memory", word[1], cr0 & 0xffff);
+	CHECK_EQUAL("SMSW's memory around it", word[0] == 0xaaaa && word[2] == 0xaaaa, true);
+	__asm__ volatile("smsw %w0" : "+r"(value));
+	CHECK_EQUAL("SMSW to 16 bits", value, 0x5555555555550000 | (cr0 & 0xffff));
+	CHECK_EQUAL("CR0 after SMSW", read_cr0(), cr0 & ~CR0_WP);
+	write_cr0(cr0 | CR0_WP);
+	CHECK_EQUAL("CR0 with WP", read_cr0(), cr0 | CR0_WP);
+	write_cr0(cr0);
+}
+
 TEST(cr3, "CR3: bits above the physical-address width raise #GP")
 {
 	uint64_t cr3 = read_cr3();
