@@ -127,6 +127,10 @@ struct engine {
 	/* Ask for an exit as soon as an interrupt (or an NMI) could be delivered. */
 	void (*interrupt_window)(struct vcpu *v, bool on);
 	void (*nmi_window)(struct vcpu *v, bool on);
+	/* NULL, or: have the guest take this vector of its local APIC as soon as it can, without an exit, in place of the one offered before
+	 * (-1: none). The engine calls lapic_acknowledge() at the first exit after the guest has taken it. Returns false where that cannot be:
+	 * inject it. */
+	bool (*offer_interrupt)(struct vcpu *v, int vector);
 	/* Exit when the guest lowers its TPR class below `threshold` (0..15; 0: never). */
 	void (*tpr_threshold)(struct vcpu *v, unsigned threshold);
 	/* The next three only with hw_delivery. The highest requested and in-service vectors (0: none). */

@@ -234,6 +234,8 @@ static void deliver_lapic(struct vcpu *v)
 
 	/* Set at each look: VM entry refuses a threshold that is above the TPR. */
 	v->engine->tpr_threshold(v, vector < 0 ? lapic_tpr_threshold(&v->lapic) : 0);
+	if (v->engine->offer_interrupt && v->engine->offer_interrupt(v, vector))
+		return;
 	if (vector < 0)
 		return;
 	if (!v->engine->can_inject(v, EVENT_INTERRUPT)) {

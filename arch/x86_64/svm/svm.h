@@ -58,7 +58,8 @@ struct svm_vcpu {
 	uint64_t vmcb_phys;
 	bool loaded_once;
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
-	uint8_t seen_tpr;          /* the same, or SVM_LOOK_CLOSER: what an exit compares with V_TPR */
+	bool offered;              /* V_IRQ is a vector of the local APIC's, which has not been acknowledged yet */
+	uint16_t seen;             /* V_TPR and V_IRQ as they are known, or SVM_LOOK_CLOSER: what an exit compares with them */
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* one waits: look again at every exit */
@@ -79,7 +80,7 @@ struct svm_vm {
 	uint64_t iopm, msrpm;
 };
 
-#define SVM_LOOK_CLOSER 0xff /* no TPR: the next exit has more to do than to be handled */
+#define SVM_LOOK_CLOSER 0xffff /* no TPR: the next exit has more to do than to be handled */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {
@@ -97,11 +98,18 @@ static inline void svm_changed(struct vmcb *vmcb, uint32_t groups)
 	vmcb->clean &= ~groups;
 }
 
-static inline void svm_set_tpr(struct svm_vcpu *x, uint8_t tpr)
+/* What the guest and its CPU change on their own: V_TPR, and V_IRQ, which is 0 once the interrupt is taken. */
+static inline uint16_t svm_virtual_state(const struct vmcb *vmcb)
 {
-	x->tpr = tpr;
-	if (x->seen_tpr != SVM_LOOK_CLOSER)
-		x->seen_tpr = tpr;
+	return (uint16_t)(vmcb->v_tpr | vmcb->v_irq << 8);
+}
+
+/* V_TPR or V_IRQ was changed here. */
+static inline void svm_seen(struct svm_vcpu *x)
+{
+	svm_changed(&x->vmcb, CLEAN_TPR);
+	if (x->seen != SVM_LOOK_CLOSER)
+		x->seen = svm_virtual_state(&x->vmcb);
 }
 
 /* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */
@@ -127,6 +135,9 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *event);
 /* After an exit during the delivery of an event: deliver it again at the next entry. */
 void svm_requeue(struct vcpu *v);
 void svm_interrupt_window(struct vcpu *v, bool on);
+bool svm_offer_interrupt(struct vcpu *v, int vector);
+/* V_IRQ fell: the guest has taken the interrupt that was offered. */
+void svm_interrupt_taken(struct vcpu *v);
 void svm_nmi_window(struct vcpu *v, bool on);
 /* The guest is about to execute IRET, which may end an NMI's handler. */
 void svm_iret(struct vcpu *v);

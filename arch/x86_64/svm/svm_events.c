@@ -73,7 +73,8 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *event)
 	b->event_injection = info | (info & EVENT_HAS_ERROR ? (uint64_t)error << 32 : 0);
 }
 
-/* INTn, INT3 and INTO are executed again: RIP is still at them. */
+/* INTn, INT3 and INTO are executed again: RIP is still at them. So is a virtual interrupt that still waits: QEMU 7.2 reports one whose delivery
+ * was cut off, as an exception of that vector, before it clears V_IRQ. */
 void svm_requeue(struct vcpu *v)
 {
 	struct vmcb *b = vmcb_of(v);
@@ -82,6 +83,8 @@ void svm_requeue(struct vcpu *v)
 	uint8_t vector = (uint8_t)info;
 
 	if (kind == EVENT_KIND_SOFTWARE || (kind == EVENT_KIND_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
+		return;
+	if (svm_of(v)->offered && b->v_irq & V_IRQ && b->v_vector == vector && kind != EVENT_KIND_NMI)
 		return;
 	b->event_injection = info;
 }
@@ -99,29 +102,68 @@ static void intercept_cr8(struct svm_vcpu *x)
 	svm_changed(b, CLEAN_CONTROLS);
 }
 
-/* A virtual interrupt that is intercepted: the exit comes as soon as the guest would take one. */
+/* What V_IRQ stands for: nothing, a vector that the guest takes when it can, or the wish to hear of that moment. */
+static void set_virtual_interrupt(struct svm_vcpu *x, bool on, bool intercepted, uint8_t vector)
+{
+	struct vmcb *b = &x->vmcb;
+
+	x->offered = on && !intercepted;
+	b->v_irq = (uint8_t)((b->v_irq & ~V_IRQ) | on);
+	b->v_vector = vector;
+	if (intercepted != !!(b->intercept_misc1 & INTERCEPT_VINTR)) {
+		b->intercept_misc1 ^= INTERCEPT_VINTR;
+		svm_changed(b, CLEAN_CONTROLS);
+	}
+	svm_seen(x);
+	intercept_cr8(x);
+}
+
+/* A virtual interrupt that is intercepted: the exit comes as soon as the guest would take one. An offer gives way: after that exit it is made
+ * again. */
 void svm_interrupt_window(struct vcpu *v, bool on)
 {
-	struct vmcb *b = vmcb_of(v);
+	struct svm_vcpu *x = svm_of(v);
 
-	if (on == !!(b->v_irq & V_IRQ))
-		return;
-	if (on) {
-		b->v_irq |= V_IRQ;
-		b->intercept_misc1 |= INTERCEPT_VINTR;
-	} else {
-		b->v_irq &= (uint8_t)~V_IRQ;
-		b->intercept_misc1 &= ~(uint32_t)INTERCEPT_VINTR;
+	if (on != !!(x->vmcb.intercept_misc1 & INTERCEPT_VINTR))
+		set_virtual_interrupt(x, on, on, 0);
+}
+
+/* A virtual interrupt that is not: the guest takes it as soon as it can, and no exit tells of it. The next one, for whatever reason, finds
+ * V_IRQ clear, which is early enough: nobody can look at the local APIC without an exit. Not while Lamina steps the guest, whose RFLAGS.TF
+ * the delivery would save. And not with shadow paging, where the delivery itself often exits by a page fault: Bochs 2.7 has cleared V_IRQ
+ * then, and says in EXITINTINFO that another event was under way. */
+bool svm_offer_interrupt(struct vcpu *v, int vector)
+{
+	struct svm_vcpu *x = svm_of(v);
+
+	if (v->shadow)
+		return false;
+	if (vector < 0 || x->stepping) {
+		if (x->offered)
+			set_virtual_interrupt(x, false, false, 0);
+	} else if (!x->offered || x->vmcb.v_vector != vector) {
+		set_virtual_interrupt(x, true, false, (uint8_t)vector);
 	}
-	svm_changed(b, CLEAN_CONTROLS | CLEAN_TPR);
-	intercept_cr8(svm_of(v));
+	return true;
+}
+
+void svm_interrupt_taken(struct vcpu *v)
+{
+	struct svm_vcpu *x = svm_of(v);
+
+	lapic_acknowledge(&v->lapic, x->vmcb.v_vector);
+	x->offered = false;
+	intercept_cr8(x);
 }
 
 /* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. */
-static void step(struct svm_vcpu *x)
+static void step(struct vcpu *v)
 {
+	struct svm_vcpu *x = svm_of(v);
+
 	if (x->vmcb.rflags & RFLAGS_TF)
 		return; /* the guest steps itself: its #DB exits too */
+	(void)svm_offer_interrupt(v, -1);
 	x->vmcb.rflags |= RFLAGS_TF;
 	x->stepping = true;
 }
@@ -145,11 +187,11 @@ void svm_nmi_window(struct vcpu *v, bool on)
 	x->nmi_wanted = on;
 	if (!on)
 		return;
-	x->seen_tpr = SVM_LOOK_CLOSER;
+	x->seen = SVM_LOOK_CLOSER;
 	if (x->vmcb.event_injection & EVENT_VALID)
 		core_kick(core_index()); /* exits after the event's delivery, before the first instruction */
 	else if (x->nmi != NMI_BLOCKED)
-		step(x);
+		step(v);
 }
 
 void svm_iret(struct vcpu *v)
@@ -170,9 +212,8 @@ void svm_tpr_threshold(struct vcpu *v, unsigned threshold)
 	uint8_t tpr = (uint8_t)lapic_cr8(&v->lapic);
 
 	if (tpr != x->tpr) {
-		svm_set_tpr(x, tpr);
-		b->v_tpr = tpr;
-		svm_changed(b, CLEAN_TPR);
+		x->tpr = b->v_tpr = tpr;
+		svm_seen(x);
 	}
 	if (!!threshold != x->tpr_waits) {
 		x->tpr_waits = threshold;

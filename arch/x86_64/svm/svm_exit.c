@@ -377,7 +377,7 @@ static inline __attribute__((always_inline)) bool dispatch(struct vcpu *v, struc
 /* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
 static void take_tpr(struct vcpu *v, uint8_t tpr)
 {
-	svm_set_tpr(svm_of(v), tpr);
+	svm_of(v)->tpr = tpr;
 	lapic_set_cr8(&v->lapic, tpr);
 }
 
@@ -387,9 +387,11 @@ __attribute__((noinline)) static bool look_closer(struct vcpu *v, struct vmcb *b
 	struct svm_vcpu *x = svm_of(v);
 
 	b->tlb_control = 0;
-	x->seen_tpr = x->nmi_wanted ? SVM_LOOK_CLOSER : x->tpr;
+	if (x->offered && !(b->v_irq & V_IRQ))
+		svm_interrupt_taken(v);
 	if (b->v_tpr != x->tpr)
 		take_tpr(v, b->v_tpr);
+	x->seen = x->nmi_wanted ? SVM_LOOK_CLOSER : svm_virtual_state(b);
 	if (x->nmi_wanted)
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 	return dispatch(v, b);
@@ -401,7 +403,7 @@ bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x)
 
 	b->clean = svm_features.clean;
 	b->event_injection = 0;
-	if (__builtin_expect(b->v_tpr != x->seen_tpr, 0))
+	if (__builtin_expect(svm_virtual_state(b) != x->seen, 0))
 		return look_closer(v, b);
 	return dispatch(v, b);
 }

@@ -129,7 +129,8 @@ static void write_controls(struct vcpu *v)
 	b->msrpm_base = vm->msrpm;
 	b->tsc_offset = (uint64_t)v->lapic.tsc_offset;
 	b->asid = asid_of(v);
-	b->v_priority = V_IGNORE_TPR; /* the window opens whatever the guest's TPR is: what may be delivered is decided then */
+	/* The local APIC has compared the priorities, and MOV to CR8 exits while a virtual interrupt waits. */
+	b->v_priority = V_IGNORE_TPR;
 	b->v_control = V_INTR_MASKING;
 	if (v->shadow) {
 		b->intercept_exceptions |= BIT(14);
@@ -138,7 +139,9 @@ static void write_controls(struct vcpu *v)
 		b->nested_paging = 1;
 		b->nested_cr3 = v->vm->nested.root;
 	}
-	x->tpr = x->seen_tpr = 0;
+	x->tpr = 0;
+	x->offered = false;
+	x->seen = 0;
 	x->nmi = NMI_OPEN;
 	x->nmi_wanted = x->stepping = x->tpr_waits = false;
 	if (v->vm->first_tag + v->index >= svm_features.asids)
@@ -254,7 +257,7 @@ static void run(struct vcpu *v)
 void svm_flush(struct vcpu *v)
 {
 	vmcb_of(v)->tlb_control = svm_features.flush;
-	svm_of(v)->seen_tpr = SVM_LOOK_CLOSER; /* done once, and not at every entry from then on */
+	svm_of(v)->seen = SVM_LOOK_CLOSER; /* done once, and not at every entry from then on */
 }
 
 static void flush_address(struct vcpu *v, uint64_t linear)
@@ -326,6 +329,7 @@ const struct engine engine_svm = {
 	.can_inject = svm_can_inject,
 	.inject = svm_inject,
 	.interrupt_window = svm_interrupt_window,
+	.offer_interrupt = svm_offer_interrupt,
 	.nmi_window = svm_nmi_window,
 	.tpr_threshold = svm_tpr_threshold,
 	.tsc_offset = set_tsc_offset,
