@@ -227,7 +227,7 @@ static int reset(struct disk *disk)
 	c->waiting[0] = c->waiting[1] = 0;
 	port_write8(c->control, CONTROL_RESET);
 	pause_us(c, 10);
-	port_write8(c->control, 0);
+	port_write8(c->control, c->vector < 0 ? CONTROL_NO_INTERRUPT : 0);
 	pause_us(c, 2000);
 	return disk_wait(read_alternate, c, ATA_BUSY, 0, READY_MS);
 }

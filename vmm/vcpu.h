@@ -70,6 +70,7 @@ struct vcpu {
 	uint64_t xcr0;
 	uint64_t misc_enable;
 	uint32_t exit_start;     /* core_ticks() when its handling began */
+	uint32_t turn_start, turn_ticks; /* core_ticks() when interrupts were let in last, and after how many to do so again */
 	struct vm_exit exit;     /* the exit being handled: the engine's word to its handler */
 	uint64_t msr_value;      /* what RDMSR gives */
 	uint64_t exit_count[EXIT_KINDS];

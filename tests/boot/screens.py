@@ -49,12 +49,13 @@ def make_iso(path, *options):
     subprocess.run([RUNNER, "--no-run", "--keep-iso", path, *options], check=True)
 
 
-def make_grub_uefi_iso(path, folder, files, config=None):
-    """GRUB for UEFI with Lamina, as a user's own GRUB would have it: `files` by their module names, `config` the text of lamina.cfg."""
+def make_grub_iso(path, folder, files, config=None, platform="x86_64-efi", first=("insmod all_video",), cmdline=""):
+    """GRUB with Lamina, as a user's own GRUB would have it: `files` by their module names, `config` the text of lamina.cfg, `first`: GRUB's
+    commands before."""
     boot = os.path.join(folder, "tree", "boot")
-    os.makedirs(os.path.join(boot, "grub"))
+    os.makedirs(os.path.join(boot, "grub"), exist_ok=True)
     shutil.copyfile(os.path.join(TOP, "build", "lamina.elf"), os.path.join(boot, "lamina.elf"))
-    lines = ["insmod all_video", "multiboot2 /boot/lamina.elf"]
+    lines = [*first, f"multiboot2 /boot/lamina.elf {cmdline}"]
     if config:
         with open(os.path.join(boot, "lamina.cfg"), "w", encoding="utf-8") as file:
             file.write(config)
@@ -64,7 +65,7 @@ def make_grub_uefi_iso(path, folder, files, config=None):
         lines.append(f"module2 --nounzip /boot/{name} {name}")
     with open(os.path.join(boot, "grub", "grub.cfg"), "w", encoding="utf-8") as file:
         file.write("\n".join(["set timeout=0", 'menuentry "Lamina" {', *lines, "}"]) + "\n")
-    subprocess.run(["grub-mkrescue", "-d", "/usr/lib/grub/x86_64-efi", "--fonts=", "--locales=", "--themes=", "-o", path, os.path.dirname(boot)],
+    subprocess.run(["grub-mkrescue", "-d", f"/usr/lib/grub/{platform}", "--fonts=", "--locales=", "--themes=", "-o", path, os.path.dirname(boot)],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -52,28 +52,95 @@ def test_disk_and_two_cpus(new_boot, disk, machine):
     check_file_system(disk)
 
 
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def partitioned(path, parts):
+    """An image with a GPT: for each partition its first sector and what is in it; bytes of 0xa5 between them. Returns it whole."""
+    end = max(start * 512 + len(data) for start, data in parts)
+    with open(path, "wb") as file:
+        file.write(b"\xa5" * (end + 4 * MIB))
+    lines = "".join(f"start={start}, size={len(data) // 512}\n" for start, data in parts)
+    done = subprocess.run(["sfdisk", "-q", path], env=TOOLS, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          input="label: gpt\n" + lines)
+    assert done.returncode == 0, done.stdout
+    with open(path, "r+b") as file:
+        for start, data in parts:
+            file.seek(start * 512)
+            file.write(data)
+    return read(path)
+
+
 def test_partition_by_serial(new_boot, disk, tmp_path, machine):
     """The second partition of a GPT; what lies around it stays as it was."""
     whole = str(tmp_path / "whole.img")
     size = os.path.getsize(disk)
-    with open(whole, "wb") as file:
-        file.write(b"\xa5" * (size + 8 * MIB))
-    done = subprocess.run(["sfdisk", "-q", whole], env=TOOLS, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          input=f"label: gpt\nstart=2048, size=2048\nstart=8192, size={size // 512}\n")
-    assert done.returncode == 0, done.stdout
-    with open(whole, "r+b") as file, open(disk, "rb") as part:
-        file.seek(8192 * 512)
-        file.write(part.read())
-    with open(whole, "rb") as file:
-        before = file.read()
+    before = partitioned(whole, [(2048, b"\xa5" * MIB), (8192, read(disk))])
     boot = written_and_read(new_boot, whole, "nvme", name="serial:LAMINA0/part2")
     boot.require(rf"^lamina: vm guest: disk0: nvme:0n1, blocks 8192 to {8192 + size // 512 - 1}\s*$")
-    with open(whole, "rb") as file:
-        after = file.read()
+    after = read(whole)
     assert after[:8192 * 512] == before[:8192 * 512] and after[8192 * 512 + size:] == before[8192 * 512 + size:]
     with open(disk, "wb") as file:
         file.write(after[8192 * 512:8192 * 512 + size])
     check_file_system(disk)
+
+
+TWO_VMS = """[vm {name}]
+kernel = "vmlinuz"
+initrd = "initrd.gz"
+cmdline = "console=ttyS0 quiet no_timer_check lamina.run=/mnt/script.sh"
+memsize = 128
+disk0 = "{disk}"
+"""
+# Each round's file is read back from the disk, not from the cache.
+WRITES = """for i in 1 2 3 4 5 6 7 8; do
+yes "{name}, round $i" | head -c 1000000 >/mnt/data$i
+sync
+echo 3 >/proc/sys/vm/drop_caches
+yes "{name}, round $i" | head -c 1000000 | cmp - /mnt/data$i || echo "vm {name}: round $i: WRONG"
+done
+mount -o remount,ro /mnt
+poweroff -f
+"""
+
+
+@pytest.mark.parametrize("kind, cores", [("nvme", 2), ("ahci", 1)])
+def test_two_vms_on_one_disk(batch, disk, tmp_path, kind, cores):
+    """Two VMs write on two partitions of one disk at the same time: each file is as its VM wrote it, and what lies around is as it was."""
+    parts = []
+    for name, start in (("one", 2048), ("two", 65536)):
+        script = tmp_path / f"{name}.sh"
+        script.write_text(WRITES.format(name=name))
+        image = str(tmp_path / f"{name}.img")
+        shutil.copyfile(disk, image)
+        debugfs(image, f"write {script} script.sh", True)
+        parts.append((start, read(image)))
+    whole = str(tmp_path / "whole.img")
+    before = partitioned(whole, parts)
+    for file in ("vmlinuz", "initrd.gz"):
+        os.symlink(guest_file(file), tmp_path / file)
+    config = tmp_path / "lamina.cfg"
+    config.write_text("".join(TWO_VMS.format(name=name, disk=f"{DISK[kind]}/part{number}") for number, name in enumerate(("one", "two"), 1)))
+    status = batch.run("--config", str(config), "--host-disk", f"{kind}={whole}", "--host-cpus", str(cores), timeout=180)
+    assert status == 0 and not batch.count("WRONG")
+    for name in ("one", "two"):
+        batch.require(rf"^lamina: vm {name}: disk0: {DISK[kind]}, blocks \d+ to \d+\s*$")
+        batch.require(rf"lamina: vm {name}: powered off by the guest")
+    ended = 0
+    after = read(whole)
+    for (start, data), name in zip(parts, ("one", "two")):
+        assert after[ended:start * 512] == before[ended:start * 512], f"bytes before the partition of vm {name} changed"
+        ended = start * 512 + len(data)
+        part = f"{whole}?offset={start * 512}"
+        check_file_system(part)
+        for number in range(1, 9):
+            copy = str(tmp_path / "copy")
+            debugfs(part, f"dump data{number} {copy}")
+            line = f"{name}, round {number}\n".encode()
+            assert read(copy) == (line * (1000000 // len(line) + 1))[:1000000], f"vm {name}: data{number}"
+    assert after[ended:] == before[ended:]
 
 
 CONFIG = '[vm {name}]\nkernel = "gnumach.elf"\nmemsize = 64\ndisk0 = "{disk}"\n'

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from conftest import guest_file, linux
-from screens import OVMF, Screen, make_grub_uefi_iso, make_iso
+from screens import OVMF, Screen, make_grub_iso, make_iso
 
 SVM = ("-cpu", "EPYC,+svm,+npt", "-smp", "4")
 LINUX = """[vm guest]
@@ -38,7 +38,7 @@ def test_the_guest_on_the_text_screen(tmp_path):
 def test_the_framebuffer_under_uefi(tmp_path):
     """GRUB under OVMF, 6 GiB, no serial port: the picture of the screen has the guest's last lines and, earlier, Lamina's log."""
     iso = str(tmp_path / "lamina.iso")
-    make_grub_uefi_iso(iso, str(tmp_path), {name: guest_file(name) for name in ("vmlinuz", "initrd.gz")}, LINUX)
+    make_grub_iso(iso, str(tmp_path), {name: guest_file(name) for name in ("vmlinuz", "initrd.gz")}, LINUX)
     with Screen(str(tmp_path), iso, *SVM, "-m", "6144", "-bios", OVMF, "-serial", "none") as screen:
         rows = screen.wait(screen.pixels, r"^guest#", 120)
     assert any("BusyBox v1" in row for row in rows), rows
@@ -49,7 +49,7 @@ def test_the_log_on_a_framebuffer(tmp_path):
     """The whole log up to a fatal line, as it is on a serial port."""
     iso = str(tmp_path / "lamina.iso")
     log = str(tmp_path / "serial.log")
-    make_grub_uefi_iso(iso, str(tmp_path), {})
+    make_grub_iso(iso, str(tmp_path), {})
     with Screen(str(tmp_path), iso, *SVM, "-bios", OVMF, "-serial", f"file:{log}") as screen:
         rows = screen.wait(screen.pixels, "fatal: no boot module named", 120)
     with open(log, encoding="utf-8") as file:
