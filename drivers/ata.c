@@ -1,5 +1,6 @@
-/* IDE disks on controllers of the PIIX kind: bus-master DMA, one command at a time a channel, PIO for identification only. Sources:
- * ATA/ATAPI-6, and Programming Interface for Bus Master IDE Controller 1.0. */
+/* IDE disks on controllers of the PIIX kind: bus-master DMA, one command at a time a channel, PIO for identification only. Requests that have
+ * waited for their turn and lie one behind the other on the disk go as one command. Sources: ATA/ATAPI-6, and Programming Interface for Bus
+ * Master IDE Controller 1.0. */
 #include "drivers/ata.h"
 
 #include "drivers/disk.h"
@@ -28,7 +29,6 @@ enum { MASTER_COMMAND = 0, MASTER_STATUS = 2, MASTER_TABLE = 4 };
 
 #define READY_MS 10000U
 #define IDENTIFY_MS 2000U
-#define TAGS 8U
 
 struct prd {
 	uint32_t address;
@@ -37,7 +37,8 @@ struct prd {
 };
 _Static_assert(sizeof(struct prd) == 8, "Bus Master IDE, section 1.2");
 
-#define PRDS (DISK_TABLE_SIZE / 8)
+#define PRDS (DISK_TABLE_SIZE / sizeof(struct prd))
+_Static_assert(DISK_TABLE_SIZE == PAGE_SIZE, "a channel's own table is a page");
 #define PRD_LAST 0x8000U
 #define PRD_BYTES KIB(64)
 
@@ -50,8 +51,14 @@ struct channel {
 	struct disk *disk[2];
 	bool lba48[2];
 	uint32_t waiting[2];       /* tags of each disk that wait for their turn */
-	int current, device;       /* the tag that is under way, -1: none; and its disk */
+	uint32_t alone[2];         /* those that are to share a command with no other */
+	uint32_t came[2][DISK_TAGS]; /* when */
+	uint32_t arrivals;
+	uint32_t current;          /* the tags of the command that is under way, 0: none */
+	uint8_t device;            /* and its disk */
 	uint8_t next;              /* the device whose turn is next */
+	struct prd *table;         /* of a command with several tags */
+	uint64_t table_phys;
 };
 
 static unsigned controllers;
@@ -134,22 +141,78 @@ static int issue(struct channel *c, unsigned device, const struct disk_tag *tag)
 	return 0;
 }
 
+/* Of the tags that wait, the one that came first. */
+static unsigned oldest(const struct channel *c, unsigned device)
+{
+	unsigned found = (unsigned)__builtin_ctz(c->waiting[device]);
+
+	for (uint32_t left = c->waiting[device]; left; left &= left - 1) {
+		unsigned tag = (unsigned)__builtin_ctz(left);
+
+		if ((int32_t)(c->came[device][tag] - c->came[device][found]) < 0)
+			found = tag;
+	}
+	return found;
+}
+
+/* Put a tag's memory behind what the command has already. */
+static void append(struct channel *c, struct disk_tag *whole, const struct disk_tag *tag)
+{
+	memcpy(&c->table[whole->ranges], tag->table, tag->ranges * sizeof(struct prd));
+	whole->ranges += tag->ranges;
+	whole->blocks += tag->blocks;
+}
+
+/* One of the tags in `left` that goes on where the command ends, or NULL. */
+static const struct disk_tag *follower(const struct disk *disk, const struct disk_tag *whole, uint32_t left)
+{
+	for (; left; left &= left - 1) {
+		const struct disk_tag *tag = &disk->tag[__builtin_ctz(left)];
+
+		if (tag->op == whole->op && tag->block == whole->block + whole->blocks && whole->blocks + tag->blocks <= disk->max_blocks &&
+		    whole->ranges + tag->ranges <= PRDS)
+			return tag;
+	}
+	return NULL;
+}
+
+/* The command that begins with tag `first`, and those of the others that go on where it ends. Returns its tags. */
+static uint32_t join(struct channel *c, unsigned device, unsigned first, struct disk_tag *whole)
+{
+	const struct disk *disk = c->disk[device];
+	uint32_t tags = 1U << first, left = c->waiting[device] & ~c->alone[device] & ~tags;
+	const struct disk_tag *next;
+
+	*whole = disk->tag[first];
+	if (whole->op == BLOCK_FLUSH || c->alone[device] & tags || !follower(disk, whole, left))
+		return tags;
+	whole->table_phys = c->table_phys;
+	whole->ranges = whole->blocks = 0;
+	append(c, whole, &disk->tag[first]);
+	while ((next = follower(disk, whole, left))) {
+		c->table[whole->ranges - 1].flags = 0;
+		append(c, whole, next);
+		tags |= 1U << (next - disk->tag);
+		left &= ~tags;
+	}
+	return tags;
+}
+
 /* Begin with the next command of either disk, if the channel is free. */
 static void issue_next(struct channel *c)
 {
-	for (unsigned tries = 0; c->current < 0 && tries < 2; tries++) {
+	for (unsigned tries = 0; !c->current && tries < 2; tries++) {
 		unsigned device = c->next;
-		struct disk_tag *tag;
+		struct disk_tag whole;
 
 		c->next ^= 1;
 		if (!c->waiting[device])
 			continue;
-		c->current = __builtin_ctz(c->waiting[device]);
-		c->device = (int)device;
-		c->waiting[device] &= c->waiting[device] - 1;
-		tag = &c->disk[device]->tag[c->current];
+		c->current = join(c, device, oldest(c, device), &whole);
+		c->device = (uint8_t)device;
+		c->waiting[device] &= ~c->current;
 		/* A disk that does not take it: the command's time-out resets the channel. */
-		if (issue(c, device, tag))
+		if (issue(c, device, &whole))
 			log_line("disk %s: it is not ready for a command", c->disk[device]->name);
 	}
 }
@@ -163,7 +226,15 @@ static void start(struct disk *disk, unsigned number)
 {
 	struct channel *c = disk->controller;
 
-	c->waiting[device_of(disk)] |= 1U << number;
+	unsigned device = device_of(disk);
+
+	c->waiting[device] |= 1U << number;
+	c->came[device][number] = c->arrivals++;
+	/* After a time-out nobody is to suffer for another. */
+	if (disk->tag[number].tries)
+		c->alone[device] |= 1U << number;
+	else
+		c->alone[device] &= ~(1U << number);
 }
 
 static void commit(struct disk *disk)
@@ -171,25 +242,37 @@ static void commit(struct disk *disk)
 	issue_next(disk->controller);
 }
 
+/* The command of these tags has ended. Which of several failed is not known: then each is tried by itself. */
+static void finish(struct channel *c, uint32_t tags, bool failed)
+{
+	struct disk *disk = c->disk[c->device];
+
+	if (failed && tags & (tags - 1)) {
+		c->waiting[c->device] |= tags;
+		c->alone[c->device] |= tags;
+		return;
+	}
+	for (; tags; tags &= tags - 1)
+		disk_finished(disk, (unsigned)__builtin_ctz(tags), failed ? ERR_IO : 0);
+}
+
 static void reap_channel(struct channel *c)
 {
-	struct disk *disk;
 	uint8_t master, status;
-	int tag = c->current;
+	uint32_t tags = c->current;
 
-	if (tag < 0)
+	if (!tags)
 		return;
-	disk = c->disk[c->device];
 	master = port_read8((uint16_t)(c->master + MASTER_STATUS));
-	if (disk->tag[tag].op != BLOCK_FLUSH && !(master & (MASTER_INTERRUPT | MASTER_ERROR)))
+	if (c->disk[c->device]->tag[__builtin_ctz(tags)].op != BLOCK_FLUSH && !(master & (MASTER_INTERRUPT | MASTER_ERROR)))
 		return;
 	if (read_alternate(c) & ATA_BUSY)
 		return;
 	port_write8((uint16_t)(c->master + MASTER_COMMAND), 0);
 	status = port_read8((uint16_t)(c->base + STATUS)); /* which ends its interrupt */
 	port_write8((uint16_t)(c->master + MASTER_STATUS), MASTER_ERROR | MASTER_INTERRUPT);
-	c->current = -1;
-	disk_finished(disk, (unsigned)tag, master & MASTER_ERROR || status & (ATA_ERROR | ATA_FAULT | ATA_REQUEST) ? ERR_IO : 0);
+	c->current = 0;
+	finish(c, tags, master & MASTER_ERROR || status & (ATA_ERROR | ATA_FAULT | ATA_REQUEST));
 	issue_next(c);
 }
 
@@ -203,7 +286,7 @@ static void interrupt(void *ctx)
 	struct channel *c = ctx;
 
 	spin_lock(&c->lock);
-	if (c->current < 0)
+	if (!c->current)
 		(void)port_read8((uint16_t)(c->base + STATUS));
 	reap_channel(c);
 	spin_unlock(&c->lock);
@@ -223,7 +306,7 @@ static int reset(struct disk *disk)
 	struct channel *c = disk->controller;
 
 	port_write8((uint16_t)(c->master + MASTER_COMMAND), 0);
-	c->current = -1;
+	c->current = 0;
 	c->waiting[0] = c->waiting[1] = 0;
 	port_write8(c->control, CONTROL_RESET);
 	pause_us(c, 10);
@@ -278,7 +361,6 @@ static void find_channel(struct channel *c, unsigned number)
 	uint16_t words[256];
 
 	c->vector = -1;
-	c->current = -1;
 	port_write8(c->control, CONTROL_NO_INTERRUPT);
 	for (unsigned device = 0; device < 2; device++) {
 		struct disk *disk;
@@ -295,7 +377,7 @@ static void find_channel(struct channel *c, unsigned number)
 		disk->controller = c;
 		disk->unit = (void *)(uintptr_t)device;
 		disk->lock = &c->lock;
-		disk->tags = TAGS;
+		disk->one_at_a_time = true;
 		disk->timeout_s = 15; /* for all that wait in front of it, too */
 		c->disk[device] = disk;
 		disk_add(disk);
@@ -338,6 +420,9 @@ bool ata_found(const struct pci_function *fn)
 	pci_host_enable(fn);
 	for (unsigned n = 0; n < 2; n++) {
 		channels[n].fn = fn;
+		channels[n].table = host_dma_alloc(1, &channels[n].table_phys);
+		if (!channels[n].table)
+			break;
 		channels[n].master = (uint16_t)(master.address + 8UL * n);
 		if (find_ports(&channels[n], n))
 			find_channel(&channels[n], 4 * controllers + 2 * n);

@@ -51,7 +51,7 @@ struct block_device {
 	void (*batch_done)(void *user);
 	void *user;
 	bool batching;
-	bool polling;            /* batch_done is called within milliseconds anyway: new work need not be announced meanwhile */
+	bool looked_after;       /* atomic: batch_done is called in any case: until then new work need not be announced */
 	char id[BLOCK_ID_SIZE];  /* serial number, padded with NULs */
 };
 

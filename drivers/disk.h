@@ -95,6 +95,7 @@ struct disk {
 	bool write_cache;          /* a write may be lost until it is flushed */
 	bool fua;                  /* a write can be told to reach the medium */
 	bool read_only;
+	bool one_at_a_time;        /* the others wait in the driver */
 	bool polled;               /* it raises no interrupt: disk_poll() must be called */
 	bool opened;
 	bool dead;                 /* a reset failed: every command fails */

@@ -113,6 +113,15 @@ static int check(const struct vm_disk *d, const struct block_request *request)
 	return bytes == (uint64_t)request->sectors * BLOCK_SECTOR_SIZE ? 0 : ERR_INVALID;
 }
 
+/* Does the guest need to tell of new requests? A disk that takes one command at a time is looked after when that ends, and what has gathered
+ * by then may go as one. */
+static void need_notice(struct vm_disk *d)
+{
+	bool looked_after = d->polls || (d->disk->one_at_a_time && d->in_flight);
+
+	__atomic_store_n(&d->block.looked_after, looked_after, __ATOMIC_RELAXED);
+}
+
 static int hand_over(struct vm_disk *d, const struct disk_job *job)
 {
 	int err = disk_submit(d->disk, d->client, job);
@@ -120,6 +129,7 @@ static int hand_over(struct vm_disk *d, const struct disk_job *job)
 	if (err)
 		return err;
 	d->in_flight++;
+	need_notice(d);
 	if (!d->armed) {
 		d->armed = true;
 		vtimer_set(&d->timer, time_now() + (d->disk->polled ? time_hz() / 4000 : time_hz()));
@@ -279,6 +289,7 @@ static unsigned collect(struct vm_disk *d)
 
 		spin_lock(&d->lock);
 		d->in_flight--;
+		need_notice(d);
 		if (request == d->buffered)
 			ended = piece_done(d, &status);
 		spin_unlock(&d->lock);
@@ -299,7 +310,8 @@ static void consider_polling(struct vm_disk *d)
 	if (d->ended < POLL_LEAST)
 		return;
 	if (now >= d->pause_until && passed < d->ended * POLL_LONGEST / 2 && disk_poll_mode(d->disk, true)) {
-		d->block.polling = true;
+		d->polls = true;
+		need_notice(d);
 		d->period = MAX(MIN(passed * POLL_LEAST / d->ended, POLL_LONGEST), POLL_SHORTEST);
 		d->poor = d->good = 0;
 		d->armed = true;
@@ -311,7 +323,8 @@ static void consider_polling(struct vm_disk *d)
 
 static void end_polling(struct vm_disk *d)
 {
-	d->block.polling = false;
+	d->polls = false;
+	need_notice(d);
 	disk_poll_mode(d->disk, false);
 	/* Requests that came without a notice, and a notice of the next ones. */
 	collect(d);
@@ -328,7 +341,7 @@ void vm_disk_poll(struct vm_disk *d)
 	d->ended += count;
 	d->block.batch_done(d->block.user);
 	disk_commit(d->disk);
-	if (!d->block.polling)
+	if (!d->polls)
 		consider_polling(d);
 }
 
@@ -376,7 +389,7 @@ static void timer_fired(void *ctx)
 	if (late)
 		d->checked_at = now;
 	disk_poll(d->disk, late);
-	if (d->block.polling) {
+	if (d->polls) {
 		d->ended += collect(d);
 		d->block.batch_done(d->block.user);
 		disk_commit(d->disk);
@@ -385,8 +398,8 @@ static void timer_fired(void *ctx)
 		vm_disk_poll(d);
 	}
 	spin_lock(&d->lock);
-	d->armed = d->in_flight || d->waiting || d->stalled || d->block.polling;
-	wait = d->block.polling ? d->period : d->disk->polled ? time_hz() / 4000 : d->in_flight ? time_hz() : time_hz() / 1000;
+	d->armed = d->in_flight || d->waiting || d->stalled || d->polls;
+	wait = d->polls ? d->period : d->disk->polled ? time_hz() / 4000 : d->in_flight ? time_hz() : time_hz() / 1000;
 	if (d->armed)
 		vtimer_set(&d->timer, time_now() + wait);
 	spin_unlock(&d->lock);
@@ -407,7 +420,7 @@ void vm_disk_drain(struct vm_disk *d)
 			end = time_now() + DRAIN_SECONDS * time_hz();
 		}
 	}
-	if (d->block.polling)
+	if (d->polls)
 		end_polling(d);
 	d->armed = false;
 }

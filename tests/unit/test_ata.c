@@ -20,14 +20,16 @@ static struct {
 	uint8_t medium[SECTORS * 512];
 	uint8_t reg[8], high[8], status, master_command, master_status, device;
 	uint32_t prd;
-	unsigned word, resets, flushes, fail, lose;
+	unsigned word, resets, flushes, transfers, fail, lose;
+	uint64_t bad; /* a sector that cannot be read; 0: none */
 	bool interrupt, hung;
 	uint16_t words[256];
 } p;
 
 static const struct pci_function *found_fn;
 
-static void transfer(uint8_t command)
+/* Returns the status at its end. */
+static uint8_t transfer(uint8_t command)
 {
 	bool ext = command == ATA_READ_DMA_EXT || command == ATA_WRITE_DMA_EXT;
 	bool read = command == ATA_READ_DMA || command == ATA_READ_DMA_EXT;
@@ -35,6 +37,7 @@ static void transfer(uint8_t command)
 	uint32_t left = (ext ? p.reg[2] | p.high[2] << 8 : p.reg[2] ? p.reg[2] : 256) * 512U;
 	uint8_t *medium = p.medium + block * 512;
 
+	p.transfers++;
 	assert_true(block * 512 + left <= sizeof(p.medium));
 	assert_int_equal(!!(p.master_command & 8), read);
 	for (unsigned i = 0; left; i++) {
@@ -56,6 +59,7 @@ static void transfer(uint8_t command)
 		left -= prd.count;
 		assert_int_equal(!!(prd.flags & 0x8000), !left);
 	}
+	return p.bad && p.bad >= block && p.bad * 512 < (uint64_t)(medium - p.medium) ? 0x51 : 0x50;
 }
 
 static void end(uint8_t status)
@@ -77,8 +81,7 @@ static void dma(void)
 		end(0x51);
 		return;
 	}
-	transfer(p.reg[7]);
-	end(0x50);
+	end(transfer(p.reg[7]));
 }
 
 static void command(uint8_t value)
@@ -272,11 +275,71 @@ static void test_many(void **state)
 		ended++;
 	assert_true(ended >= 4);
 	disk_commit(disk);
-	for (unsigned i = 0; i < 20; i++)
+	for (unsigned i = 0; i <= DISK_TAGS; i++)
 		disk_machine_interrupt();
 	while (disk_collect(disk, (unsigned)client, &owner, &status))
 		ended -= !status;
 	assert_int_equal(ended, 0);
+}
+
+/* What waits together and lies together goes together; what fails together is tried one by one. */
+static void test_joined(void **state)
+{
+	static const uint64_t blocks[] = { 40, 10, 12, 14, 50, 16, 8 }; /* two blocks each: 40 is first; 10 to 17 and 8 are neighbours */
+	struct disk *disk = start();
+	int client = claim(disk), status;
+	unsigned ended = 0, failed = 0;
+	struct disk_range range = { 0, 1024 };
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 2, .ranges = &range, .count = 1 };
+	uint8_t *memory = host_dma_alloc(2, &range.phys);
+	uint64_t phys = range.phys;
+	void *owner;
+
+	for (unsigned pass = 0; pass < 2; pass++) {
+		memset(memory, 0, 7 * 1024UL);
+		p.transfers = ended = failed = 0;
+		p.bad = pass ? 15 : 0;
+		for (unsigned i = 0; i < 7; i++) {
+			range.phys = phys + 1024UL * i;
+			job.block = blocks[i];
+			job.owner = (void *)&blocks[i];
+			assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
+		}
+		disk_commit(disk);
+		for (unsigned i = 0; i < 20; i++)
+			disk_machine_interrupt();
+		while (disk_collect(disk, (unsigned)client, &owner, &status)) {
+			unsigned i = (unsigned)((uint64_t *)owner - blocks);
+
+			ended++;
+			failed += status != 0;
+			assert_int_equal(status, pass && blocks[i] == 14 ? ERR_IO : 0);
+			if (!status)
+				assert_memory_equal(memory + 1024UL * i, p.medium + blocks[i] * 512, 1024);
+		}
+		assert_int_equal(ended, 7);
+		assert_int_equal(failed, pass);
+		/* 40; 10, 12, 14 and 16; 50; 8. With the bad one, those four once more, each by itself. */
+		assert_int_equal(p.transfers, pass ? 8 : 4);
+	}
+	/* A command that gets lost takes nobody with it: after the reset each has its own. */
+	p.bad = 0;
+	p.lose = 1;
+	p.transfers = 0;
+	for (unsigned i = 1; i < 4; i++) {
+		range.phys = phys + 1024UL * i;
+		job.block = blocks[i];
+		assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
+	}
+	disk_commit(disk);
+	fake.now += 60 * time_hz();
+	for (unsigned i = 0; i < 10; i++)
+		disk_poll(disk, true);
+	for (ended = 0; disk_collect(disk, (unsigned)client, &owner, &status); ended++)
+		assert_int_equal(status, 0);
+	assert_int_equal(ended, 3);
+	assert_int_equal(p.transfers, 3);
+	(void)state;
 }
 
 static void test_refusals(void **state)
@@ -300,6 +363,7 @@ int main(void)
 		cmocka_unit_test_setup(test_28_bits, setup),
 		cmocka_unit_test_setup(test_faults, setup),
 		cmocka_unit_test_setup(test_many, setup),
+		cmocka_unit_test_setup(test_joined, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

@@ -507,13 +507,13 @@ static void test_polling(void **state)
 	unsigned rounds = 0;
 
 	(void)state;
-	for (; !d->block.polling && rounds < 100; rounds++) {
+	for (; !d->block.looked_after && rounds < 100; rounds++) {
 		fake.now += fake.hz / 20000;
 		for (unsigned i = 0; i < 8; i++)
 			submit(i, BLOCK_READ, i, memory + 512UL * i, 512);
 		interrupt();
 	}
-	assert_true(d->block.polling);
+	assert_true(d->block.looked_after);
 	assert_true(c.quiet);
 	assert_int_equal(disk->pollers, 1);
 	wakes = batches = 0;
@@ -524,10 +524,10 @@ static void test_polling(void **state)
 		for (unsigned n = 0; n < 16; n++)
 			assert_int_equal(user[n].done, 1);
 	}
-	assert_true(d->block.polling);
+	assert_true(d->block.looked_after);
 	assert_true(batches >= 100);
 	seconds(1);
-	assert_false(d->block.polling);
+	assert_false(d->block.looked_after);
 	assert_false(c.quiet);
 	assert_int_equal(disk->pollers, 0);
 	assert_int_equal(d->timer.deadline, TIME_NEVER);
@@ -537,7 +537,7 @@ static void test_polling(void **state)
 		interrupt();
 		seconds(1);
 	}
-	assert_false(d->block.polling);
+	assert_false(d->block.looked_after);
 	assert_int_equal(c.quiets, 2);
 }
 
@@ -545,13 +545,13 @@ static void test_polling(void **state)
 static void test_polling_time_out(void **state)
 {
 	(void)state;
-	for (unsigned rounds = 0; !d->block.polling && rounds < 100; rounds++) {
+	for (unsigned rounds = 0; !d->block.looked_after && rounds < 100; rounds++) {
 		fake.now += fake.hz / 20000;
 		for (unsigned i = 0; i < 8; i++)
 			submit(i, BLOCK_READ, i, memory, 512);
 		interrupt();
 	}
-	assert_true(d->block.polling);
+	assert_true(d->block.looked_after);
 	c.holds = true;
 	for (unsigned i = 0; i < 8; i++)
 		submit(i, BLOCK_READ, 20 + i, memory, 512);

@@ -260,7 +260,7 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 	if (slot->state == VIRTIO_BLK_FREE) {
 		got = virtio_ring_pop(ring, &slot->chain);
 		if (got == 0) /* the backend's next batch comes soon: until then the driver need not exit to tell of new requests */
-			return !blk->backend->polling && virtio_ring_listen(ring);
+			return !__atomic_load_n(&blk->backend->looked_after, __ATOMIC_RELAXED) && virtio_ring_listen(ring);
 		if (got < 0) {
 			virtio_pci_needs_reset(&blk->virtio);
 			return false;
