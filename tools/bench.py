@@ -335,8 +335,9 @@ def print_exits(benches):
     tables = [exits_of(bench) for bench in benches]
     if not any(tables):
         return
-    counted = next(", ".join(programs_of(bench.console)) for bench, table in zip(benches, tables) if table)
-    print(f"\nExits in a life that is that boot, then {counted},\nthen power-off, and nothing else: how many, and ticks of each")
+    counted = next("; ".join(programs_of(bench.console)) for bench, table in zip(benches, tables) if table)
+    print("\nExits in a life that is that boot, one run of each of these programs, and power-off, and nothing else: how many, and ticks of each")
+    print(f"  ({counted})")
     print(f"  {'':<40}" + "".join(f" {bench.column:>21}" for bench in benches))
     names = dict.fromkeys(name for table in tables for name in sorted(table, key=lambda entry: -table[entry][1]))
     for name in names:
