@@ -82,10 +82,13 @@ def number(pattern, text, what):
 
 
 def programs_of(console):
-    """The ticks of each program. All are void where the kernel does not isolate page tables."""
+    """The ticks of each program, of which there must be some. All are void where the kernel does not isolate page tables."""
     if not re.search(r"^lamina-guest: meltdown: .*PTI|Kernel/User page tables isolation: (force )?enabled", console, re.MULTILINE):
         raise RuntimeError("the kernel does not use page-table isolation, though told to")
-    return {name: int(ticks) for name, ticks in re.findall(r"^lamina-guest: program (.+) (\d+)$", console, re.MULTILINE)}
+    found = {name: int(ticks) for name, ticks in re.findall(r"^lamina-guest: program (.+) (\d+)$", console, re.MULTILINE)}
+    if not found:
+        raise RuntimeError("no program's ticks in the output")
+    return found
 
 
 def linux(options):
