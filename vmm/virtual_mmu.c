@@ -111,6 +111,14 @@ void virtual_mmu_reset(struct vm *vm)
 		shadow_reset(vm->shadow);
 }
 
+static inline void carry_out_flush(struct vcpu *v)
+{
+	struct shadow_vcpu *sv = v->shadow;
+
+	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
+		v->engine->flush(v);
+}
+
 static inline void settle(struct vcpu *v)
 {
 	struct shadow_vcpu *sv = v->shadow;
@@ -119,8 +127,7 @@ static inline void settle(struct vcpu *v)
 		v->shadow_root = sv->root;
 		v->engine->shadow_root(v, sv->root);
 	}
-	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
-		v->engine->flush(v);
+	carry_out_flush(v);
 }
 
 void virtual_mmu_settle(struct vcpu *v)
@@ -319,7 +326,7 @@ static inline __attribute__((always_inline)) void invlpg(struct vcpu *v, uint64_
 		v->engine->flush(v);
 		break;
 	}
-	settle(v);
+	carry_out_flush(v);
 }
 
 void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)

@@ -1,7 +1,7 @@
 """Debian's 32-bit kernels, loaded by their 32-bit entry: with page tables of two levels, and with PAE."""
 import pytest
 
-from conftest import guest_file
+from conftest import BOCHS, guest_file
 
 KERNELS = pytest.mark.parametrize("kernel", ["686", "686-pae"])
 
@@ -26,13 +26,14 @@ def check(session, kernel, mode):
 
 
 @KERNELS
-def test_32_bit_kernel(session, kernel):
-    session.start(*linux_i386(kernel), timeout=300)
-    check(session, kernel, "HV-hwMMU")
+@pytest.mark.parametrize("mmu, mode", [("hardware", r"HV-hwMMU \(AMD-V"), ("software", r"HV-swMMU \(AMD-V")], ids=["hardware", "software"])
+def test_32_bit_kernel(session, kernel, mmu, mode):
+    session.start(*linux_i386(kernel, "--set", f"monitor.virtual_mmu={mmu}"), timeout=300)
+    check(session, kernel, mode)
 
 
-@pytest.mark.machines("bochs")
-@pytest.mark.parametrize("kernel", ["686"])     # all four are in the matrix
-def test_32_bit_kernel_on_shadow_page_tables(session, kernel):
+@BOCHS
+@pytest.mark.parametrize("kernel", ["686"])     # all are in the matrix
+def test_32_bit_kernel_on_shadow_page_tables_with_vt_x(session, kernel):
     session.start(*linux_i386(kernel, "--set", "monitor.virtual_mmu=software"), timeout=900)
-    check(session, kernel, "HV-swMMU")
+    check(session, kernel, r"HV-swMMU \(VT-x")

@@ -128,6 +128,12 @@ static inline struct shadow_page *shadow_child(const struct shadow_mmu *mmu, uin
 	return &mmu->pages[((entry & PTE_ADDRESS) - mmu->config.tables_phys) / PAGE_SIZE];
 }
 
+/* The table alone: what a walk down takes where it asks for nothing else. */
+static inline const uint64_t *shadow_table(const struct shadow_mmu *mmu, uint64_t entry)
+{
+	return (const uint64_t *)((const uint8_t *)mmu->config.tables + ((entry & PTE_ADDRESS) - mmu->config.tables_phys));
+}
+
 /* A guest-physical range of a power of two that lies in RAM: where Lamina sees it, or NULL. */
 static inline void *shadow_ram(const struct shadow_mmu *mmu, uint64_t gpa, uint64_t size)
 {

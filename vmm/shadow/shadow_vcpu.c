@@ -208,41 +208,51 @@ void shadow_flush_all(struct shadow_vcpu *sv)
 	spin_unlock(&mmu->lock);
 }
 
-enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
+/* Bring the entry for `linear` in line with the guest's, if it stands in a leaf table that is out of sync. */
+static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 {
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *sp = sv->page;
-	enum shadow_flush flush = SHADOW_FLUSH_ADDRESS;
-	const struct shadow_last *last;
+	const struct shadow_last *last = shadow_last_of(sv, linear);
+	unsigned slot = SLOT_OF(linear, 1);
 
-	if (sp == sv->pae)
+	if (shadow_last_fits(sv, last, linear)) {
+		sp = last->page;
+	} else {
+		const uint64_t *table = sp->table;
+		uint64_t entry;
+
+		for (unsigned shift = LEVEL_SHIFT(sp == sv->pae ? 3 : 4);; shift -= 9) {
+			entry = table[linear >> shift & (ENTRIES - 1)];
+			if (!entry || (entry & PTE_PS))
+				return;
+			if (shift == LEVEL_SHIFT(2))
+				break;
+			table = shadow_table(mmu, entry);
+		}
+		sp = shadow_child(mmu, entry);
+	}
+	if (sp->unsynced && sp->table[slot] && shadow_guest_value(sp, slot) != sp->copy[slot])
+		(void)shadow_sync_entry(mmu, sp, slot);
+}
+
+enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
+{
+	struct shadow_mmu *mmu = sv->mmu;
+	enum shadow_flush flush = SHADOW_FLUSH_ADDRESS;
+
+	if (sv->page == sv->pae)
 		linear &= 0xffffffff;
 	else if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
 		return SHADOW_FLUSH_NONE;
-	last = shadow_last_of(sv, linear);
 	spin_lock(&mmu->lock);
 	mmu->stats.invlpg++;
-	if (shadow_last_fits(sv, last, linear))
-		sp = last->page;
-	for (unsigned shift = LEVEL_SHIFT(shadow_level(sp));; shift -= 9) {
-		unsigned slot = (unsigned)(linear >> shift) & (ENTRIES - 1);
-		uint64_t entry = sp->table[slot];
-
-		if (shift == LEVEL_SHIFT(1)) {
-			if (sp->unsynced && entry && shadow_guest_value(sp, slot) != sp->copy[slot])
-				(void)shadow_sync_entry(mmu, sp, slot);
-			break;
-		}
-		if (!entry || (entry & PTE_PS))
-			break;
-		sp = shadow_child(mmu, entry);
-	}
+	sync_address(sv, linear);
 	/* One address does not stand for a large page that was mapped in pieces, nor for all the links that the CPU remembers. */
-	if (sv->flushed_splits != mmu->splits)
-		flush = SHADOW_FLUSH_ALL;
-	if (flush == SHADOW_FLUSH_ALL) {
+	if (sv->flushed_splits != mmu->splits) {
 		sv->flushed_splits = mmu->splits;
 		sv->flushed_changes = mmu->changes;
+		flush = SHADOW_FLUSH_ALL;
 	}
 	spin_unlock(&mmu->lock);
 	return flush;
