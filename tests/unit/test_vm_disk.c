@@ -505,37 +505,6 @@ static void test_drain(void **state)
 	assert_int_equal(user[0].status, 0);
 }
 
-/* Another VM that shares the disk has its own requests aborted: this one's begin anew, and are not taken for bad. */
-static void test_another_is_aborted(void **state)
-{
-	const struct disk_config part = { .disk = "fake:0", .length = 100 * 512 };
-	const struct disk_range range = { 0, 512 };
-	const struct disk_job job = { .op = BLOCK_READ, .block = 100, .blocks = 1, .ranges = &range, .count = 1 };
-	const char *other = NULL;
-	void *owner;
-	int client, status;
-
-	(void)state;
-	free(disk->lock);
-	assert_int_equal(setup_disk(&part), 0);
-	client = disk_claim(disk, "other", 100, 10, &other);
-	assert_in_range(client, 1, DISK_CLIENTS_MAX - 1);
-	c.holds = true;
-	submit(0, BLOCK_READ, 1, memory, 512);
-	for (unsigned i = 0; i < DISK_TRIES + 1; i++) {
-		assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
-		disk_commit(disk);
-		disk_abort(disk, (unsigned)client);
-		assert_true(disk_collect(disk, (unsigned)client, &owner, &status));
-		assert_int_equal(status, ERR_IO);
-		assert_int_equal(user[0].done, 0);
-	}
-	c.holds = false;
-	interrupt();
-	assert_int_equal(user[0].done, 1);
-	assert_int_equal(user[0].status, 0);
-}
-
 /* A busy disk is polled without interrupts, until it is busy no more. */
 static void test_polling(void **state)
 {
@@ -613,7 +582,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_another_is_aborted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polling, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polling_time_out, setup, teardown),
 	};
