@@ -233,8 +233,8 @@ void disk_commit(struct disk *disk)
 	spin_unlock(disk->lock);
 }
 
-/* Reset the controller and begin anew with what its disks had under way, but for the commands of `failing` (if not NULL) that are
- * `client`'s. */
+/* Reset the controller and begin anew with what its disks had under way: because of a time-out, which counts as a try of each command, or
+ * because the commands of `failing` (then not NULL) that are `client`'s shall end. */
 static void restart(struct disk *disk, const struct disk *failing, unsigned client)
 {
 	int err = disk->ops->reset(disk);
@@ -252,7 +252,9 @@ static void restart(struct disk *disk, const struct disk *failing, unsigned clie
 
 			if (tag->state != DISK_TAG_ACTIVE)
 				continue;
-			if (err || ++tag->tries >= DISK_TRIES || (other == failing && tag->client == client))
+			if (!failing)
+				tag->tries++;
+			if (err || tag->tries >= DISK_TRIES || (other == failing && tag->client == client))
 				finish(other, tag, ERR_IO);
 			else
 				start(other, tag);

@@ -384,7 +384,7 @@ bool terminal_refresh(struct terminal *t, unsigned budget)
 			unsigned drawn = draw_row(t, row);
 
 			t->dirty[row / 64] &= ~BIT(row % 64);
-			budget -= MIN(drawn, budget);
+			budget -= MIN(drawn + t->columns / 4, budget);
 		}
 		t->next_row = row + 1 == t->rows ? 0 : row + 1;
 	}

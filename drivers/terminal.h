@@ -44,7 +44,8 @@ struct terminal {
 void terminal_init(struct terminal *t, void *memory, unsigned columns, unsigned rows, terminal_draw_fn *draw, void *ctx);
 /* One byte of output. It may be anything. */
 void terminal_put(struct terminal *t, uint8_t byte);
-/* Draw up to `budget` cells that changed (a row is begun only while there is some of it). Returns whether there are more. */
+/* Draw up to `budget` cells that changed (a row is begun only while there is some of it; four cells that are looked at cost as much as one
+ * that is drawn). Returns whether there are more. */
 bool terminal_refresh(struct terminal *t, unsigned budget);
 /* Whether there is anything to draw. */
 bool terminal_dirty(const struct terminal *t);

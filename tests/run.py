@@ -140,7 +140,7 @@ BOOT_WEIGHTS = (
     ("bochs/test_two_cpus", 300), ("bochs/test_shell_disk", 200), ("bochs/test_memtest", 100), ("bochs/test_shadow", 150), ("bochs/test_32_bit", 180), ("bochs/", 30),
     # The first one installs the system; the others must not wait for it.
     ("qemu/test_installed_system[nvme", 150), ("qemu/test_installed", 30),
-    ("qemu/test_power_fails", 120), ("qemu/test_every_way_of_reboot", 90), ("qemu/test_two_cpus", 40), ("qemu/test_shell_disk", 40), ("qemu/", 15),
+    ("qemu/test_power_fails", 120), ("qemu/test_stuck_write", 70), ("qemu/test_every_way_of_reboot", 90), ("qemu/test_two_cpus", 40), ("qemu/test_shell_disk", 40), ("qemu/", 15),
 )
 
 

@@ -9,8 +9,8 @@
 #include "vmm/vm.h"
 
 #define CPUID_LEAF_XSAVE 0xd
-/* A guest that exits on and on lets interrupts in so often, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
-#define TURN_HZ 100
+/* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
+#define TURN_HZ 20
 
 static const char *const names[EXIT_KINDS] = {
 #define VM_EXIT_NAME(kind, name) name,
@@ -52,6 +52,14 @@ void exit_take_turn(struct vcpu *v)
 	(void)core_take_interrupts();
 	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
 	look_again(v, PENDING_INPUT | PENDING_DISK | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
+}
+
+void exit_turn_is_over(struct vcpu *v)
+{
+	if (vcpu_read(v, VCPU_RFLAGS) & RFLAGS_IF)
+		v->turn_start = v->exit_start;
+	else
+		exit_take_turn(v);
 }
 
 static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
@@ -143,6 +151,7 @@ static enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
 		io_space_write(&v->vm->pio, exit->io.port, exit->io.size, *rax);
 		return VERDICT_ADVANCE;
 	}
+	exit_device_read(v);
 	write_gpr(rax, exit->io.size, io_space_read(&v->vm->pio, exit->io.port, exit->io.size));
 	return VERDICT_ADVANCE;
 }
@@ -368,8 +377,6 @@ bool vcpu_exit(struct vcpu *v)
 		vcpu_dump(v);
 	v->exit_count[v->exit.kind]++;
 	v->exit_ticks[v->exit.kind] += core_ticks() - v->exit_start;
-	if (__builtin_expect(v->exit_start - v->turn_start >= v->turn_ticks, 0))
-		exit_take_turn(v);
 	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0 && !v->kickable, 1))
 		return true;
 	return vcpu_may_enter(v);

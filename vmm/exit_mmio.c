@@ -17,6 +17,7 @@ static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE)
 		return lapic_mmio_read(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size);
+	exit_device_read(v);
 	return io_space_read(&v->vm->mmio, gpa, size);
 }
 

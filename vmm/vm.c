@@ -103,6 +103,8 @@ void vm_print_statistics(struct vm *vm)
 	}
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		emulated += vm->vcpu[i]->emulated_instructions;
+	for (unsigned i = 0; i < vm->real_disk_count; i++)
+		vm_disk_print_statistics(vm->real_disk[i]);
 	if (emulated)
 		log_line("vm %s: %lu instructions emulated in real mode", vm->config.name, emulated);
 }

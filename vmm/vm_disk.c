@@ -164,6 +164,8 @@ static int start_buffered(struct vm_disk *d, struct block_request *request)
 	err = start_piece(d);
 	if (err)
 		d->buffered = NULL;
+	else
+		d->copied++;
 	return err;
 }
 
@@ -184,6 +186,7 @@ static int start(struct vm_disk *d, struct block_request *request)
 	job.blocks = request->sectors >> d->shift;
 	job.count = translate(d, request);
 	err = job.count ? hand_over(d, &job) : ERR_INVALID;
+	d->direct += !err;
 	return err == ERR_INVALID ? start_buffered(d, request) : err;
 }
 
@@ -425,6 +428,13 @@ void vm_disk_drain(struct vm_disk *d)
 	d->armed = false;
 }
 
+void vm_disk_print_statistics(const struct vm_disk *d)
+{
+	log_line("vm %s: disk%u: %lu reads and writes, %lu of them copied%s", d->vm->config.name, d->index,
+		 (unsigned long)(d->direct + d->copied), (unsigned long)d->copied,
+		 d->copied ? ", because their memory lay in pieces that the controller does not reach" : "");
+}
+
 /* ---- Building ---- */
 
 /* Called on any core, in any address space: `ctx` is the VM's handle, which all of them map. */
@@ -476,6 +486,7 @@ int vm_disk_init(struct vm_disk *d, struct vm *vm, unsigned index, const struct 
 	d->vm = vm;
 	d->disk = disk;
 	d->client = (unsigned)client;
+	d->index = index;
 	d->first = first;
 	d->shift = (unsigned)__builtin_ctz(disk->block_size / BLOCK_SECTOR_SIZE);
 	d->buffer = vm_alloc_pages(vm, VM_DISK_BUFFER_PAGES);

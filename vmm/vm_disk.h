@@ -40,6 +40,8 @@ struct vm_disk {
 	unsigned ended;               /* requests since polled_at */
 	unsigned poor, good;          /* polls in a row with little to do, and all others since polling began */
 	uint64_t leaf_va, leaf_phys, leaf_size; /* where memory was last found */
+	unsigned index;                 /* as in diskN */
+	uint64_t direct, copied;        /* reads and writes: where memory lies, and by the buffer */
 	struct disk_range range[VM_DISK_RANGES];
 };
 
@@ -49,6 +51,8 @@ int vm_disk_init(struct vm_disk *d, struct vm *vm, unsigned index, const struct 
 void vm_disk_placed(struct vm_disk *d);
 /* Take what has ended. On a core of the VM, with no lock held. */
 void vm_disk_poll(struct vm_disk *d);
+/* A line for the VM's end: how many reads and writes there were, and how many were copied. */
+void vm_disk_print_statistics(const struct vm_disk *d);
 /* End everything that is under way; it fails where it takes too long. The VM's vCPUs are parked. */
 void vm_disk_drain(struct vm_disk *d);
 

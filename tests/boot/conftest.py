@@ -80,10 +80,18 @@ class Session(Boot):
     """A run with the guest's console on a terminal, which the test plays."""
 
     def start(self, *options, timeout=300):
+        return self.spawn(self.command(*options), timeout)
+
+    def make(self, *words, timeout=300):
+        """The same by a target of the Makefile, as a user types it."""
+        options = " ".join(["--log", self.log, "--machine-log", self.machine_log])
+        return self.spawn(["make", "-C", TOP, *words, f"RUN_OPTIONS={options}"], timeout)
+
+    def spawn(self, command, timeout):
         self.timeout = timeout * PATIENCE
-        command = self.command(*options)
+        # The tests may have been started by make, whose options are not this one's.
         self.child = pexpect.spawn(command[0], command[1:], timeout=self.timeout, encoding="utf-8", codec_errors="replace",
-                                   dimensions=(40, 160))
+                                   dimensions=(40, 160), env=dict(os.environ, MAKEFLAGS="", MAKELEVEL="0"))
         # A little time between the characters' arrival and the guest's reading, as a person gives.
         self.child.delaybeforesend = 0.1
         return self

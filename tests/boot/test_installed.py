@@ -102,6 +102,7 @@ def test_installed_system(session, installed, tmp_path, kind, machine):
     assert session.end(300) == 0
     session.require(r"^lamina: vm guest: disk0: ")
     session.require(r"^lamina: vm guest: powered off by the guest")
+    assert int(session.require(r"^lamina: vm guest: disk0: (\d+) reads and writes, 0 of them copied").group(1)) > 1000
     session.require(r"^lamina: machine: power off")
     check_disk(image, installed["disk.img"], sums, tmp_path)
     os.remove(image)

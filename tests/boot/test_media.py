@@ -18,7 +18,7 @@ def guest(name="memory", *more):
 
 @pytest.mark.parametrize("firmware, medium, cores, memory, name", [
     ("bios", "usb", 1, 3072, "memory"), ("bios", "cd", 2, 3072, "smp"), ("bios", "disk", 1, 512, "memory"), ("bios", "nvme", 4, 6144, "memory"),
-    ("bios", "net", 1, 3072, "memory"), ("uefi", "usb", 4, 3072, "smp"), ("uefi", "cd", 1, 512, "memory"), ("uefi", "nvme", 2, 6144, "memory"),
+    ("bios", "net", 2, 3072, "memory"), ("uefi", "usb", 4, 3072, "smp"), ("uefi", "cd", 1, 512, "memory"), ("uefi", "nvme", 2, 6144, "memory"),
     ("uefi", "net", 1, 6144, "memory"),
 ])
 def test_medium(batch, firmware, medium, cores, memory, name):

@@ -45,6 +45,16 @@ def test_the_framebuffer_under_uefi(tmp_path):
     assert not any("\ufffd" in row for row in rows), rows
 
 
+def test_the_image_under_uefi(tmp_path):
+    """The image as lamina-image makes it, loaded by lamina.efi, on the firmware's framebuffer and without a serial port."""
+    iso = str(tmp_path / "lamina.iso")
+    make_iso(iso, *linux("--memory", "256"))
+    with Screen(str(tmp_path), iso, *SVM, "-m", "6144", "-bios", OVMF, "-serial", "none") as screen:
+        rows = screen.wait(screen.pixels, r"^guest#", 120)
+    assert any("BusyBox v1" in row for row in rows) and "lamina: smp: 4 of 4 cores run" in rows, rows
+    assert not any("\ufffd" in row for row in rows), rows
+
+
 def test_the_log_on_a_framebuffer(tmp_path):
     """The whole log up to a fatal line, as it is on a serial port."""
     iso = str(tmp_path / "lamina.iso")

@@ -150,9 +150,19 @@ static void test_refresh_is_bounded(void **state)
 	assert_true(terminal_refresh(&t, 1));
 	assert_int_equal(drawn, 100); /* the row that was begun */
 	assert_true(terminal_refresh(&t, 250));
-	assert_int_equal(drawn, 400);
+	assert_int_equal(drawn, 300);
 	show();
 	assert_int_equal(drawn, 5000);
+	/* Fifty rows that look as before: ten at a time. */
+	for (unsigned i = 0; i < 100; i++)
+		put("\r\nsame");
+	show();
+	put("\r\nsame");
+	drawn = 0;
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(terminal_refresh(&t, 250));
+	assert_false(terminal_refresh(&t, 250));
+	assert_int_equal(drawn, 0);
 }
 
 static void test_cursor(void **state)

@@ -400,6 +400,10 @@ static void test_buffer(void **state)
 	submit(0, BLOCK_READ, 100, memory + 1, 512);
 	interrupt();
 	assert_int_equal(user[0].status, 0);
+	submit(0, BLOCK_READ, 100, memory, 512);
+	interrupt();
+	vm_disk_print_statistics(d);
+	assert_log("vm test: disk0: 5 reads and writes, 4 of them copied, because");
 }
 
 /* More requests than tags: all end once, in the order that they came in. */
