@@ -25,8 +25,6 @@ static struct {
 	uint16_t words[256];
 } a;
 
-static const struct pci_function *found_fn;
-
 static void carry_out(unsigned slot)
 {
 	struct {
@@ -120,11 +118,6 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	}
 }
 
-static void half(uint64_t *value, unsigned offset, uint32_t part)
-{
-	memcpy((uint8_t *)value + (offset & 4), &part, 4);
-}
-
 static void model_write(unsigned offset, unsigned size, uint32_t value)
 {
 	(void)size;
@@ -134,7 +127,7 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 		break;
 	case 0x180:
 	case 0x184:
-		half(&a.clb, offset, value);
+		disk_machine_half(&a.clb, offset, value);
 		break;
 	case 0x190:
 		a.is &= ~value;
@@ -168,15 +161,6 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 	}
 }
 
-static void take(void *ctx, const struct pci_function *fn)
-{
-	static struct pci_function kept;
-
-	(void)ctx;
-	kept = *fn;
-	found_fn = &kept;
-}
-
 static void text(unsigned word, const char *s, unsigned len)
 {
 	for (unsigned i = 0; i < len; i++)
@@ -188,8 +172,7 @@ static int setup(void **state)
 	(void)state;
 	disk_machine_reset();
 	memset(&a, 0, sizeof(a));
-	for (unsigned i = 0; i < sizeof(a.medium); i++)
-		a.medium[i] = (uint8_t)(i * 5 + i / 512);
+	disk_machine_medium(a.medium, sizeof(a.medium));
 	a.tfd = 0x50;
 	a.words[49] = 0x300;
 	a.words[83] = 0x4400;
@@ -199,26 +182,14 @@ static int setup(void **state)
 	text(27, "Model", 40);
 	model.read = model_read;
 	model.write = model_write;
-	memcpy(model.config, "\x86\x80\x22\x29", 4);
-	memcpy(model.config + 8, "\x02\x01\x06\x01", 4);
+	disk_machine_function("\x86\x80\x22\x29", "\x02\x01\x06\x01");
 	disk_machine_bar(5, 0, 0x1000);
-	found_fn = NULL;
 	return 0;
 }
 
 static struct disk *start(void)
 {
-	pci_host_scan(take, NULL);
-	assert_non_null(found_fn);
-	assert_true(ahci_found(found_fn));
-	return disk_at(0);
-}
-
-static int claim(struct disk *disk)
-{
-	const char *other = NULL;
-
-	return disk_claim(disk, "vm", 0, SECTORS, &other);
+	return disk_machine_start(ahci_found);
 }
 
 static void test_read_write_flush(void **state)
@@ -233,7 +204,7 @@ static void test_read_write_flush(void **state)
 	assert_non_null(disk);
 	assert_string_equal(disk->serial, "WD-ABC 7");
 	assert_string_equal(disk->model, "Model");
-	client = claim(disk);
+	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);
 	assert_memory_equal(memory + 2, a.medium + 7 * 512, 510);
@@ -251,13 +222,12 @@ static void test_read_write_flush(void **state)
 static void test_error_among_others(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk), status, failed = 0, well = 0;
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk), status, failed = 0, well = 0;
+	struct disk_range range = disk_machine_sector();
 	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
 	void *owner;
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	a.fail = 1;
 	for (unsigned i = 0; i < 10; i++)
 		assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
@@ -275,11 +245,10 @@ static void test_error_among_others(void **state)
 static void test_faults(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	a.fail = 1;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), ERR_IO);
 	a.lose = DISK_TRIES - 1;
