@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct table) <= DISK_TABLE_SIZE, "a tag's table");
 struct virtio {
 	const struct pci_function *fn;
 	volatile uint8_t *common, *device, *notify;
-	uint32_t notify_multiplier;
+	uint32_t notify_multiplier, notify_size;
 	uint64_t features;
 	struct pci_msi msi;
 	bool has_msi, erred;
@@ -319,7 +319,7 @@ static bool map_structures(struct virtio *v)
 
 			if (type == 2) {
 				v->notify_multiplier = pci_host_read32(v->fn, at + 16U);
-				size = pci_host_read32(v->fn, at + 12U);
+				size = v->notify_size = pci_host_read32(v->fn, at + 12U);
 			}
 			base = size <= MIB(1) ? pci_host_map(v->fn, bar, (uint64_t)offset + size) : NULL;
 			*where = base ? base + offset : NULL;
@@ -361,6 +361,7 @@ bool virtio_host_found(const struct pci_function *fn)
 {
 	struct virtio *v;
 	uint64_t phys;
+	uint64_t notify;
 	int err;
 
 	if (fn->vendor != VENDOR || (fn->device != DEVICE_MODERN && fn->device != DEVICE_TRANSITIONAL))
@@ -381,11 +382,14 @@ bool virtio_host_found(const struct pci_function *fn)
 	v->vector = v->has_msi ? host_interrupt(interrupt, v) : -1;
 	v->has_msi = v->vector >= 0;
 	err = bring_up(v);
-	if (!err) {
-		v->notify += (size_t)mmio_read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
+	notify = err ? 0 : (uint64_t)mmio_read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
+	if (!err && notify + 2 <= v->notify_size) {
+		v->notify += notify;
 		add(v, count);
 	} else {
-		log_line("virtio %u: %s", count, err == ERR_UNSUPPORTED ? "it lacks indirect descriptors, version 1 or a queue of 64" : "it does not become ready");
+		log_line("virtio %u: %s", count,
+			 !err ? "its queue's notices go outside of their place" :
+			 err == ERR_UNSUPPORTED ? "it lacks indirect descriptors, version 1 or a queue of 64" : "it does not become ready");
 		pci_host_disable(fn);
 	}
 	count++;

@@ -20,6 +20,7 @@ static struct {
 	uint64_t clb, fb;
 	uint32_t is, ie, cmd, tfd, sctl, ci, hba_is;
 	unsigned resets, flushes, fail, lose;
+	uint64_t fail_block;     /* a transfer that begins there fails; 0: none */
 	bool dead;               /* the link does not come back */
 	bool engine_stuck;
 	uint16_t words[256];
@@ -48,15 +49,15 @@ static void carry_out(unsigned slot)
 		a.lose--;
 		return;
 	}
-	if (a.fail && command != ATA_IDENTIFY) {
-		a.fail--;
+	block = table[4] | table[5] << 8 | table[6] << 16 | (uint64_t)table[8] << 24;
+	if ((a.fail || (a.fail_block && block == a.fail_block)) && command != ATA_IDENTIFY) {
+		a.fail -= a.fail != 0;
 		a.tfd = 0x41;
 		a.is |= 1U << 30;
 		a.cmd = (a.cmd & ~0x1f00U) | slot << 8;
 		a.hba_is |= 2;
 		return;
 	}
-	block = table[4] | table[5] << 8 | table[6] << 16 | (uint64_t)table[8] << 24;
 	medium = a.medium + block * 512;
 	a.flushes += command == ATA_FLUSH_EXT;
 	for (unsigned i = 0; i < header.prds; i++) {
@@ -264,6 +265,48 @@ static void test_faults(void **state)
 	assert_false(model.config[4] & 4);
 }
 
+/* The link comes back, but the port goes on: it must not write to memory that its commands had. */
+static void test_port_that_does_not_stop(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
+
+	(void)state;
+	a.lose = 1;
+	a.engine_stuck = true;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_true(disk->dead);
+	assert_false(model.config[4] & 4);
+}
+
+/* A durable write has ended and is to be flushed when the command behind it fails: the flush begins anew like all others. */
+static void test_error_behind_a_durable_write(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk), status, failed = 0, well = 0;
+	struct disk_range range = disk_machine_sector();
+	struct disk_job write = { .op = BLOCK_WRITE, .durable = true, .blocks = 1, .ranges = &range, .count = 1 };
+	struct disk_job read = { .op = BLOCK_READ, .block = SECTORS - 1, .blocks = 1, .ranges = &range, .count = 1 };
+	uint64_t before = fake.now;
+	void *owner;
+
+	(void)state;
+	assert_int_equal(disk_submit(disk, (unsigned)client, &write), 0);
+	assert_int_equal(disk_submit(disk, (unsigned)client, &read), 0);
+	a.fail_block = SECTORS - 1;
+	disk_commit(disk);
+	disk_poll(disk, false);
+	disk_poll(disk, false);
+	while (disk_collect(disk, (unsigned)client, &owner, &status))
+		*(status ? &failed : &well) += 1;
+	assert_int_equal(failed, 1);
+	assert_int_equal(well, 1);
+	assert_int_equal(a.flushes, 1);
+	assert_int_equal(disk->active, 0);
+	assert_true(fake.now - before < fake.hz); /* nobody has waited for a time-out */
+}
+
 static void test_refusals(void **state)
 {
 	(void)state;
@@ -293,6 +336,8 @@ int main(void)
 		cmocka_unit_test_setup(test_read_write_flush, setup),
 		cmocka_unit_test_setup(test_error_among_others, setup),
 		cmocka_unit_test_setup(test_faults, setup),
+		cmocka_unit_test_setup(test_port_that_does_not_stop, setup),
+		cmocka_unit_test_setup(test_error_behind_a_durable_write, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

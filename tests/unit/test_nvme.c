@@ -433,6 +433,40 @@ static void test_all_tags(void **state)
 	assert_int_equal(ended, 10 * DISK_TAGS);
 }
 
+/* One who never stops asking leaves the others their share of the commands. */
+static void test_clients_share_the_tags(void **state)
+{
+	struct disk *disk = start();
+	const char *other = NULL;
+	int a = disk_claim(disk, "a", 0, 100, &other), b = disk_claim(disk, "b", 100, 100, &other), status;
+	struct disk_range range = disk_machine_sector();
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	int n;
+	void *owner;
+
+	(void)state;
+	for (unsigned round = 0; round < 3; round++) {
+		n = 0;
+		while (!disk_submit(disk, (unsigned)a, &job))
+			n++;
+		assert_int_equal(n, (int)DISK_TAGS / 2);
+		n = 0;
+		while (!disk_submit(disk, (unsigned)b, &job))
+			n++;
+		assert_int_equal(n, (int)DISK_TAGS / 2);
+		disk_commit(disk);
+		disk_machine_interrupt();
+		/* What has ended counts until it is collected. */
+		assert_int_equal(disk_submit(disk, (unsigned)a, &job), ERR_BUSY);
+		while (disk_collect(disk, (unsigned)a, &owner, &status) || disk_collect(disk, (unsigned)b, &owner, &status))
+			n--;
+		assert_int_equal(n, -(int)(DISK_TAGS / 2));
+	}
+	/* Not more clients than commands. */
+	disk->tags = 2;
+	assert_int_equal(disk_claim(disk, "c", 200, 10, &other), ERR_NOMEM);
+}
+
 static void test_refusals(void **state)
 {
 	(void)state;
@@ -463,6 +497,7 @@ int main(void)
 		cmocka_unit_test_setup(test_completions_that_make_no_sense, setup),
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_all_tags, setup),
+		cmocka_unit_test_setup(test_clients_share_the_tags, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

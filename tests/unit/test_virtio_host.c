@@ -26,6 +26,7 @@ static struct {
 	unsigned resets, requests, flushes;
 	uint32_t wrong_id, lose, fail;
 	bool stuck;          /* a reset does not end */
+	uint16_t notify_off;
 } d;
 
 struct chain_desc {
@@ -107,7 +108,7 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	case 0x18:
 		return 256;
 	case 0x1e:
-		return 1;
+		return d.notify_off;
 	case CONFIG:
 		return SECTORS;
 	case CONFIG + 0x14:
@@ -170,6 +171,7 @@ static int setup(void **state)
 	disk_machine_reset();
 	memset(&d, 0, sizeof(d));
 	disk_machine_medium(d.medium, sizeof(d.medium));
+	d.notify_off = 1;
 	d.features = BIT(32) | BIT(28) | BIT(9) | BIT(6);
 	model.read = model_read;
 	model.write = model_write;
@@ -256,6 +258,13 @@ static void test_refusals(void **state)
 	setup(state);
 	capability(0x80, 0x40, 4, 0x7ffff000, 0x1000); /* outside its BAR, and the list is a loop */
 	assert_null(start());
+	setup(state);
+	d.notify_off = 0x400; /* behind the place for notices */
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "outside of their place"));
+	setup(state);
+	d.notify_off = 0x3ff; /* just inside */
+	assert_non_null(start());
 	setup(state);
 	d.stuck = true;
 	assert_null(start());
