@@ -248,7 +248,8 @@ static void recover(struct disk *disk, struct port *p, uint32_t left)
 
 	log_line("disk %s: error in slot %u: interrupt status %x, task file %x", disk->name, at, mmio_read32(p->registers + PX_IS), read_task(p));
 	if (stop(p) || ((read_task(p) & (ATA_BUSY | ATA_REQUEST)) && reset_link(p)) || begin(p)) {
-		/* Its time-out finds it. */
+		/* Its time-out finds it. Until then nobody waits for it again. */
+		mmio_write32(p->registers + PX_IS, UINT32_MAX);
 		p->issued = left;
 		return;
 	}

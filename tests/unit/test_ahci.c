@@ -280,6 +280,28 @@ static void test_port_that_does_not_stop(void **state)
 	assert_false(model.config[4] & 4);
 }
 
+/* A port that stops at an error and does not come to rest is waited for once, and left to the time-out then. */
+static void test_error_that_stays(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	uint64_t before;
+
+	(void)state;
+	a.fail = 1;
+	a.engine_stuck = true;
+	assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
+	disk_commit(disk);
+	disk_poll(disk, false);
+	before = fake.now;
+	for (unsigned i = 0; i < 10; i++)
+		disk_poll(disk, false);
+	assert_true(fake.now - before < fake.hz / 10);
+	assert_int_equal(disk->active, 1);
+}
+
 /* A durable write has ended and is to be flushed when the command behind it fails: the flush begins anew like all others. */
 static void test_error_behind_a_durable_write(void **state)
 {
@@ -337,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup(test_error_among_others, setup),
 		cmocka_unit_test_setup(test_faults, setup),
 		cmocka_unit_test_setup(test_port_that_does_not_stop, setup),
+		cmocka_unit_test_setup(test_error_that_stays, setup),
 		cmocka_unit_test_setup(test_error_behind_a_durable_write, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
