@@ -353,8 +353,15 @@ static void add(struct virtio *v, unsigned number)
 	disk->read_only = v->features & BIT(F_RO);
 	disk->polled = !v->has_msi;
 	get_serial(v, disk);
-	if (!bring_up(v) && disk->blocks && disk->blocks < BIT(55))
+	if (bring_up(v)) {
+		log_line("virtio %u: it does not become ready a second time", number);
+	} else if (!disk->blocks || disk->blocks >= BIT(55)) {
+		log_line("virtio %u: a disk of %lu sectors", number, (unsigned long)disk->blocks * (size / BLOCK_SECTOR_SIZE));
+	} else {
 		disk_add(disk);
+		return;
+	}
+	pci_host_disable(v->fn);
 }
 
 bool virtio_host_found(const struct pci_function *fn)

@@ -25,6 +25,7 @@ static struct {
 	uint64_t desc, avail, used;
 	unsigned resets, requests, flushes;
 	uint32_t wrong_id, lose, fail;
+	bool empty;          /* no sectors */
 	bool stuck;          /* a reset does not end */
 	uint16_t notify_off;
 } d;
@@ -110,7 +111,7 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	case 0x1e:
 		return d.notify_off;
 	case CONFIG:
-		return SECTORS;
+		return d.empty ? 0 : SECTORS;
 	case CONFIG + 0x14:
 		return 512;
 	default:
@@ -265,6 +266,11 @@ static void test_refusals(void **state)
 	setup(state);
 	d.notify_off = 0x3ff; /* just inside */
 	assert_non_null(start());
+	setup(state);
+	d.empty = true;
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "0 sectors"));
+	assert_false(model.config[4] & 4);
 	setup(state);
 	d.stuck = true;
 	assert_null(start());
