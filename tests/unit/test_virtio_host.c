@@ -122,7 +122,7 @@ static uint32_t model_read(unsigned offset, unsigned size)
 static void model_write(unsigned offset, unsigned size, uint32_t value)
 {
 	(void)size;
-	if (offset == NOTIFY + 4) {
+	if (offset == NOTIFY + 4U * d.notify_off) {
 		const uint16_t *avail = disk_machine_dma(d.avail, 4 + 2 * d.size);
 
 		assert_true(d.status & 4);
