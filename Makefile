@@ -31,7 +31,7 @@ $(OUT)/asm_offsets.inc: arch/x86_64/asm_offsets.c $(wildcard vmm/*.h vmm/*/*.h)
 	$(CC) $(KERNEL_CFLAGS) -S -o $(OUT)/asm_offsets.s $<
 	sed -n 's/^->\([A-Z_]*\) \(.*\)/\1 equ \2/p' $(OUT)/asm_offsets.s > $@
 
-$(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc
+$(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc $(wildcard arch/x86_64/*.inc)
 	@mkdir -p $(@D)
 	@echo "NASM $<"
 	@nasm -f elf64 -I $(OUT)/ -o $@ $<

@@ -248,7 +248,8 @@ static void recover(struct disk *disk, struct port *p, uint32_t left)
 
 	log_line("disk %s: error in slot %u: interrupt status %x, task file %x", disk->name, at, mmio_read32(p->registers + PX_IS), read_task(p));
 	if (stop(p) || ((read_task(p) & (ATA_BUSY | ATA_REQUEST)) && reset_link(p)) || begin(p)) {
-		/* Its time-out finds it. */
+		/* Its time-out finds it. Until then nobody waits for it again. */
+		mmio_write32(p->registers + PX_IS, UINT32_MAX);
 		p->issued = left;
 		return;
 	}
@@ -274,8 +275,9 @@ static void reap(struct disk *disk)
 	for (unsigned i = 0; ended && i < disk->tags; i++, ended >>= 1)
 		if (ended & 1)
 			disk_finished(disk, i, 0);
+	/* What durable writes have begun meanwhile, too. */
 	if (status & IS_ERRORS)
-		recover(disk, p, left);
+		recover(disk, p, p->issued);
 }
 
 static void interrupt(void *ctx)
@@ -299,13 +301,17 @@ static int reset(struct disk *disk)
 {
 	struct port *p = disk->controller;
 
+	bool linked;
+
 	p->to_issue = 0;
+	stop(p); /* if it can; else the link's reset makes it */
+	linked = !reset_link(p);
 	/* A port that does not stop must not go on with DMA: then the whole controller loses its bus. */
-	if (stop(p) && reset_link(p)) {
+	if (stop(p)) {
 		pci_host_disable(p->ahci->fn);
 		return ERR_IO;
 	}
-	return reset_link(p) || stop(p) || begin(p) ? ERR_IO : 0;
+	return linked ? begin(p) : ERR_IO;
 }
 
 static void route(struct disk *disk, unsigned core)

@@ -49,6 +49,7 @@ void disk_add(struct disk *disk)
 	uint64_t mib = disk->blocks / (MIB(1) / disk->block_size);
 
 	disk->tags = MIN(disk->tags ? disk->tags : DISK_TAGS, DISK_TAGS);
+	disk->share = disk->tags;
 	if (!disk->timeout_s)
 		disk->timeout_s = 10;
 	disks[disk_count++] = disk;
@@ -130,7 +131,7 @@ int disk_claim(struct disk *disk, const char *name, uint64_t first, uint64_t blo
 			return ERR_BUSY;
 		}
 	}
-	if (disk->clients == DISK_CLIENTS_MAX)
+	if (disk->clients == MIN(DISK_CLIENTS_MAX, disk->tags))
 		return ERR_NOMEM;
 	err = open(disk);
 	if (err)
@@ -140,6 +141,7 @@ int disk_claim(struct disk *disk, const char *name, uint64_t first, uint64_t blo
 	memcpy(client->name, name, strnlen(name, sizeof(client->name) - 1));
 	client->first = first;
 	client->blocks = blocks;
+	disk->share = disk->tags / (disk->clients + 1);
 	return (int)disk->clients++;
 }
 
@@ -169,10 +171,11 @@ static void start(struct disk *disk, struct disk_tag *tag)
 
 bool disk_finished(struct disk *disk, unsigned index, int status)
 {
-	struct disk_tag *tag = &disk->tag[index];
+	struct disk_tag *tag;
 
-	if (index >= disk->tags || tag->state != DISK_TAG_ACTIVE)
+	if (index >= disk->tags || disk->tag[index].state != DISK_TAG_ACTIVE)
 		return false;
+	tag = &disk->tag[index];
 	if (!status && tag->then_flush) {
 		tag->then_flush = false;
 		tag->op = BLOCK_FLUSH;
@@ -192,6 +195,8 @@ static int submit(struct disk *disk, unsigned client, const struct disk_job *job
 
 	if (disk->dead)
 		return ERR_IO;
+	if (__atomic_load_n(&disk->client[client].held, __ATOMIC_RELAXED) >= disk->share)
+		return ERR_BUSY;
 	while (tag < disk->tag + disk->tags && tag->state != DISK_TAG_FREE)
 		tag++;
 	if (tag == disk->tag + disk->tags)
@@ -210,6 +215,7 @@ static int submit(struct disk *disk, unsigned client, const struct disk_job *job
 			return err;
 	}
 	tag->state = DISK_TAG_ACTIVE;
+	__atomic_fetch_add(&disk->client[client].held, 1, __ATOMIC_RELAXED);
 	disk->active++;
 	start(disk, tag);
 	return 0;
@@ -301,6 +307,7 @@ bool disk_collect(struct disk *disk, unsigned number, void **owner, int *status)
 		*owner = tag->owner;
 		*status = tag->status;
 		__atomic_store_n(&tag->state, DISK_TAG_FREE, __ATOMIC_RELEASE);
+		__atomic_fetch_sub(&client->held, 1, __ATOMIC_RELEASE);
 		return true;
 	}
 	return false;

@@ -51,6 +51,7 @@ struct disk_client {
 	char name[32];           /* a VM's */
 	uint64_t first, blocks;
 	uint32_t finished;       /* atomic: a bit for each tag that waits to be collected */
+	uint32_t held;           /* atomic: tags that it has, those that wait to be collected too */
 	/* Commands have finished: called on any core, with the disk's lock held. */
 	void (*wake)(void *ctx);
 	void *ctx;
@@ -101,6 +102,7 @@ struct disk {
 	bool dead;                 /* a reset failed: every command fails */
 	unsigned pollers;          /* clients that poll */
 	unsigned clients;
+	unsigned share;            /* tags that one client may have: who never stops asking must not starve the others */
 	struct disk_client client[DISK_CLIENTS_MAX];
 	struct disk_tag tag[DISK_TAGS];
 };
@@ -118,14 +120,14 @@ struct disk *disk_at(unsigned n);
 struct disk *disk_by_name(const char *name);
 
 /* Give a part of a disk to `name`, in the disk's blocks, and make the disk ready. Returns the client's number; ERR_BUSY (it overlaps the
- * client *other's), ERR_RANGE (not in the disk), ERR_NOMEM (too many clients) or what opening it gave. */
+ * client *other's), ERR_RANGE (not in the disk), ERR_NOMEM (too many clients, or as many as tags) or what opening it gave. */
 int disk_claim(struct disk *disk, const char *name, uint64_t first, uint64_t blocks, const char **other);
 
 /* Read blocks before guests run. `phys` is of DMA memory. Returns 0 or ERR_IO. */
 int disk_read_now(struct disk *disk, uint64_t block, uint32_t blocks, uint64_t phys);
 
 /* A command of a client, whose range is the caller's to check. For transfers, ranges are multiples of the block size in total, and at
- * most max_blocks. Returns 0, ERR_BUSY (no free tag), ERR_INVALID (memory in such pieces cannot be reached) or ERR_IO (the disk is dead). */
+ * most max_blocks. Returns 0, ERR_BUSY (the client has its share of the tags), ERR_INVALID (memory in such pieces cannot be reached) or ERR_IO (the disk is dead). */
 struct disk_job {
 	enum block_op op;
 	bool durable;

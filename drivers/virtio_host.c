@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct table) <= DISK_TABLE_SIZE, "a tag's table");
 struct virtio {
 	const struct pci_function *fn;
 	volatile uint8_t *common, *device, *notify;
-	uint32_t notify_multiplier;
+	uint32_t notify_multiplier, notify_size;
 	uint64_t features;
 	struct pci_msi msi;
 	bool has_msi, erred;
@@ -319,7 +319,7 @@ static bool map_structures(struct virtio *v)
 
 			if (type == 2) {
 				v->notify_multiplier = pci_host_read32(v->fn, at + 16U);
-				size = pci_host_read32(v->fn, at + 12U);
+				size = v->notify_size = pci_host_read32(v->fn, at + 12U);
 			}
 			base = size <= MIB(1) ? pci_host_map(v->fn, bar, (uint64_t)offset + size) : NULL;
 			*where = base ? base + offset : NULL;
@@ -353,14 +353,22 @@ static void add(struct virtio *v, unsigned number)
 	disk->read_only = v->features & BIT(F_RO);
 	disk->polled = !v->has_msi;
 	get_serial(v, disk);
-	if (!bring_up(v) && disk->blocks && disk->blocks < BIT(55))
+	if (bring_up(v)) {
+		log_line("virtio %u: it does not become ready a second time", number);
+	} else if (!disk->blocks || disk->blocks >= BIT(55)) {
+		log_line("virtio %u: a disk of %lu sectors", number, (unsigned long)disk->blocks * (size / BLOCK_SECTOR_SIZE));
+	} else {
 		disk_add(disk);
+		return;
+	}
+	pci_host_disable(v->fn);
 }
 
 bool virtio_host_found(const struct pci_function *fn)
 {
 	struct virtio *v;
 	uint64_t phys;
+	uint64_t notify;
 	int err;
 
 	if (fn->vendor != VENDOR || (fn->device != DEVICE_MODERN && fn->device != DEVICE_TRANSITIONAL))
@@ -381,11 +389,14 @@ bool virtio_host_found(const struct pci_function *fn)
 	v->vector = v->has_msi ? host_interrupt(interrupt, v) : -1;
 	v->has_msi = v->vector >= 0;
 	err = bring_up(v);
-	if (!err) {
-		v->notify += (size_t)mmio_read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
+	notify = err ? 0 : (uint64_t)mmio_read16(v->common + QUEUE_NOTIFY_OFF) * v->notify_multiplier;
+	if (!err && notify + 2 <= v->notify_size) {
+		v->notify += notify;
 		add(v, count);
 	} else {
-		log_line("virtio %u: %s", count, err == ERR_UNSUPPORTED ? "it lacks indirect descriptors, version 1 or a queue of 64" : "it does not become ready");
+		log_line("virtio %u: %s", count,
+			 !err ? "its queue's notices go outside of their place" :
+			 err == ERR_UNSUPPORTED ? "it lacks indirect descriptors, version 1 or a queue of 64" : "it does not become ready");
 		pci_host_disable(fn);
 	}
 	count++;

@@ -285,10 +285,6 @@ LINES = 600
 
 # Longer files, and why.
 LONG_FILES = {
-    "tests/unit/test_acpi.c": "a table of broken ACPI tables, one test each",
-    "tests/unit/test_emulate.c": "one test an instruction form, over one fixture",
-    "tests/unit/test_shadow.c": "directed tests, one a kind of guest table, over one model of the hardware",
-    "tests/unit/test_virtio_blk.c": "one test a hostile request, over one fixture",
 }
 
 

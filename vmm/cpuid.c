@@ -370,6 +370,26 @@ void cpuid_lookup(const struct cpuid_table *table, const struct cpuid_state *sta
 		lookup_dynamic(table, state, leaf, subleaf, out);
 }
 
+uint64_t cpuid_cr4(const struct cpuid_table *table)
+{
+	static const struct {
+		uint8_t structured, reg, feature, cr4;
+	} bits[] = {
+		{ 0, CPUID_ECX, 17, 17 }, /* PCIDE */
+		{ 0, CPUID_ECX, 26, 18 }, /* OSXSAVE */
+		{ 1, CPUID_EBX, 0, 16 },  /* FSGSBASE */
+		{ 1, CPUID_EBX, 7, 20 },  /* SMEP */
+		{ 1, CPUID_EBX, 20, 21 }, /* SMAP */
+		{ 1, CPUID_ECX, 2, 11 },  /* UMIP */
+	};
+	uint64_t cr4 = 0x7ff; /* VME .. OSXMMEXCPT */
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
+		if ((bits[i].structured ? table->structured[0] : table->basic[1])[bits[i].reg] >> bits[i].feature & 1)
+			cr4 |= BIT(bits[i].cr4);
+	return cr4;
+}
+
 bool cpuid_xcr0_valid(const struct cpuid_table *table, uint64_t value)
 {
 	if ((value & ~table->xcr0) || !(value & XCR0_X87))

@@ -97,6 +97,9 @@ static inline bool cpuid_wants_cr4(uint32_t leaf)
 	return leaf == 1 || leaf == 7;
 }
 
+/* The bits of CR4 that the guest may set, as far as the CPU can: those of the features that its table shows. */
+uint64_t cpuid_cr4(const struct cpuid_table *table);
+
 /* May the guest load `value` into XCR0? (SDM vol. 1, "Enabling the XSAVE Feature Set": XSETBV gives #GP otherwise.) */
 bool cpuid_xcr0_valid(const struct cpuid_table *table, uint64_t value);
 

@@ -210,10 +210,9 @@ static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gp
 const struct insn *exit_instruction(struct vcpu *v)
 {
 	const struct emulate_memo *memo;
-	struct emulate_result r = { 0 };
 
 	exit_mmio_prepare(v);
-	return fetch_insn(&v->emulator, &memo, &r) == EMULATE_CONTINUE ? &memo->insn : NULL;
+	return fetch_insn(&v->emulator, &memo, &v->emulated) == EMULATE_CONTINUE ? &memo->insn : NULL;
 }
 
 static int conclude_operand(struct vcpu *v, int verdict, const struct emulate_result *r)

@@ -68,13 +68,16 @@ void vtimer_set(struct vtimer *t, uint64_t deadline)
 
 void timer_queue_run(struct timer_queue *queue)
 {
-	/* What fires may set itself anew; a timer in the past at the end of this is taken at once by the armed core timer. */
+	uint64_t now = time_now();
+
+	/* What fires may set itself anew: then it is due when guest and interrupts have had their turn. A timer in the past at the end of
+	 * this is taken at once by the armed core timer. */
 	for (unsigned n = 0; n < 32; n++) {
 		struct vtimer *t;
 
 		spin_lock(&queue->lock);
 		t = queue->head;
-		if (!t || t->deadline > time_now()) {
+		if (!t || t->deadline > now) {
 			spin_unlock(&queue->lock);
 			return;
 		}

@@ -58,6 +58,59 @@ void disk_machine_bar(unsigned n, unsigned offset, uint32_t size)
 	bar_size[n] = size;
 }
 
+void disk_machine_function(const char ids[4], const char class_code[4])
+{
+	memcpy(model.config, ids, 4);
+	memcpy(model.config + 8, class_code, 4);
+}
+
+static const struct pci_function *found_function;
+
+static void take_function(void *ctx, const struct pci_function *fn)
+{
+	static struct pci_function kept;
+
+	(void)ctx;
+	kept = *fn;
+	found_function = &kept;
+}
+
+struct disk *disk_machine_start(bool (*found)(const struct pci_function *fn))
+{
+	found_function = NULL;
+	pci_host_scan(take_function, NULL);
+	if (!found_function || !found(found_function))
+		abort();
+	return disk_at(0);
+}
+
+int disk_machine_claim(struct disk *disk)
+{
+	const char *other = NULL;
+
+	return disk_claim(disk, "vm", 0, disk->blocks, &other);
+}
+
+struct disk_range disk_machine_sector(void)
+{
+	struct disk_range range = { 0, 512 };
+
+	if (!host_dma_alloc(1, &range.phys))
+		abort();
+	return range;
+}
+
+void disk_machine_medium(uint8_t *medium, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		medium[i] = (uint8_t)(i * 7 + i / 512);
+}
+
+void disk_machine_half(uint64_t *value, unsigned offset, uint32_t part)
+{
+	memcpy((uint8_t *)value + (offset & 4), &part, 4);
+}
+
 int disk_machine_run(struct disk *disk, int client, enum block_op op, uint64_t block, uint32_t blocks, const struct disk_range *ranges,
 		     unsigned count)
 {

@@ -30,6 +30,19 @@ void disk_machine_interrupt(void);
 /* A 32-bit BAR of `size` bytes in the configuration space, at MODEL_REGISTERS + offset. */
 void disk_machine_bar(unsigned n, unsigned offset, uint32_t size);
 
+/* What the one function says it is: vendor and device, revision and class code, as their bytes lie. */
+void disk_machine_function(const char ids[4], const char class_code[4]);
+/* Let the driver find its controller in that function. Returns the first disk, or NULL where there is none. */
+struct disk *disk_machine_start(bool (*found)(const struct pci_function *fn));
+/* Claim all of it. Returns disk_claim's answer. */
+int disk_machine_claim(struct disk *disk);
+/* A sector of memory for DMA. */
+struct disk_range disk_machine_sector(void);
+/* Fill a medium so that no two sectors are equal. */
+void disk_machine_medium(uint8_t *medium, size_t size);
+/* Write one half of a 64-bit register. */
+void disk_machine_half(uint64_t *value, unsigned offset, uint32_t part);
+
 /* One command on a disk, from submit to its end, with time-outs. Returns its status, or what disk_submit said. */
 int disk_machine_run(struct disk *disk, int client, enum block_op op, uint64_t block, uint32_t blocks, const struct disk_range *ranges,
 		     unsigned count);

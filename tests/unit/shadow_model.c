@@ -7,14 +7,7 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#define P BIT(0)
-#define W BIT(1)
-#define U BIT(2)
-#define PS BIT(7)
-#define G BIT(8)
-#define NX BIT(63)
 #define ADDRESS 0x000ffffffffff000ULL
-#define CR4_PGE BIT(7)
 #define FAULTS_MAX 40
 
 struct guest_memory model_memory;

@@ -5,6 +5,17 @@
 
 #include "vmm/shadow/shadow.h"
 
+/* Bits of the guest's entries. */
+#define P BIT(0)
+#define W BIT(1)
+#define U BIT(2)
+#define A BIT(5)
+#define D BIT(6)
+#define PS BIT(7)
+#define G BIT(8)
+#define NX BIT(63)
+#define CR4_PGE BIT(7)
+
 #define MODEL_VCPUS 2
 #define MODEL_TABLES 24   /* guest pages that the histories use as page tables */
 #define MODEL_LOW_SIZE 0xa0000ULL

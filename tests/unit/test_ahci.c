@@ -20,12 +20,11 @@ static struct {
 	uint64_t clb, fb;
 	uint32_t is, ie, cmd, tfd, sctl, ci, hba_is;
 	unsigned resets, flushes, fail, lose;
+	uint64_t fail_block;     /* a transfer that begins there fails; 0: none */
 	bool dead;               /* the link does not come back */
 	bool engine_stuck;
 	uint16_t words[256];
 } a;
-
-static const struct pci_function *found_fn;
 
 static void carry_out(unsigned slot)
 {
@@ -50,15 +49,15 @@ static void carry_out(unsigned slot)
 		a.lose--;
 		return;
 	}
-	if (a.fail && command != ATA_IDENTIFY) {
-		a.fail--;
+	block = table[4] | table[5] << 8 | table[6] << 16 | (uint64_t)table[8] << 24;
+	if ((a.fail || (a.fail_block && block == a.fail_block)) && command != ATA_IDENTIFY) {
+		a.fail -= a.fail != 0;
 		a.tfd = 0x41;
 		a.is |= 1U << 30;
 		a.cmd = (a.cmd & ~0x1f00U) | slot << 8;
 		a.hba_is |= 2;
 		return;
 	}
-	block = table[4] | table[5] << 8 | table[6] << 16 | (uint64_t)table[8] << 24;
 	medium = a.medium + block * 512;
 	a.flushes += command == ATA_FLUSH_EXT;
 	for (unsigned i = 0; i < header.prds; i++) {
@@ -120,11 +119,6 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	}
 }
 
-static void half(uint64_t *value, unsigned offset, uint32_t part)
-{
-	memcpy((uint8_t *)value + (offset & 4), &part, 4);
-}
-
 static void model_write(unsigned offset, unsigned size, uint32_t value)
 {
 	(void)size;
@@ -134,7 +128,7 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 		break;
 	case 0x180:
 	case 0x184:
-		half(&a.clb, offset, value);
+		disk_machine_half(&a.clb, offset, value);
 		break;
 	case 0x190:
 		a.is &= ~value;
@@ -168,15 +162,6 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 	}
 }
 
-static void take(void *ctx, const struct pci_function *fn)
-{
-	static struct pci_function kept;
-
-	(void)ctx;
-	kept = *fn;
-	found_fn = &kept;
-}
-
 static void text(unsigned word, const char *s, unsigned len)
 {
 	for (unsigned i = 0; i < len; i++)
@@ -188,8 +173,7 @@ static int setup(void **state)
 	(void)state;
 	disk_machine_reset();
 	memset(&a, 0, sizeof(a));
-	for (unsigned i = 0; i < sizeof(a.medium); i++)
-		a.medium[i] = (uint8_t)(i * 5 + i / 512);
+	disk_machine_medium(a.medium, sizeof(a.medium));
 	a.tfd = 0x50;
 	a.words[49] = 0x300;
 	a.words[83] = 0x4400;
@@ -199,26 +183,14 @@ static int setup(void **state)
 	text(27, "Model", 40);
 	model.read = model_read;
 	model.write = model_write;
-	memcpy(model.config, "\x86\x80\x22\x29", 4);
-	memcpy(model.config + 8, "\x02\x01\x06\x01", 4);
+	disk_machine_function("\x86\x80\x22\x29", "\x02\x01\x06\x01");
 	disk_machine_bar(5, 0, 0x1000);
-	found_fn = NULL;
 	return 0;
 }
 
 static struct disk *start(void)
 {
-	pci_host_scan(take, NULL);
-	assert_non_null(found_fn);
-	assert_true(ahci_found(found_fn));
-	return disk_at(0);
-}
-
-static int claim(struct disk *disk)
-{
-	const char *other = NULL;
-
-	return disk_claim(disk, "vm", 0, SECTORS, &other);
+	return disk_machine_start(ahci_found);
 }
 
 static void test_read_write_flush(void **state)
@@ -233,7 +205,7 @@ static void test_read_write_flush(void **state)
 	assert_non_null(disk);
 	assert_string_equal(disk->serial, "WD-ABC 7");
 	assert_string_equal(disk->model, "Model");
-	client = claim(disk);
+	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);
 	assert_memory_equal(memory + 2, a.medium + 7 * 512, 510);
@@ -251,13 +223,12 @@ static void test_read_write_flush(void **state)
 static void test_error_among_others(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk), status, failed = 0, well = 0;
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk), status, failed = 0, well = 0;
+	struct disk_range range = disk_machine_sector();
 	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
 	void *owner;
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	a.fail = 1;
 	for (unsigned i = 0; i < 10; i++)
 		assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
@@ -275,11 +246,10 @@ static void test_error_among_others(void **state)
 static void test_faults(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	a.fail = 1;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), ERR_IO);
 	a.lose = DISK_TRIES - 1;
@@ -293,6 +263,70 @@ static void test_faults(void **state)
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
 	assert_true(disk->dead);
 	assert_false(model.config[4] & 4);
+}
+
+/* The link comes back, but the port goes on: it must not write to memory that its commands had. */
+static void test_port_that_does_not_stop(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
+
+	(void)state;
+	a.lose = 1;
+	a.engine_stuck = true;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_true(disk->dead);
+	assert_false(model.config[4] & 4);
+}
+
+/* A port that stops at an error and does not come to rest is waited for once, and left to the time-out then. */
+static void test_error_that_stays(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	uint64_t before;
+
+	(void)state;
+	a.fail = 1;
+	a.engine_stuck = true;
+	assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
+	disk_commit(disk);
+	disk_poll(disk, false);
+	before = fake.now;
+	for (unsigned i = 0; i < 10; i++)
+		disk_poll(disk, false);
+	assert_true(fake.now - before < fake.hz / 10);
+	assert_int_equal(disk->active, 1);
+}
+
+/* A durable write has ended and is to be flushed when the command behind it fails: the flush begins anew like all others. */
+static void test_error_behind_a_durable_write(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk), status, failed = 0, well = 0;
+	struct disk_range range = disk_machine_sector();
+	struct disk_job write = { .op = BLOCK_WRITE, .durable = true, .blocks = 1, .ranges = &range, .count = 1 };
+	struct disk_job read = { .op = BLOCK_READ, .block = SECTORS - 1, .blocks = 1, .ranges = &range, .count = 1 };
+	uint64_t before = fake.now;
+	void *owner;
+
+	(void)state;
+	assert_int_equal(disk_submit(disk, (unsigned)client, &write), 0);
+	assert_int_equal(disk_submit(disk, (unsigned)client, &read), 0);
+	a.fail_block = SECTORS - 1;
+	disk_commit(disk);
+	disk_poll(disk, false);
+	disk_poll(disk, false);
+	while (disk_collect(disk, (unsigned)client, &owner, &status))
+		*(status ? &failed : &well) += 1;
+	assert_int_equal(failed, 1);
+	assert_int_equal(well, 1);
+	assert_int_equal(a.flushes, 1);
+	assert_int_equal(disk->active, 0);
+	assert_true(fake.now - before < fake.hz); /* nobody has waited for a time-out */
 }
 
 static void test_refusals(void **state)
@@ -324,6 +358,9 @@ int main(void)
 		cmocka_unit_test_setup(test_read_write_flush, setup),
 		cmocka_unit_test_setup(test_error_among_others, setup),
 		cmocka_unit_test_setup(test_faults, setup),
+		cmocka_unit_test_setup(test_port_that_does_not_stop, setup),
+		cmocka_unit_test_setup(test_error_that_stays, setup),
+		cmocka_unit_test_setup(test_error_behind_a_durable_write, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

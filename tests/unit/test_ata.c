@@ -26,8 +26,6 @@ static struct {
 	uint16_t words[256];
 } p;
 
-static const struct pci_function *found_fn;
-
 /* Returns the status at its end. */
 static uint8_t transfer(uint8_t command)
 {
@@ -149,15 +147,6 @@ static void out(uint16_t port, unsigned size, uint32_t value)
 	}
 }
 
-static void take(void *ctx, const struct pci_function *fn)
-{
-	static struct pci_function kept;
-
-	(void)ctx;
-	kept = *fn;
-	found_fn = &kept;
-}
-
 static int setup(void **state)
 {
 	uint32_t bar = MASTER | 1;
@@ -165,8 +154,7 @@ static int setup(void **state)
 	(void)state;
 	disk_machine_reset();
 	memset(&p, 0, sizeof(p));
-	for (unsigned i = 0; i < sizeof(p.medium); i++)
-		p.medium[i] = (uint8_t)(i * 11 + i / 512);
+	disk_machine_medium(p.medium, sizeof(p.medium));
 	p.status = 0x50;
 	p.words[49] = 0x300;
 	p.words[60] = SECTORS;
@@ -175,27 +163,15 @@ static int setup(void **state)
 	p.words[100] = SECTORS;
 	model.in = in;
 	model.out = out;
-	memcpy(model.config, "\x86\x80\x10\x70", 4);
-	memcpy(model.config + 8, "\x00\x80\x01\x01", 4);
+	disk_machine_function("\x86\x80\x10\x70", "\x00\x80\x01\x01");
 	disk_machine_bar(4, 0, 16);
 	memcpy(model.config + 0x20, &bar, 4);
-	found_fn = NULL;
 	return 0;
 }
 
 static struct disk *start(void)
 {
-	pci_host_scan(take, NULL);
-	assert_non_null(found_fn);
-	assert_true(ata_found(found_fn));
-	return disk_at(0);
-}
-
-static int claim(struct disk *disk)
-{
-	const char *other = NULL;
-
-	return disk_claim(disk, "vm", 0, SECTORS, &other);
+	return disk_machine_start(ata_found);
 }
 
 static void read_write_flush(void)
@@ -211,7 +187,7 @@ static void read_write_flush(void)
 	assert_non_null(disk);
 	assert_memory_equal(disk->name, "ata:", 4); /* the number counts controllers, those of earlier tests too */
 	assert_null(disk_at(1));
-	client = claim(disk);
+	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
 	assert_false(disk->polled);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 5, pieces, 2), 0);
@@ -242,11 +218,10 @@ static void test_28_bits(void **state)
 static void test_faults(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	p.fail = 1;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), ERR_IO);
 	p.lose = DISK_TRIES - 1;
@@ -263,14 +238,13 @@ static void test_faults(void **state)
 static void test_many(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk), status;
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk), status;
+	struct disk_range range = disk_machine_sector();
 	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
 	unsigned ended = 0;
 	void *owner;
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	while (!disk_submit(disk, (unsigned)client, &job))
 		ended++;
 	assert_true(ended >= 4);
@@ -287,7 +261,7 @@ static void test_joined(void **state)
 {
 	static const uint64_t blocks[] = { 40, 10, 12, 14, 50, 16, 8 }; /* two blocks each: 40 is first; 10 to 17 and 8 are neighbours */
 	struct disk *disk = start();
-	int client = claim(disk), status;
+	int client = disk_machine_claim(disk), status;
 	unsigned ended = 0, failed = 0;
 	struct disk_range range = { 0, 1024 };
 	struct disk_job job = { .op = BLOCK_READ, .blocks = 2, .ranges = &range, .count = 1 };

@@ -480,6 +480,31 @@ static void amd_table(void **state)
 	assert_zero(0x80000021, 0);
 }
 
+static void cr4_follows_the_table(void **state)
+{
+	static const struct {
+		uint32_t *word;
+		unsigned feature;
+		uint64_t cr4;
+	} bits[] = {
+		{ &table.basic[1][CPUID_ECX], 17, BIT(17) }, { &table.basic[1][CPUID_ECX], 26, BIT(18) },
+		{ &table.structured[0][CPUID_EBX], 0, BIT(16) }, { &table.structured[0][CPUID_EBX], 7, BIT(20) },
+		{ &table.structured[0][CPUID_EBX], 20, BIT(21) }, { &table.structured[0][CPUID_ECX], 2, BIT(11) },
+	};
+
+	(void)state;
+	memset(&table, 0, sizeof(table));
+	assert_int_equal(cpuid_cr4(&table), 0x7ff);
+	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++) {
+		memset(&table, 0, sizeof(table));
+		*bits[i].word = 1U << bits[i].feature;
+		assert_int_equal(cpuid_cr4(&table), 0x7ff | bits[i].cr4);
+	}
+	/* Nothing else that the table shows: not VMXE, SMXE, PKE, CET ... */
+	memset(&table, 0xff, sizeof(table));
+	assert_int_equal(cpuid_cr4(&table), 0x370fff);
+}
+
 /* The list of features names each bit once. */
 static void features_are_unique(void **state)
 {
@@ -527,6 +552,7 @@ int main(void)
 		cmocka_unit_test_setup(hypervisor_leaves, setup),
 		cmocka_unit_test_setup(out_of_range_intel, setup),
 		cmocka_unit_test_setup(amd_table, setup),
+		cmocka_unit_test_setup(cr4_follows_the_table, setup),
 		cmocka_unit_test_setup(features_are_unique, setup),
 		cmocka_unit_test_setup(any_question_is_answered, setup),
 	};

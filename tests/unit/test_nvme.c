@@ -33,8 +33,6 @@ static struct {
 	uint16_t last_cid;
 } c;
 
-static const struct pci_function *found_fn;
-
 static void complete(unsigned q, const struct nvme_command *command, uint16_t status)
 {
 	struct nvme_completion done = { .cid = command->cid, .status = (uint16_t)(status << 1 | c.queue[q].phase) };
@@ -199,11 +197,6 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	}
 }
 
-static void half(uint64_t *value, unsigned offset, uint32_t part)
-{
-	memcpy((uint8_t *)value + (offset & 4), &part, 4);
-}
-
 static void model_write(unsigned offset, unsigned size, uint32_t value)
 {
 	assert_int_equal(size, 4);
@@ -223,19 +216,10 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 	} else if (offset == NVME_AQA) {
 		c.aqa = value;
 	} else if (offset == NVME_ASQ || offset == NVME_ASQ + 4) {
-		half(&c.asq, offset, value);
+		disk_machine_half(&c.asq, offset, value);
 	} else if (offset == NVME_ACQ || offset == NVME_ACQ + 4) {
-		half(&c.acq, offset, value);
+		disk_machine_half(&c.acq, offset, value);
 	}
-}
-
-static void take(void *ctx, const struct pci_function *fn)
-{
-	static struct pci_function kept;
-
-	(void)ctx;
-	kept = *fn;
-	found_fn = &kept;
 }
 
 static int setup(void **state)
@@ -243,34 +227,21 @@ static int setup(void **state)
 	(void)state;
 	disk_machine_reset();
 	memset(&c, 0, sizeof(c));
-	for (unsigned i = 0; i < sizeof(c.medium); i++)
-		c.medium[i] = (uint8_t)(i * 7 + i / 512);
+	disk_machine_medium(c.medium, sizeof(c.medium));
 	model.read = model_read;
 	model.write = model_write;
-	memcpy(model.config, "\x36\x1b\x10\x00", 4);
-	memcpy(model.config + 8, "\x00\x02\x08\x01", 4);
+	disk_machine_function("\x36\x1b\x10\x00", "\x00\x02\x08\x01");
 	model.config[6] = 0x10;
 	model.config[0x34] = 0x40;
 	model.config[0x40] = 5; /* MSI, 64-bit */
 	model.config[0x42] = 0x80;
 	disk_machine_bar(0, 0, 0x4000);
-	found_fn = NULL;
 	return 0;
 }
 
 static struct disk *start(void)
 {
-	pci_host_scan(take, NULL);
-	assert_non_null(found_fn);
-	assert_true(nvme_found(found_fn));
-	return disk_at(0);
-}
-
-static int claim(struct disk *disk)
-{
-	const char *other = NULL;
-
-	return disk_claim(disk, "vm", 0, BLOCKS, &other);
+	return disk_machine_start(nvme_found);
 }
 
 static void test_found(void **state)
@@ -291,7 +262,7 @@ static void test_found(void **state)
 static void test_read_write_flush(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
+	int client = disk_machine_claim(disk);
 	uint64_t phys;
 	uint8_t *memory = host_dma_alloc(8, &phys);
 
@@ -318,7 +289,7 @@ static void test_read_write_flush(void **state)
 static void test_memory_that_cannot_be_reached(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
+	int client = disk_machine_claim(disk);
 	uint64_t phys;
 	const struct disk_range odd = { 0, 512 };
 	struct disk_range pieces[2];
@@ -336,13 +307,12 @@ static void test_memory_that_cannot_be_reached(void **state)
 static void test_durable_write_is_flushed(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk), status = 1;
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk), status = 1;
+	struct disk_range range = disk_machine_sector();
 	struct disk_job job = { .op = BLOCK_WRITE, .durable = true, .block = 5, .blocks = 1, .ranges = &range, .count = 1 };
 	void *owner;
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
 	disk_commit(disk);
 	disk_machine_interrupt();
@@ -356,11 +326,10 @@ static void test_durable_write_is_flushed(void **state)
 static void test_errors_are_reported(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	c.fail_next = 1;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
 	c.fail_next = 1;
@@ -372,11 +341,10 @@ static void test_errors_are_reported(void **state)
 static void test_lost_command_is_tried_again(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	c.lose_next = DISK_TRIES - 1;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
 	assert_int_equal(c.resets, DISK_TRIES - 1);
@@ -390,11 +358,10 @@ static void test_lost_command_is_tried_again(void **state)
 static void test_controller_that_does_not_come_back(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	c.lose_next = 1;
 	c.never_ready = true;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), ERR_IO);
@@ -406,11 +373,10 @@ static void test_controller_that_does_not_come_back(void **state)
 static void test_completions_that_make_no_sense(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	c.wrong_cid = true;
 	for (unsigned i = 0; i < 200; i++)
 		assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
@@ -422,7 +388,7 @@ static void test_abort(void **state)
 	struct disk *disk = start();
 	const char *other = NULL;
 	int a = disk_claim(disk, "a", 0, 100, &other), b = disk_claim(disk, "b", 100, 100, &other), status = 1;
-	struct disk_range range = { 0, 512 };
+	struct disk_range range = disk_machine_sector();
 	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
 	void *owner;
 
@@ -431,7 +397,6 @@ static void test_abort(void **state)
 	assert_string_equal(other, "a");
 	assert_int_equal(disk_claim(disk, "c", 199, 100, &other), ERR_RANGE);
 	assert_int_equal(disk_claim(disk, "c", 0, 0, &other), ERR_RANGE);
-	host_dma_alloc(1, &range.phys);
 	assert_int_equal(disk_submit(disk, (unsigned)b, &job), 0);
 	for (unsigned i = 1; i <= DISK_TRIES + 1; i++) {
 		/* The other's, of this round or of the last reset, is lost as well: that is no fault of its own. */
@@ -453,14 +418,13 @@ static void test_abort(void **state)
 static void test_all_tags(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk), status;
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk), status;
+	struct disk_range range = disk_machine_sector();
 	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
 	unsigned ended = 0;
 	void *owner;
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	for (unsigned round = 0; round < 10; round++) {
 		for (unsigned i = 0; i < DISK_TAGS; i++)
 			assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
@@ -471,6 +435,40 @@ static void test_all_tags(void **state)
 			ended += !status;
 	}
 	assert_int_equal(ended, 10 * DISK_TAGS);
+}
+
+/* One who never stops asking leaves the others their share of the commands. */
+static void test_clients_share_the_tags(void **state)
+{
+	struct disk *disk = start();
+	const char *other = NULL;
+	int a = disk_claim(disk, "a", 0, 100, &other), b = disk_claim(disk, "b", 100, 100, &other), status;
+	struct disk_range range = disk_machine_sector();
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	int n;
+	void *owner;
+
+	(void)state;
+	for (unsigned round = 0; round < 3; round++) {
+		n = 0;
+		while (!disk_submit(disk, (unsigned)a, &job))
+			n++;
+		assert_int_equal(n, (int)DISK_TAGS / 2);
+		n = 0;
+		while (!disk_submit(disk, (unsigned)b, &job))
+			n++;
+		assert_int_equal(n, (int)DISK_TAGS / 2);
+		disk_commit(disk);
+		disk_machine_interrupt();
+		/* What has ended counts until it is collected. */
+		assert_int_equal(disk_submit(disk, (unsigned)a, &job), ERR_BUSY);
+		while (disk_collect(disk, (unsigned)a, &owner, &status) || disk_collect(disk, (unsigned)b, &owner, &status))
+			n--;
+		assert_int_equal(n, -(int)(DISK_TAGS / 2));
+	}
+	/* Not more clients than commands. */
+	disk->tags = 2;
+	assert_int_equal(disk_claim(disk, "c", 200, 10, &other), ERR_NOMEM);
 }
 
 static void test_refusals(void **state)
@@ -503,6 +501,7 @@ int main(void)
 		cmocka_unit_test_setup(test_completions_that_make_no_sense, setup),
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_all_tags, setup),
+		cmocka_unit_test_setup(test_clients_share_the_tags, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

@@ -25,10 +25,10 @@ static struct {
 	uint64_t desc, avail, used;
 	unsigned resets, requests, flushes;
 	uint32_t wrong_id, lose, fail;
+	bool empty;          /* no sectors */
 	bool stuck;          /* a reset does not end */
+	uint16_t notify_off;
 } d;
-
-static const struct pci_function *found_fn;
 
 struct chain_desc {
 	uint64_t addr;
@@ -109,9 +109,9 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	case 0x18:
 		return 256;
 	case 0x1e:
-		return 1;
+		return d.notify_off;
 	case CONFIG:
-		return SECTORS;
+		return d.empty ? 0 : SECTORS;
 	case CONFIG + 0x14:
 		return 512;
 	default:
@@ -119,15 +119,10 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	}
 }
 
-static void half(uint64_t *value, unsigned offset, uint32_t part)
-{
-	memcpy((uint8_t *)value + (offset & 4), &part, 4);
-}
-
 static void model_write(unsigned offset, unsigned size, uint32_t value)
 {
 	(void)size;
-	if (offset == NOTIFY + 4) {
+	if (offset == NOTIFY + 4U * d.notify_off) {
 		const uint16_t *avail = disk_machine_dma(d.avail, 4 + 2 * d.size);
 
 		assert_true(d.status & 4);
@@ -136,7 +131,7 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 	} else if (offset == 0x00 || offset == 0x08) {
 		d.select = value;
 	} else if (offset == 0x0c) {
-		half(&d.driver, d.select * 4, value);
+		disk_machine_half(&d.driver, d.select * 4, value);
 	} else if (offset == 0x14) {
 		d.status = (uint8_t)value;
 		if (!value) {
@@ -148,11 +143,11 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 	} else if (offset == 0x18) {
 		d.size = (uint16_t)value;
 	} else if (offset >= 0x20 && offset < 0x28) {
-		half(&d.desc, offset, value);
+		disk_machine_half(&d.desc, offset, value);
 	} else if (offset >= 0x28 && offset < 0x30) {
-		half(&d.avail, offset, value);
+		disk_machine_half(&d.avail, offset, value);
 	} else if (offset >= 0x30 && offset < 0x38) {
-		half(&d.used, offset, value);
+		disk_machine_half(&d.used, offset, value);
 	}
 }
 
@@ -169,15 +164,6 @@ static void capability(unsigned at, unsigned next, uint8_t type, uint32_t offset
 	memcpy(c + 12, &length, 4);
 }
 
-static void take(void *ctx, const struct pci_function *fn)
-{
-	static struct pci_function kept;
-
-	(void)ctx;
-	kept = *fn;
-	found_fn = &kept;
-}
-
 static int setup(void **state)
 {
 	uint32_t multiplier = 4;
@@ -185,13 +171,12 @@ static int setup(void **state)
 	(void)state;
 	disk_machine_reset();
 	memset(&d, 0, sizeof(d));
-	for (unsigned i = 0; i < sizeof(d.medium); i++)
-		d.medium[i] = (uint8_t)(i * 3 + i / 512);
+	disk_machine_medium(d.medium, sizeof(d.medium));
+	d.notify_off = 1;
 	d.features = BIT(32) | BIT(28) | BIT(9) | BIT(6);
 	model.read = model_read;
 	model.write = model_write;
-	memcpy(model.config, "\xf4\x1a\x42\x10", 4);
-	memcpy(model.config + 8, "\x01\x00\x00\x01", 4);
+	disk_machine_function("\xf4\x1a\x42\x10", "\x01\x00\x00\x01");
 	model.config[6] = 0x10;
 	model.config[0x34] = 0x40;
 	capability(0x40, 0x60, 1, 0, 0x1000);
@@ -199,23 +184,12 @@ static int setup(void **state)
 	memcpy(model.config + 0x60 + 16, &multiplier, 4);
 	capability(0x80, 0, 4, CONFIG, 0x1000);
 	disk_machine_bar(0, 0, 0x4000);
-	found_fn = NULL;
 	return 0;
 }
 
 static struct disk *start(void)
 {
-	pci_host_scan(take, NULL);
-	assert_non_null(found_fn);
-	assert_true(virtio_host_found(found_fn));
-	return disk_at(0);
-}
-
-static int claim(struct disk *disk)
-{
-	const char *other = NULL;
-
-	return disk_claim(disk, "vm", 0, SECTORS, &other);
+	return disk_machine_start(virtio_host_found);
 }
 
 static void test_read_write_flush(void **state)
@@ -232,7 +206,7 @@ static void test_read_write_flush(void **state)
 	assert_string_equal(disk->serial, "a serial number");
 	assert_true(disk->polled);
 	assert_int_equal(disk->blocks, SECTORS);
-	client = claim(disk);
+	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);
 	assert_memory_equal(memory + 1, d.medium + 7 * 512, 511);
@@ -248,11 +222,10 @@ static void test_read_write_flush(void **state)
 static void test_faults(void **state)
 {
 	struct disk *disk = start();
-	int client = claim(disk);
-	struct disk_range range = { 0, 512 };
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
 
 	(void)state;
-	host_dma_alloc(1, &range.phys);
 	d.fail = 1;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
 	for (unsigned i = 0; i < 100; i++) {
@@ -286,6 +259,18 @@ static void test_refusals(void **state)
 	setup(state);
 	capability(0x80, 0x40, 4, 0x7ffff000, 0x1000); /* outside its BAR, and the list is a loop */
 	assert_null(start());
+	setup(state);
+	d.notify_off = 0x400; /* behind the place for notices */
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "outside of their place"));
+	setup(state);
+	d.notify_off = 0x3ff; /* just inside */
+	assert_non_null(start());
+	setup(state);
+	d.empty = true;
+	assert_null(start());
+	assert_non_null(strstr(fake.log, "0 sectors"));
+	assert_false(model.config[4] & 4);
 	setup(state);
 	d.stuck = true;
 	assert_null(start());

@@ -227,11 +227,12 @@ static void set_high(uint64_t *field, uint64_t value)
 
 static void queue_write(struct virtio_pci *virtio, unsigned field, uint64_t value)
 {
-	struct virtio_queue *queue = &virtio->queue[virtio->queue_select];
 	uint16_t value16 = (uint16_t)value;
+	struct virtio_queue *queue;
 
 	if (virtio->queue_select >= virtio->queue_count)
 		return;
+	queue = &virtio->queue[virtio->queue_select];
 	if (field == FIELD(queue_msix_vector, 2)) {
 		queue->vector = checked_vector(virtio, value16);
 		return;

@@ -158,12 +158,13 @@ static void remember_mov(struct vcpu *v, const struct vmcb *b, const struct insn
 	const uint8_t *code;
 	uint64_t gpa;
 
-	if (insn->length > 4 || v->emulator.mode != DECODE_64 || (b->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - 4 ||
+	if (insn->length > 4 || v->emulated.byte_count < 4 || v->emulator.mode != DECODE_64 || (b->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - 4 ||
 	    guest_walk(&v->vm->memory, &v->emulator.paging, b->rip, WALK_EXEC, &gpa, NULL, NULL))
 		return;
 	code = guest_ptr(&v->vm->memory, gpa, 4);
 	if (code)
-		*place = (struct svm_cr_place){ b->rip, b->cr3, code, four_bytes(code), insn->length, gpr, insn->opcode == 0x20 };
+		*place = (struct svm_cr_place){ b->rip, b->cr3, code, four_bytes(v->emulated.bytes), insn->length, gpr,
+						insn->opcode == 0x20 };
 }
 
 static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)

@@ -53,14 +53,14 @@ __attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmc
 	if (!insn)
 		return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
 	/* Only without prefixes: then the exit's code and two bytes say it all. */
-	if (code_64(b) && index < ARRAY_SIZE(usual) && insn->length == usual[index] && (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 &&
-	    !guest_walk(&v->vm->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
+	if (code_64(b) && index < ARRAY_SIZE(usual) && insn->length == usual[index] && v->emulated.byte_count >= 2 &&
+	    (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 && !guest_walk(&v->vm->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
 		code = guest_ptr(&v->vm->memory, gpa, 2);
 		if (code) {
 			places->rip[i] = b->rip;
 			places->cr3[i] = b->cr3;
 			places->code[i] = code;
-			places->was[i].bytes = *(const uint16_t *)code;
+			memcpy(&places->was[i].bytes, v->emulated.bytes, sizeof(places->was[i].bytes));
 			places->was[i].length = insn->length;
 		}
 	}

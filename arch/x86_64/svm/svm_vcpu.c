@@ -77,27 +77,6 @@ static int create(struct vcpu *v)
 	return 0;
 }
 
-/* CR4 bits that the guest may set: those of features that its CPUID offers. */
-static uint64_t offered_cr4(const struct vm *vm)
-{
-	const uint32_t *r1 = vm->cpuid.basic[1], *r7 = vm->cpuid.structured[0];
-	uint64_t bits = 0x7ff; /* VME .. OSXMMEXCPT */
-
-	if (r1[CPUID_ECX] & BIT(17))
-		bits |= CR4_PCIDE;
-	if (r1[CPUID_ECX] & BIT(26))
-		bits |= CR4_OSXSAVE;
-	if (r7[CPUID_EBX] & BIT(0))
-		bits |= CR4_FSGSBASE;
-	if (r7[CPUID_EBX] & BIT(7))
-		bits |= CR4_SMEP;
-	if (r7[CPUID_EBX] & BIT(20))
-		bits |= CR4_SMAP;
-	if (r7[CPUID_ECX] & BIT(2))
-		bits |= CR4_UMIP;
-	return bits & svm_features.cr4_possible;
-}
-
 /* A tag of its own where there are enough; vCPUs that share one flush it whenever they take a core. */
 static uint32_t asid_of(const struct vcpu *v)
 {
@@ -173,7 +152,7 @@ static void reset(struct vcpu *v, bool init)
 	const uint64_t kept[] = { b->star, b->lstar, b->cstar, b->sfmask, b->kernel_gs_base, b->g_pat };
 
 	load(v);
-	x->cr4_offered = offered_cr4(v->vm);
+	x->cr4_offered = cpuid_cr4(&v->vm->cpuid) & svm_features.cr4_possible;
 	write_controls(v);
 	reset_segments(v);
 	svm_write(v, VCPU_EFER, 0);

@@ -1,7 +1,7 @@
 ; The world switch (SDM vol. 3, "VM Entries", "VM Exits"). Guest state other than RSP, RIP and RFLAGS never meets a host register that
 ; is still needed: at the exit the only thing known is RSP, which the VMCS set.
 
-%include "asm_offsets.inc"
+%include "arch/x86_64/guest_registers.inc"
 
 bits 64
 extern vmx_handle_exit
@@ -9,28 +9,9 @@ global vmx_enter
 global vmx_exit_point
 global vmx_unblock_nmi
 
-%define GPR(n) VCPU_GPR + 8 * (n)
 HOST_RSP_FIELD equ 0x6c14
 
 section .text
-
-%macro LOAD_GUEST 0 ; rdi = struct vcpu
-	mov rax, [rdi + GPR(0)]
-	mov rcx, [rdi + GPR(1)]
-	mov rdx, [rdi + GPR(2)]
-	mov rbx, [rdi + GPR(3)]
-	mov rbp, [rdi + GPR(5)]
-	mov rsi, [rdi + GPR(6)]
-	mov r8, [rdi + GPR(8)]
-	mov r9, [rdi + GPR(9)]
-	mov r10, [rdi + GPR(10)]
-	mov r11, [rdi + GPR(11)]
-	mov r12, [rdi + GPR(12)]
-	mov r13, [rdi + GPR(13)]
-	mov r14, [rdi + GPR(14)]
-	mov r15, [rdi + GPR(15)]
-	mov rdi, [rdi + GPR(7)]
-%endmacro
 
 ; bool vmx_enter(struct vcpu *v, bool launched): run the guest until vmx_handle_exit returns false. Returns false where VMLAUNCH or
 ; VMRESUME itself failed (VMfail).
@@ -46,6 +27,7 @@ vmx_enter:
 	mov eax, HOST_RSP_FIELD
 	vmwrite rax, rsp
 	test sil, sil
+	mov rax, [rdi + GPR(0)]
 	LOAD_GUEST                      ; MOV leaves the flags alone
 	jz .launch
 	vmresume
@@ -61,25 +43,14 @@ vmx_exit_point:
 	push rdi
 	mov rdi, [rsp + 8]
 	mov [rdi + GPR(0)], rax
-	mov [rdi + GPR(1)], rcx
-	mov [rdi + GPR(2)], rdx
-	mov [rdi + GPR(3)], rbx
-	mov [rdi + GPR(5)], rbp
-	mov [rdi + GPR(6)], rsi
-	mov [rdi + GPR(8)], r8
-	mov [rdi + GPR(9)], r9
-	mov [rdi + GPR(10)], r10
-	mov [rdi + GPR(11)], r11
-	mov [rdi + GPR(12)], r12
-	mov [rdi + GPR(13)], r13
-	mov [rdi + GPR(14)], r14
-	mov [rdi + GPR(15)], r15
+	SAVE_GUEST rdi
 	pop qword [rdi + GPR(7)]
 	xor ebp, ebp                    ; backtraces end here
 	call vmx_handle_exit
 	mov rdi, [rsp]
 	test al, al
 	jz .done
+	mov rax, [rdi + GPR(0)]
 	LOAD_GUEST
 	vmresume
 	jmp vmx_enter.failed

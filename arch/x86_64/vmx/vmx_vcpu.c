@@ -152,27 +152,6 @@ static int create(struct vcpu *v)
 	return 0;
 }
 
-/* CR4 bits that the guest may set: those of features that its CPUID offers. */
-static uint64_t offered_cr4(const struct vm *vm)
-{
-	const uint32_t *r1 = vm->cpuid.basic[1], *r7 = vm->cpuid.structured[0];
-	uint64_t bits = 0x7ff; /* VME .. OSXMMEXCPT */
-
-	if (r1[CPUID_ECX] & BIT(17))
-		bits |= CR4_PCIDE;
-	if (r1[CPUID_ECX] & BIT(26))
-		bits |= CR4_OSXSAVE;
-	if (r7[CPUID_EBX] & BIT(0))
-		bits |= CR4_FSGSBASE;
-	if (r7[CPUID_EBX] & BIT(7))
-		bits |= CR4_SMEP;
-	if (r7[CPUID_EBX] & BIT(20))
-		bits |= CR4_SMAP;
-	if (r7[CPUID_ECX] & BIT(2))
-		bits |= CR4_UMIP;
-	return bits & vmx_controls.cr4_fixed1;
-}
-
 static void write_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *x = vmx_of(v);
@@ -281,7 +260,7 @@ static void reset(struct vcpu *v, bool init)
 	struct vmx_vcpu *x = vmx_of(v);
 
 	load(v);
-	x->cr4_offered = offered_cr4(v->vm);
+	x->cr4_offered = cpuid_cr4(&v->vm->cpuid) & vmx_controls.cr4_fixed1;
 	x->cr4_owned = x->cr4_offered & ~(uint64_t)CR4_MCE;
 	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	if (v->shadow) {
