@@ -30,6 +30,8 @@ static struct {
 	uint64_t rflags;
 	int interrupt, nmi;         /* vectors injected, or NONE */
 	bool interrupt_window, nmi_window;
+	bool offers;                /* it takes offers, */
+	int offered;                /* and the last one is this */
 	unsigned threshold, thresholds;
 	unsigned virtual_calls, rvi, svi;
 	unsigned eoi_calls;
@@ -75,6 +77,14 @@ static void engine_nmi_window(struct vcpu *v, bool on)
 	e.nmi_window = true;
 }
 
+static bool engine_offer_interrupt(struct vcpu *v, int vector)
+{
+	(void)v;
+	if (e.offers)
+		e.offered = vector;
+	return e.offers;
+}
+
 static void engine_tpr_threshold(struct vcpu *v, unsigned threshold)
 {
 	(void)v;
@@ -103,6 +113,7 @@ static const struct engine engine = {
 	.inject = engine_inject,
 	.interrupt_window = engine_interrupt_window,
 	.nmi_window = engine_nmi_window,
+	.offer_interrupt = engine_offer_interrupt,
 	.tpr_threshold = engine_tpr_threshold,
 	.virtual_interrupts = engine_virtual_interrupts,
 	.eoi_exits = engine_eoi_exits,
@@ -299,6 +310,31 @@ static void test_tpr_holds_back(void **state)
 }
 
 /* ---- The 8259s ---- */
+
+/* An engine that has the guest take it without an exit: nothing is injected, waited for or acknowledged here. */
+static void test_offer(void **state)
+{
+	(void)state;
+	e.offers = true;
+	e.interrupts = false;
+	arrive(0x31);
+	look(PENDING_POSTED);
+	expect(NONE, NONE, false, false);
+	assert_int_equal(e.offered, 0x31);
+	assert_int_equal(lapic_highest_irr(&vcpu[0].lapic), 0x31);
+	arrive(0x41);
+	look(PENDING_POSTED);
+	assert_int_equal(e.offered, 0x41);
+	set_tpr(0x40);
+	look(PENDING_EVALUATE);
+	assert_int_equal(e.offered, -1);
+	assert_int_equal(e.threshold, 4);
+	set_tpr(0);
+	irq(0, true);
+	look(PENDING_EVALUATE);
+	expect(NONE, NONE, true, false); /* the 8259s' goes the old way */
+	assert_int_equal(e.offered, 0x41);
+}
 
 static void test_pic(void **state)
 {
@@ -550,6 +586,7 @@ int main(void)
 		cmocka_unit_test_setup(test_highest_first, setup),
 		cmocka_unit_test_setup(test_window_where_the_guest_cannot_take_it, setup),
 		cmocka_unit_test_setup(test_tpr_holds_back, setup),
+		cmocka_unit_test_setup(test_offer, setup),
 		cmocka_unit_test_setup(test_pic, setup),
 		cmocka_unit_test_setup(test_pic_waits_for_a_window, setup),
 		cmocka_unit_test_setup(test_local_apic_before_pic, setup),
