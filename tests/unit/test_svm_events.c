@@ -129,6 +129,7 @@ static void test_window(void **state)
 	x.vmcb.v_irq &= (uint8_t)~V_IRQ;
 	look();
 	assert_int_equal(lapic_highest_irr(&v.lapic), 0x41);
+	assert_int_equal(lapic_highest_isr(&v.lapic), -1);
 	svm_interrupt_window(&v, false);
 	assert_false(intercepted());
 	svm_offer_interrupt(&v, 0x41);
