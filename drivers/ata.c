@@ -155,11 +155,25 @@ static unsigned oldest(const struct channel *c, unsigned device)
 	return found;
 }
 
+/* Is `next` the memory behind `last`, within the same 64 KiB? */
+static bool goes_on(const struct prd *last, const struct prd *next)
+{
+	return last->count && next->count && last->address + last->count == next->address && next->address % PRD_BYTES;
+}
+
 /* Put a tag's memory behind what the command has already. */
 static void append(struct channel *c, struct disk_tag *whole, const struct disk_tag *tag)
 {
-	memcpy(&c->table[whole->ranges], tag->table, tag->ranges * sizeof(struct prd));
-	whole->ranges += tag->ranges;
+	const struct prd *from = (const struct prd *)(const void *)tag->table;
+
+	for (uint32_t i = 0; i < tag->ranges; i++) {
+		struct prd *last = whole->ranges ? &c->table[whole->ranges - 1] : NULL;
+
+		if (last && goes_on(last, &from[i]))
+			last->count = (uint16_t)(last->count + from[i].count); /* 0 is 64 KiB */
+		else
+			c->table[whole->ranges++] = from[i];
+	}
 	whole->blocks += tag->blocks;
 }
 
@@ -190,11 +204,12 @@ static uint32_t join(struct channel *c, unsigned device, unsigned first, struct 
 	whole->ranges = whole->blocks = 0;
 	append(c, whole, &disk->tag[first]);
 	while ((next = follower(disk, whole, left))) {
-		c->table[whole->ranges - 1].flags = 0;
 		append(c, whole, next);
 		tags |= 1U << (next - disk->tag);
 		left &= ~tags;
 	}
+	for (uint32_t i = 0; i < whole->ranges; i++)
+		c->table[i].flags = i + 1 < whole->ranges ? 0 : PRD_LAST;
 	return tags;
 }
 

@@ -20,7 +20,7 @@ static struct {
 	uint8_t medium[SECTORS * 512];
 	uint8_t reg[8], high[8], status, master_command, master_status, device;
 	uint32_t prd;
-	unsigned word, resets, flushes, transfers, fail, lose;
+	unsigned word, resets, flushes, transfers, pieces, fail, lose;
 	uint64_t bad; /* a sector that cannot be read; 0: none */
 	bool interrupt, hung;
 	uint16_t words[256];
@@ -45,6 +45,7 @@ static uint8_t transfer(uint8_t command)
 		} prd;
 		uint8_t *memory;
 
+		p.pieces++;
 		memcpy(&prd, disk_machine_dma(p.prd + 8 * i, 8), 8);
 		memory = disk_machine_dma(prd.at, prd.count ? prd.count : 65536);
 		assert_non_null(memory);
@@ -271,7 +272,7 @@ static void test_joined(void **state)
 
 	for (unsigned pass = 0; pass < 2; pass++) {
 		memset(memory, 0, 7 * 1024UL);
-		p.transfers = ended = failed = 0;
+		p.transfers = p.pieces = ended = failed = 0;
 		p.bad = pass ? 15 : 0;
 		for (unsigned i = 0; i < 7; i++) {
 			range.phys = phys + 1024UL * i;
@@ -295,6 +296,7 @@ static void test_joined(void **state)
 		assert_int_equal(failed, pass);
 		/* 40; 10, 12, 14 and 16; 50; 8. With the bad one, those four once more, each by itself. */
 		assert_int_equal(p.transfers, pass ? 8 : 4);
+		assert_int_equal(p.pieces, pass ? 9 : 5); /* the memory of 10, 12 and 14 is one piece */
 	}
 	/* A command that gets lost takes nobody with it: after the reset each has its own. */
 	p.bad = 0;
