@@ -59,14 +59,15 @@ static bool machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 	return true;
 }
 
-/* A vCPU that does not run guest code sees its flush before it does again. The caller holds the MMU's lock, which nobody takes while
- * running guest code. */
+/* A vCPU that does not run guest code sees its flush before it does again. So it may be in the guest again when this core looks next (which
+ * may be late, where another hypervisor has taken the core away meanwhile): then it has taken the bit. The caller holds the MMU's lock,
+ * which nobody takes while running guest code. */
 static void kick(void *ctx, unsigned index)
 {
 	struct vcpu *v = ((struct vm *)ctx)->vcpu[index];
 
 	vcpu_notify(v, PENDING_FLUSH);
-	while (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST))
+	while (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST) && __atomic_load_n(&v->pending, __ATOMIC_SEQ_CST) & PENDING_FLUSH)
 		core_pause();
 }
 
