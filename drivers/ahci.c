@@ -300,7 +300,6 @@ static void interrupt(void *ctx)
 static int reset(struct disk *disk)
 {
 	struct port *p = disk->controller;
-
 	bool linked;
 
 	p->to_issue = 0;

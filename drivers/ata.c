@@ -240,7 +240,6 @@ static unsigned device_of(const struct disk *disk)
 static void start(struct disk *disk, unsigned number)
 {
 	struct channel *c = disk->controller;
-
 	unsigned device = device_of(disk);
 
 	c->waiting[device] |= 1U << number;

@@ -127,7 +127,8 @@ int disk_claim(struct disk *disk, const char *name, uint64_t first, uint64_t blo
 int disk_read_now(struct disk *disk, uint64_t block, uint32_t blocks, uint64_t phys);
 
 /* A command of a client, whose range is the caller's to check. For transfers, ranges are multiples of the block size in total, and at
- * most max_blocks. Returns 0, ERR_BUSY (the client has its share of the tags), ERR_INVALID (memory in such pieces cannot be reached) or ERR_IO (the disk is dead). */
+ * most max_blocks. Returns 0, ERR_BUSY (the client has its share of the tags), ERR_INVALID (memory in such pieces cannot be reached) or
+ * ERR_IO (the disk is dead). */
 struct disk_job {
 	enum block_op op;
 	bool durable;

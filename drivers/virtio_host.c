@@ -367,8 +367,7 @@ static void add(struct virtio *v, unsigned number)
 bool virtio_host_found(const struct pci_function *fn)
 {
 	struct virtio *v;
-	uint64_t phys;
-	uint64_t notify;
+	uint64_t phys, notify;
 	int err;
 
 	if (fn->vendor != VENDOR || (fn->device != DEVICE_MODERN && fn->device != DEVICE_TRANSITIONAL))

@@ -9,8 +9,6 @@
 #include "vmm/vm.h"
 
 #define CPUID_LEAF_XSAVE 0xd
-/* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
-#define TURN_HZ 20
 
 static const char *const names[EXIT_KINDS] = {
 #define VM_EXIT_NAME(kind, name) name,
@@ -48,7 +46,6 @@ static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *ex
 void exit_take_turn(struct vcpu *v)
 {
 	v->turn_start = core_ticks();
-	v->turn_ticks = (uint32_t)MIN(time_hz() / TURN_HZ, (uint64_t)UINT32_MAX);
 	(void)core_take_interrupts();
 	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
 	look_again(v, PENDING_INPUT | PENDING_DISK | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));

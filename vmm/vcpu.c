@@ -9,6 +9,8 @@
 #include "vmm/virtual_mmu.h"
 #include "vmm/vm.h"
 
+/* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
+#define TURN_HZ 20
 #define RFLAGS_IF BIT(9)
 #define VECTOR_DF 8
 #define CODE_BYTES_SHOWN 16
@@ -49,6 +51,7 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	v->index = index;
 	v->engine = vm->engine;
 	v->state = VCPU_PARKED; /* until the VM starts */
+	v->turn_ticks = (uint32_t)MIN(time_hz() / TURN_HZ, (uint64_t)UINT32_MAX);
 	v->hw_delivery = vm->engine->hw_delivery(vm);
 	timer_queue_init(&v->timers, v);
 	lapic_init(&v->lapic, vm, index, index, page, v->hw_delivery);

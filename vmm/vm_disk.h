@@ -25,7 +25,7 @@ struct vm_disk {
 	uint64_t first;               /* the part's first block */
 	struct spinlock lock;         /* of all that follows */
 	unsigned in_flight;
-	bool polls;
+	bool polls;                   /* a timer looks at disk and guest, and nobody tells of anything */
 	struct block_request *waiting, *waiting_last;
 	struct block_request *buffered; /* the one that goes through the buffer, a piece at a time */
 	bool stalled;                   /* and its next piece waits for a tag */

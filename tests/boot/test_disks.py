@@ -187,8 +187,15 @@ def device(kind, drive):
     return [f"--qemu-option={word}" for word in words] + ["--disk", DISK[kind]]
 
 
+def add_script(disk, tmp_path, text):
+    """What the guest is to do, on a disk of its own, a module in memory, where it finds it as /mnt/script.sh."""
+    script = tmp_path / "script.sh"
+    script.write_text(text)
+    debugfs(disk, f"write {script} script.sh", True)
+
+
 @pytest.mark.parametrize("kind", ["nvme", "virtio", "ahci"])
-def test_errors_reach_the_guest(batch, tmp_path, kind):
+def test_errors_reach_the_guest(batch, disk, tmp_path, kind):
     """A sector that cannot be read, one that cannot be written, a flush that fails: the guest's dd says so, and the rest works."""
     image, rules = tmp_path / "disk.img", tmp_path / "rules"
     with open(image, "wb") as file:
@@ -198,14 +205,9 @@ def test_errors_reach_the_guest(batch, tmp_path, kind):
     read, write = "dd if=/dev/vdb of=/dev/null iflag=direct", "dd if=/dev/zero of=/dev/vdb oflag=direct"
     commands = [f"{read} bs=4k count=1 skip=512", f"{read} bs=4k count=1 skip=511",
                 f"{write} bs=4k count=1 seek=768", f"{write} bs=4k count=1 seek=767"]
-    script = tmp_path / "script.sh"
-    script.write_text("x() { if \"$@\" 2>/tmp/e; then echo \"went well\"; else cat /tmp/e; fi; }\n"
+    add_script(disk, tmp_path, "x() { if \"$@\" 2>/tmp/e; then echo \"went well\"; else cat /tmp/e; fi; }\n"
                       + "".join(f"x {line}\n" for line in commands) + "poweroff -f\n")
-    # The script comes on a second disk, a module in memory.
-    second = str(tmp_path / "script.img")
-    shutil.copyfile(guest_file("disk.img"), second)
-    debugfs(second, f"write {script} script.sh", True)
-    status = batch.run(*linux("--disk", second, *device(kind, f"file=blkdebug:{rules}:{image},format=raw"),
+    status = batch.run(*linux("--disk", disk, *device(kind, f"file=blkdebug:{rules}:{image},format=raw"),
                               cmdline="console=ttyS0 quiet lamina.run=/mnt/script.sh"), timeout=120)
     assert status == 0
     text = batch.text
@@ -217,21 +219,17 @@ STUCK = {"nvme": 300, "virtio": 300, "ahci": 230, "ata": 230}
 
 
 @pytest.mark.parametrize("kind", STUCK)
-def test_stuck_write(batch, tmp_path, kind):
+def test_stuck_write(batch, disk, tmp_path, kind):
     """A write that takes longer than Lamina waits: three time-outs with a reset each, a line for each in the log, then an I/O error in
     the guest, whose disk works again after that."""
     image = tmp_path / "disk.img"
     with open(image, "wb") as file:
         file.truncate(16 * MIB)
     write = "dd if=/dev/zero of=/dev/vdb oflag=direct bs=4k count=1 seek"
-    script = tmp_path / "script.sh"
-    script.write_text(f"{write}=1 2>/tmp/e && echo first write: done\n"
+    add_script(disk, tmp_path, f"{write}=1 2>/tmp/e && echo first write: done\n"
                       f"{write}=2 2>/tmp/e || echo second write: $(grep -i error /tmp/e)\n"
                       "dd if=/dev/vdb of=/dev/null iflag=direct bs=64k count=1 skip=1 2>/tmp/e && echo read: done\npoweroff -f\n")
-    second = str(tmp_path / "script.img")
-    shutil.copyfile(guest_file("disk.img"), second)
-    debugfs(second, f"write {script} script.sh", True)
-    status = batch.run(*linux("--disk", second, *device(kind, f"file={image},format=raw,throttling.bps-write={STUCK[kind]}"),
+    status = batch.run(*linux("--disk", disk, *device(kind, f"file={image},format=raw,throttling.bps-write={STUCK[kind]}"),
                               cmdline="console=ttyS0 quiet lamina.run=/mnt/script.sh"), timeout=240)
     assert status == 0
     batch.require(r"first write: done")

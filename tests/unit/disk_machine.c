@@ -111,6 +111,25 @@ void disk_machine_half(uint64_t *value, unsigned offset, uint32_t part)
 	memcpy((uint8_t *)value + (offset & 4), &part, 4);
 }
 
+unsigned disk_machine_many(struct disk *disk, int client, unsigned interrupts, unsigned *ended)
+{
+	const struct disk_range range = disk_machine_sector();
+	const struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
+	unsigned count = 0;
+	void *owner;
+	int status;
+
+	while (!disk_submit(disk, (unsigned)client, &job))
+		count++;
+	disk_commit(disk);
+	while (interrupts--)
+		disk_machine_interrupt();
+	*ended = 0;
+	while (disk_collect(disk, (unsigned)client, &owner, &status))
+		*ended += !status;
+	return count;
+}
+
 int disk_machine_run(struct disk *disk, int client, enum block_op op, uint64_t block, uint32_t blocks, const struct disk_range *ranges,
 		     unsigned count)
 {

@@ -43,6 +43,8 @@ void disk_machine_medium(uint8_t *medium, size_t size);
 /* Write one half of a 64-bit register. */
 void disk_machine_half(uint64_t *value, unsigned offset, uint32_t part);
 
+/* Reads of the first block until the disk takes no more, then `interrupts`. Returns how many there were; *ended of them ended well. */
+unsigned disk_machine_many(struct disk *disk, int client, unsigned interrupts, unsigned *ended);
 /* One command on a disk, from submit to its end, with time-outs. Returns its status, or what disk_submit said. */
 int disk_machine_run(struct disk *disk, int client, enum block_op op, uint64_t block, uint32_t blocks, const struct disk_range *ranges,
 		     unsigned count);

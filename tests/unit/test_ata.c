@@ -239,22 +239,12 @@ static void test_faults(void **state)
 static void test_many(void **state)
 {
 	struct disk *disk = start();
-	int client = disk_machine_claim(disk), status;
-	struct disk_range range = disk_machine_sector();
-	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
-	unsigned ended = 0;
-	void *owner;
+	int client = disk_machine_claim(disk);
+	unsigned ended;
 
 	(void)state;
-	while (!disk_submit(disk, (unsigned)client, &job))
-		ended++;
-	assert_true(ended >= 4);
-	disk_commit(disk);
-	for (unsigned i = 0; i <= DISK_TAGS; i++)
-		disk_machine_interrupt();
-	while (disk_collect(disk, (unsigned)client, &owner, &status))
-		ended -= !status;
-	assert_int_equal(ended, 0);
+	assert_int_equal(disk_machine_many(disk, client, DISK_TAGS, &ended), DISK_TAGS);
+	assert_int_equal(ended, DISK_TAGS);
 }
 
 /* What waits together and lies together goes together; what fails together is tried one by one. */

@@ -418,23 +418,14 @@ static void test_abort(void **state)
 static void test_all_tags(void **state)
 {
 	struct disk *disk = start();
-	int client = disk_machine_claim(disk), status;
-	struct disk_range range = disk_machine_sector();
-	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .ranges = &range, .count = 1 };
-	unsigned ended = 0;
-	void *owner;
+	int client = disk_machine_claim(disk);
+	unsigned ended;
 
 	(void)state;
 	for (unsigned round = 0; round < 10; round++) {
-		for (unsigned i = 0; i < DISK_TAGS; i++)
-			assert_int_equal(disk_submit(disk, (unsigned)client, &job), 0);
-		assert_int_equal(disk_submit(disk, (unsigned)client, &job), ERR_BUSY);
-		disk_commit(disk);
-		disk_machine_interrupt();
-		while (disk_collect(disk, (unsigned)client, &owner, &status))
-			ended += !status;
+		assert_int_equal(disk_machine_many(disk, client, 1, &ended), DISK_TAGS);
+		assert_int_equal(ended, DISK_TAGS);
 	}
-	assert_int_equal(ended, 10 * DISK_TAGS);
 }
 
 /* One who never stops asking leaves the others their share of the commands. */

@@ -60,15 +60,13 @@ static bool cr8_exits(void)
 	return x.vmcb.intercept_cr & INTERCEPT_CR_WRITE(8);
 }
 
-/* An exit whose first part is svm_handle_exit()'s: whatever changed without Lamina is looked at. Returns whether anything had. */
+/* An exit looks closer where something changed without Lamina. Returns whether that was so. */
 static bool look(void)
 {
 	bool changed = svm_virtual_state(&x.vmcb) != x.seen;
 
-	if (changed && x.offered && !(x.vmcb.v_irq & V_IRQ))
-		svm_interrupt_taken(&v);
 	if (changed)
-		x.seen = svm_virtual_state(&x.vmcb);
+		svm_virtual_changed(&v);
 	return changed;
 }
 
@@ -115,6 +113,19 @@ static void test_a_better_one_and_none(void **state)
 	assert_false(look());
 	assert_int_equal(lapic_highest_irr(&v.lapic), 0x51);
 	assert_int_equal(lapic_highest_isr(&v.lapic), -1);
+}
+
+static void test_tpr(void **state)
+{
+	(void)state;
+	x.vmcb.v_tpr = 5;
+	assert_true(look());
+	assert_int_equal(lapic_cr8(&v.lapic), 5);
+	assert_false(look());
+	lapic_set_cr8(&v.lapic, 7);
+	svm_tpr_threshold(&v, 0);
+	assert_int_equal(x.vmcb.v_tpr, 7);
+	assert_false(look());
 }
 
 static void test_window(void **state)
@@ -198,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_taken, setup),
 		cmocka_unit_test_setup(test_a_better_one_and_none, setup),
+		cmocka_unit_test_setup(test_tpr, setup),
 		cmocka_unit_test_setup(test_window, setup),
 		cmocka_unit_test_setup(test_shadow_paging, setup),
 		cmocka_unit_test_setup(test_step, setup),

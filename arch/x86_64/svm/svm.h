@@ -136,8 +136,8 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *event);
 void svm_requeue(struct vcpu *v);
 void svm_interrupt_window(struct vcpu *v, bool on);
 bool svm_offer_interrupt(struct vcpu *v, int vector);
-/* V_IRQ fell: the guest has taken the interrupt that was offered. */
-void svm_interrupt_taken(struct vcpu *v);
+/* After an exit: tell the local APIC what the guest and its CPU changed in V_TPR and V_IRQ. */
+void svm_virtual_changed(struct vcpu *v);
 void svm_nmi_window(struct vcpu *v, bool on);
 /* The guest is about to execute IRET, which may end an NMI's handler. */
 void svm_iret(struct vcpu *v);

@@ -73,8 +73,8 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *event)
 	b->event_injection = info | (info & EVENT_HAS_ERROR ? (uint64_t)error << 32 : 0);
 }
 
-/* INTn, INT3 and INTO are executed again: RIP is still at them. So is a virtual interrupt that still waits: QEMU 7.2 reports one whose delivery
- * was cut off, as an exception of that vector, before it clears V_IRQ. */
+/* INTn, INT3 and INTO are executed again: RIP is still at them. And a virtual interrupt that still waits comes again by itself: QEMU 7.2
+ * reports one whose delivery was cut off, as an exception of that vector, before it clears V_IRQ. */
 void svm_requeue(struct vcpu *v)
 {
 	struct vmcb *b = vmcb_of(v);
@@ -147,13 +147,22 @@ bool svm_offer_interrupt(struct vcpu *v, int vector)
 	return true;
 }
 
-void svm_interrupt_taken(struct vcpu *v)
+void svm_virtual_changed(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
+	const struct vmcb *b = &x->vmcb;
 
-	lapic_acknowledge(&v->lapic, x->vmcb.v_vector);
-	x->offered = false;
-	intercept_cr8(x);
+	if (x->offered && !(b->v_irq & V_IRQ)) {
+		lapic_acknowledge(&v->lapic, b->v_vector);
+		x->offered = false;
+		intercept_cr8(x);
+	}
+	/* MOV to CR8: nothing waited for it, or it would have exited. */
+	if (b->v_tpr != x->tpr) {
+		x->tpr = b->v_tpr;
+		lapic_set_cr8(&v->lapic, b->v_tpr);
+	}
+	x->seen = x->nmi_wanted ? SVM_LOOK_CLOSER : svm_virtual_state(b);
 }
 
 /* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. */

@@ -375,24 +375,13 @@ static inline __attribute__((always_inline)) bool dispatch(struct vcpu *v, struc
 	}
 }
 
-/* MOV to CR8 went to V_TPR; nothing waited for it, or it would have exited. */
-static void take_tpr(struct vcpu *v, uint8_t tpr)
-{
-	svm_of(v)->tpr = tpr;
-	lapic_set_cr8(&v->lapic, tpr);
-}
-
 /* What is seldom to be done, and then the exit. */
 __attribute__((noinline)) static bool look_closer(struct vcpu *v, struct vmcb *b)
 {
 	struct svm_vcpu *x = svm_of(v);
 
 	b->tlb_control = 0;
-	if (x->offered && !(b->v_irq & V_IRQ))
-		svm_interrupt_taken(v);
-	if (b->v_tpr != x->tpr)
-		take_tpr(v, b->v_tpr);
-	x->seen = x->nmi_wanted ? SVM_LOOK_CLOSER : svm_virtual_state(b);
+	svm_virtual_changed(v);
 	if (x->nmi_wanted)
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 	return dispatch(v, b);
