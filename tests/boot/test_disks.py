@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from conftest import BOCHS, Batch, guest_file, linux
-from host_disks import DISK, TOOLS, check_file_system, debugfs, host_tool
+from host_disks import DISK, TOOLS, add_file, check_file_system, debugfs, host_tool
 
 MIB = 1 << 20
 
@@ -128,11 +128,9 @@ def test_two_vms_on_one_disk(batch, disk, tmp_path, kind, cores):
     """Two VMs write on two partitions of one disk at the same time: each file is as its VM wrote it, and what lies around is as it was."""
     parts = []
     for name, start in (("one", 2048), ("two", 65536)):
-        script = tmp_path / f"{name}.sh"
-        script.write_text(WRITES.format(name=name))
         image = str(tmp_path / f"{name}.img")
         shutil.copyfile(disk, image)
-        debugfs(image, f"write {script} script.sh", True)
+        add_file(image, "script.sh", WRITES.format(name=name))
         parts.append((start, read(image)))
     whole = str(tmp_path / "whole.img")
     before = partitioned(whole, parts)
@@ -187,17 +185,10 @@ def device(kind, drive):
     return [f"--qemu-option={word}" for word in words] + ["--disk", DISK[kind]]
 
 
-def add_script(disk, tmp_path, text):
-    """What the guest is to do, on a disk of its own, a module in memory, where it finds it as /mnt/script.sh."""
-    script = tmp_path / "script.sh"
-    script.write_text(text)
-    debugfs(disk, f"write {script} script.sh", True)
-
-
 @pytest.mark.parametrize("kind", ["nvme", "virtio", "ahci"])
 def test_errors_reach_the_guest(batch, disk, tmp_path, kind):
     """A sector that cannot be read, one that cannot be written, a flush that fails: the guest's dd says so, and the rest works."""
-    image, rules = tmp_path / "disk.img", tmp_path / "rules"
+    image, rules = tmp_path / "faulty.img", tmp_path / "rules"
     with open(image, "wb") as file:
         file.truncate(16 * MIB)
     rules.write_text("".join(f'[inject-error]\nevent = "{event}"\nerrno = "5"\nsector = "{sector}"\nonce = "off"\n\n'
@@ -205,8 +196,9 @@ def test_errors_reach_the_guest(batch, disk, tmp_path, kind):
     read, write = "dd if=/dev/vdb of=/dev/null iflag=direct", "dd if=/dev/zero of=/dev/vdb oflag=direct"
     commands = [f"{read} bs=4k count=1 skip=512", f"{read} bs=4k count=1 skip=511",
                 f"{write} bs=4k count=1 seek=768", f"{write} bs=4k count=1 seek=767"]
-    add_script(disk, tmp_path, "x() { if \"$@\" 2>/tmp/e; then echo \"went well\"; else cat /tmp/e; fi; }\n"
-                      + "".join(f"x {line}\n" for line in commands) + "poweroff -f\n")
+    # What the guest is to do is on a disk of its own, a module in memory, the tests' fixture.
+    add_file(disk, "script.sh", "x() { if \"$@\" 2>/tmp/e; then echo \"went well\"; else cat /tmp/e; fi; }\n"
+             + "".join(f"x {line}\n" for line in commands) + "poweroff -f\n")
     status = batch.run(*linux("--disk", disk, *device(kind, f"file=blkdebug:{rules}:{image},format=raw"),
                               cmdline="console=ttyS0 quiet lamina.run=/mnt/script.sh"), timeout=120)
     assert status == 0
@@ -222,13 +214,13 @@ STUCK = {"nvme": 300, "virtio": 300, "ahci": 230, "ata": 230}
 def test_stuck_write(batch, disk, tmp_path, kind):
     """A write that takes longer than Lamina waits: three time-outs with a reset each, a line for each in the log, then an I/O error in
     the guest, whose disk works again after that."""
-    image = tmp_path / "disk.img"
+    image = tmp_path / "faulty.img"
     with open(image, "wb") as file:
         file.truncate(16 * MIB)
     write = "dd if=/dev/zero of=/dev/vdb oflag=direct bs=4k count=1 seek"
-    add_script(disk, tmp_path, f"{write}=1 2>/tmp/e && echo first write: done\n"
-                      f"{write}=2 2>/tmp/e || echo second write: $(grep -i error /tmp/e)\n"
-                      "dd if=/dev/vdb of=/dev/null iflag=direct bs=64k count=1 skip=1 2>/tmp/e && echo read: done\npoweroff -f\n")
+    add_file(disk, "script.sh", f"{write}=1 2>/tmp/e && echo first write: done\n"
+             f"{write}=2 2>/tmp/e || echo second write: $(grep -i error /tmp/e)\n"
+             "dd if=/dev/vdb of=/dev/null iflag=direct bs=64k count=1 skip=1 2>/tmp/e && echo read: done\npoweroff -f\n")
     status = batch.run(*linux("--disk", disk, *device(kind, f"file={image},format=raw,throttling.bps-write={STUCK[kind]}"),
                               cmdline="console=ttyS0 quiet lamina.run=/mnt/script.sh"), timeout=240)
     assert status == 0
@@ -246,9 +238,7 @@ RECORDS = ("i=0\nwhile :; do\necho record $i | dd of=/mnt/log oflag=append conv=
 def test_power_fails(new_boot, disk, tmp_path, machine):
     """The machine ends in the middle of writes, 20 times: what was acknowledged after an fsync is there. The disk's flushes are counted
     too, because the host's memory outlives the machine."""
-    script = tmp_path / "records.sh"
-    script.write_text(RECORDS)
-    debugfs(disk, f"write {script} records.sh", True)
+    add_file(disk, "records.sh", RECORDS)
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     kinds = ["nvme", "virtio", "ahci"]
