@@ -244,11 +244,7 @@ static void start(struct disk *disk, unsigned number)
 
 	c->waiting[device] |= 1U << number;
 	c->came[device][number] = c->arrivals++;
-	/* After a time-out nobody is to suffer for another. */
-	if (disk->tag[number].tries)
-		c->alone[device] |= 1U << number;
-	else
-		c->alone[device] &= ~(1U << number);
+	c->alone[device] &= ~(1U << number);
 }
 
 static void commit(struct disk *disk)

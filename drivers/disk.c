@@ -169,13 +169,34 @@ static void start(struct disk *disk, struct disk_tag *tag)
 	disk->ops->start(disk, (unsigned)(tag - disk->tag));
 }
 
+/* After a reset: the next of the commands that it interrupted. A bad one shall hold up no others: those with the fewest time-outs come first,
+ * and of these the youngest, who may only have waited for another. */
+static void try_next(struct disk *disk)
+{
+	struct disk_tag *next = NULL;
+
+	for (uint32_t left = disk->interrupted; left; left &= left - 1) {
+		struct disk_tag *tag = &disk->tag[__builtin_ctz(left)];
+
+		if (!next || tag->tries < next->tries || (tag->tries == next->tries && tag->deadline >= next->deadline))
+			next = tag;
+	}
+	disk->one_by_one = next != NULL;
+	if (!next)
+		return;
+	disk->interrupted &= ~(1U << (next - disk->tag));
+	start(disk, next);
+	disk->ops->commit(disk);
+}
+
 bool disk_finished(struct disk *disk, unsigned index, int status)
 {
 	struct disk_tag *tag;
 
-	if (index >= disk->tags || disk->tag[index].state != DISK_TAG_ACTIVE)
+	if (index >= disk->tags || disk->tag[index].state != DISK_TAG_ACTIVE || disk->interrupted & 1U << index)
 		return false;
 	tag = &disk->tag[index];
+	disk->silent = 0;
 	if (!status && tag->then_flush) {
 		tag->then_flush = false;
 		tag->op = BLOCK_FLUSH;
@@ -185,6 +206,8 @@ bool disk_finished(struct disk *disk, unsigned index, int status)
 		return true;
 	}
 	finish(disk, tag, status);
+	if (disk->one_by_one)
+		try_next(disk);
 	return true;
 }
 
@@ -195,7 +218,7 @@ static int submit(struct disk *disk, unsigned client, const struct disk_job *job
 
 	if (disk->dead)
 		return ERR_IO;
-	if (__atomic_load_n(&disk->client[client].held, __ATOMIC_RELAXED) >= disk->share)
+	if (disk->one_by_one || __atomic_load_n(&disk->client[client].held, __ATOMIC_RELAXED) >= disk->share)
 		return ERR_BUSY;
 	while (tag < disk->tag + disk->tags && tag->state != DISK_TAG_FREE)
 		tag++;
@@ -239,9 +262,38 @@ void disk_commit(struct disk *disk)
 	spin_unlock(disk->lock);
 }
 
-/* Reset the controller and begin anew with what its disks had under way: because of a time-out, which counts as a try of each command, or
- * because the commands of `failing` (then not NULL) that are `client`'s shall end. */
-static void restart(struct disk *disk, const struct disk *failing, unsigned client)
+/* After a reset: which of a disk's commands fail, and which are tried again. */
+static void sort_out(struct disk *disk, uint64_t late, int failing_client)
+{
+	bool hopeless = disk->silent >= DISK_SILENCE;
+
+	if (hopeless)
+		log_line("disk %s: %u time-outs in a row: all that it was asked for fails", disk->name, disk->silent);
+	for (unsigned i = 0; i < disk->tags; i++) {
+		struct disk_tag *tag = &disk->tag[i];
+		uint32_t bit = 1U << i;
+
+		if (tag->state != DISK_TAG_ACTIVE)
+			continue;
+		if (!(disk->interrupted & bit) && tag->deadline <= late)
+			tag->tries++;
+		disk->interrupted |= bit;
+		if (hopeless || disk->dead || tag->tries >= DISK_TRIES || tag->client == failing_client) {
+			disk->interrupted &= ~bit;
+			finish(disk, tag, ERR_IO);
+		}
+	}
+	if (hopeless)
+		disk->silent = 0;
+	if (disk->dead)
+		disk->one_by_one = false;
+	else
+		try_next(disk);
+}
+
+/* Reset the controller and try again what its disks had under way. Commands whose deadline is up to `late` had a time-out; those of
+ * `disk` that are of the client `failing_client` shall end (-1: none). */
+static void restart(struct disk *disk, uint64_t late, int failing_client)
 {
 	int err = disk->ops->reset(disk);
 
@@ -253,20 +305,7 @@ static void restart(struct disk *disk, const struct disk *failing, unsigned clie
 		if (other->controller != disk->controller || !other->opened)
 			continue;
 		other->dead |= err != 0;
-		for (unsigned i = 0; i < other->tags; i++) {
-			struct disk_tag *tag = &other->tag[i];
-
-			if (tag->state != DISK_TAG_ACTIVE)
-				continue;
-			if (!failing)
-				tag->tries++;
-			if (err || tag->tries >= DISK_TRIES || (other == failing && tag->client == client))
-				finish(other, tag, ERR_IO);
-			else
-				start(other, tag);
-		}
-		if (!err)
-			other->ops->commit(other);
+		sort_out(other, late, other == disk ? failing_client : -1);
 	}
 }
 
@@ -281,11 +320,12 @@ void disk_poll(struct disk *disk, bool late)
 	for (unsigned i = 0; late && disk->active && i < disk->tags; i++) {
 		struct disk_tag *tag = &disk->tag[i];
 
-		if (tag->state != DISK_TAG_ACTIVE || tag->deadline > now)
+		if (tag->state != DISK_TAG_ACTIVE || disk->interrupted & 1U << i || tag->deadline > now)
 			continue;
 		log_line("disk %s: time-out of a %s at block %lu, try %u of %u: reset", disk->name, words[tag->op],
 			 (unsigned long)tag->block, tag->tries + 1U, DISK_TRIES);
-		restart(disk, NULL, 0);
+		disk->silent++;
+		restart(disk, now, -1);
 		break;
 	}
 	spin_unlock(disk->lock);
@@ -320,7 +360,7 @@ void disk_abort(struct disk *disk, unsigned client)
 		disk->ops->reap(disk);
 	for (unsigned i = 0; i < disk->tags; i++) {
 		if (disk->tag[i].state == DISK_TAG_ACTIVE && disk->tag[i].client == client) {
-			restart(disk, disk, client);
+			restart(disk, 0, (int)client);
 			break;
 		}
 	}

@@ -17,7 +17,8 @@
 #define DISK_MODEL_SIZE 41
 #define DISK_SERIAL_SIZE 24
 #define DISK_TABLE_SIZE 4096U /* a command's memory for what the controller reads of it */
-#define DISK_TRIES 3U
+#define DISK_TRIES 3U         /* time-outs after which a command fails */
+#define DISK_SILENCE 6U       /* time-outs in a row, with no command ended between, after which all that are under way fail */
 
 struct disk;
 
@@ -34,7 +35,7 @@ struct disk_tag {
 	enum disk_tag_state state;
 	enum block_op op;
 	bool then_flush;         /* a durable write on a disk that must be told to flush */
-	uint8_t tries;
+	uint8_t tries;           /* time-outs that it had */
 	uint8_t client;
 	int status;
 	uint64_t block;          /* in the disk's own blocks */
@@ -92,7 +93,10 @@ struct disk {
 	uint32_t max_blocks;       /* of one command */
 	uint32_t timeout_s;        /* seconds after which a command is taken for lost */
 	unsigned tags;             /* in use, at most DISK_TAGS */
-	unsigned active;           /* commands that the controller has */
+	unsigned active;           /* commands under way */
+	uint32_t interrupted;      /* tags among those that a reset interrupted, and that wait to be tried again, one by one */
+	bool one_by_one;           /* until the last of them has ended: nothing new is taken */
+	unsigned silent;           /* time-outs since a command last ended */
 	bool write_cache;          /* a write may be lost until it is flushed */
 	bool fua;                  /* a write can be told to reach the medium */
 	bool read_only;
@@ -127,8 +131,8 @@ int disk_claim(struct disk *disk, const char *name, uint64_t first, uint64_t blo
 int disk_read_now(struct disk *disk, uint64_t block, uint32_t blocks, uint64_t phys);
 
 /* A command of a client, whose range is the caller's to check. For transfers, ranges are multiples of the block size in total, and at
- * most max_blocks. Returns 0, ERR_BUSY (the client has its share of the tags), ERR_INVALID (memory in such pieces cannot be reached) or
- * ERR_IO (the disk is dead). */
+ * most max_blocks. Returns 0, ERR_BUSY (the client has its share of the tags, or what a reset interrupted comes first), ERR_INVALID (memory
+ * in such pieces cannot be reached) or ERR_IO (the disk is dead). */
 struct disk_job {
 	enum block_op op;
 	bool durable;
@@ -142,8 +146,8 @@ int disk_submit(struct disk *disk, unsigned client, const struct disk_job *job);
 /* Have the controller begin with what was submitted. */
 void disk_commit(struct disk *disk);
 
-/* Look for ended commands; with `late`, also for those whose time is over: then the controller is reset and they are tried again, and
- * fail after DISK_TRIES. */
+/* Look for ended commands; with `late`, also for those whose time is over. Then the controller is reset, and what it had is tried again,
+ * one by one: a second time-out of the same command is its own fault, and after DISK_TRIES it fails. */
 void disk_poll(struct disk *disk, bool late);
 /* Take a finished command of the client's. Returns whether there was one. */
 bool disk_collect(struct disk *disk, unsigned client, void **owner, int *status);

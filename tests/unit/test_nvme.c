@@ -398,17 +398,21 @@ static void test_abort(void **state)
 	assert_int_equal(disk_claim(disk, "c", 199, 100, &other), ERR_RANGE);
 	assert_int_equal(disk_claim(disk, "c", 0, 0, &other), ERR_RANGE);
 	assert_int_equal(disk_submit(disk, (unsigned)b, &job), 0);
-	for (unsigned i = 1; i <= DISK_TRIES + 1; i++) {
-		/* The other's, of this round or of the last reset, is lost as well: that is no fault of its own. */
-		c.lose_next = 2;
-		assert_int_equal(disk_submit(disk, (unsigned)a, &job), 0);
-		disk_commit(disk);
-		c.lose_next = i <= DISK_TRIES;
-		disk_abort(disk, (unsigned)a);
-		assert_int_equal(c.resets, i);
-		assert_true(disk_collect(disk, (unsigned)a, &owner, &status));
-		assert_int_equal(status, ERR_IO);
+	assert_int_equal(disk_submit(disk, (unsigned)a, &job), 0);
+	c.lose_next = 2;
+	disk_commit(disk);
+	/* The other's is lost once more, and again with each time-out but the last: the abort was no fault of its own. */
+	c.lose_next = DISK_TRIES - 1;
+	disk_abort(disk, (unsigned)a);
+	assert_int_equal(c.resets, 1);
+	assert_true(disk_collect(disk, (unsigned)a, &owner, &status));
+	assert_int_equal(status, ERR_IO);
+	for (unsigned i = 1; i < DISK_TRIES; i++) {
+		assert_false(disk_collect(disk, (unsigned)b, &owner, &status));
+		fake.now += 60 * time_hz();
+		disk_poll(disk, true);
 	}
+	assert_int_equal(c.resets, DISK_TRIES);
 	disk_machine_interrupt();
 	assert_true(disk_collect(disk, (unsigned)b, &owner, &status)); /* the other's was begun anew */
 	assert_int_equal(status, 0);
