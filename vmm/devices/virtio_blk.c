@@ -26,6 +26,7 @@ static void finish(struct virtio_blk_slot *slot, uint8_t status)
 	if (blk->virtio.status & VIRTIO_STATUS_NEEDS_RESET)
 		return;
 	*slot->status = status;
+	vm_memory_written(blk->virtio.pci.vm, slot->status, 1);
 	virtio_ring_push(ring_of(blk, slot->queue), slot->chain.head, status == VIRTIO_BLK_S_OK ? slot->written : 1);
 }
 
@@ -307,6 +308,7 @@ static void serve(struct virtio_blk *blk, unsigned queue)
 	if (blk->generation != generation)
 		return;
 	blk->busy[queue] = false;
+	vm_memory_written(blk->virtio.pci.vm, ring->used, virtio_ring_used_bytes(ring));
 	if (virtio_ring_should_signal(ring))
 		virtio_pci_signal_queue(&blk->virtio, queue);
 }

@@ -8,7 +8,6 @@
 #define RING_ELEMENTS 4
 
 #define AVAIL_BYTES(size) (6U + 2U * (size))
-#define USED_BYTES(size) (6U + 8U * (size))
 
 /* A read happens once: the compiler may neither repeat it nor tear it. */
 typedef volatile uint64_t __attribute__((aligned(1))) once64;
@@ -45,13 +44,13 @@ int virtio_ring_enable(struct virtio_ring *ring, const struct guest_memory *mem,
 		return ERR_INVALID; /* the driver never said where */
 	ring->desc = guest_ptr(mem, desc, size * sizeof(struct virtq_desc));
 	ring->avail = guest_ptr(mem, avail, AVAIL_BYTES(size));
-	ring->used = guest_ptr(mem, used, USED_BYTES(size));
+	ring->size = (uint16_t)size;
+	ring->used = guest_ptr(mem, used, virtio_ring_used_bytes(ring));
 	if (!ring->desc || !ring->avail || !ring->used) {
 		virtio_ring_disable(ring);
 		return ERR_RANGE;
 	}
 	ring->mem = mem;
-	ring->size = (uint16_t)size;
 	ring->event_idx = features & BIT(VIRTIO_F_RING_EVENT_IDX);
 	ring->indirect = features & BIT(VIRTIO_F_RING_INDIRECT_DESC);
 	return 0;

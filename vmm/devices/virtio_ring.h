@@ -75,6 +75,12 @@ static inline bool virtio_ring_enabled(const struct virtio_ring *ring)
 /* Take the next chain. Returns 1, 0 where none is available, or ERR_INVALID. */
 int virtio_ring_pop(struct virtio_ring *ring, struct virtio_chain *chain);
 
+/* The length of the used ring, in bytes: besides buffers, all that a device writes. */
+static inline uint32_t virtio_ring_used_bytes(const struct virtio_ring *ring)
+{
+	return 6U + 8U * ring->size;
+}
+
 /* Give a chain back, `written` bytes of it written. The driver is to be told when virtio_ring_should_signal() says so. */
 void virtio_ring_push(struct virtio_ring *ring, uint16_t head, uint32_t written);
 
