@@ -50,12 +50,14 @@
 #define CMD_RUNNING BIT(15)
 #define IS_ERRORS 0x78000000U       /* task file, host bus, interface: what stops the port */
 #define IS_WANTED (IS_ERRORS | 0xfU) /* and what a finished command raises */
+#define SSTS_SEEN 1U     /* but no communication yet */
 #define SSTS_DETECTED 3U
 #define SIG_DISK 0x00000101U
 
 #define STOP_MS 500U
+#define SPIN_UP_MS 30U
 #define LINK_MS 1000U
-#define READY_MS 10000U
+#define READY_MS 31000U
 #define IDENTIFY_MS 5000U
 
 struct command_header {
@@ -362,6 +364,17 @@ static bool identify(struct port *p)
 	return !disk_wait(read_issued, p, 1, 0, IDENTIFY_MS) && !(read_task(p) & ATA_ERROR);
 }
 
+/* Is there something at the port? With staggered spin-up it may be us who wakes it (section 10.1.1); then it is seen within 10 ms. */
+static bool link_is_up(struct port *p, bool staggered)
+{
+	if (staggered && !(read_command(p) & CMD_SPIN_UP)) {
+		mmio_write32(p->registers + PX_CMD, read_command(p) | (uint32_t)CMD_SPIN_UP);
+		disk_wait(read_link, p, 0xf, SSTS_DETECTED, SPIN_UP_MS);
+	}
+	return (read_link(p) & 0xf) == SSTS_DETECTED ||
+	       ((read_link(p) & 0xf) == SSTS_SEEN && !disk_wait(read_link, p, 0xf, SSTS_DETECTED, LINK_MS));
+}
+
 static void find_port(struct ahci *a, unsigned index)
 {
 	struct port *p = &a->port[index];
@@ -371,16 +384,24 @@ static void find_port(struct ahci *a, unsigned index)
 	p->ahci = a;
 	p->registers = a->registers + PORT(index);
 	mmio_write32(p->registers + PX_IE, 0);
-	if (mmio_read32(a->registers + HBA_CAP) & CAP_STAGGERED)
-		mmio_write32(p->registers + PX_CMD, read_command(p) | (uint32_t)CMD_SPIN_UP);
-	if ((read_link(p) & 0xf) != SSTS_DETECTED || mmio_read32(p->registers + PX_SIG) != SIG_DISK)
+	if (!link_is_up(p, mmio_read32(a->registers + HBA_CAP) & CAP_STAGGERED))
 		return;
 	p->list = host_dma_alloc(2, &p->list_phys);
-	disk = p->list ? disk_new() : NULL;
-	if (!disk)
+	if (!p->list)
 		return;
+	/* The signature comes with the first FIS, which needs the receive on. */
+	if (stop(p) || begin(p)) {
+		log_line("disk ahci:%u: it does not become ready", ports_found + index);
+		stop(p);
+		return;
+	}
+	disk = mmio_read32(p->registers + PX_SIG) == SIG_DISK ? disk_new() : NULL;
+	if (!disk) {
+		stop(p);
+		return;
+	}
 	snprintf(disk->name, sizeof(disk->name), "ahci:%u", ports_found + index);
-	if (stop(p) || begin(p) || !identify(p)) {
+	if (!identify(p)) {
 		log_line("disk %s: it does not identify itself", disk->name);
 		stop(p);
 		return;
@@ -418,12 +439,13 @@ bool ahci_found(const struct pci_function *fn)
 	a->registers = pci_host_map(fn, BAR_AHCI, 0x100);
 	if (!a->registers)
 		return true;
+	/* Firmware need not have switched it on; and before GHC.AE no other register may be touched (section 3.1.2). */
+	pci_host_enable(fn, false);
+	mmio_write32(a->registers + HBA_GHC, (uint32_t)GHC_AHCI);
 	ports = mmio_read32(a->registers + HBA_PI);
 	a->registers = pci_host_map(fn, BAR_AHCI, PORT(ports ? 32U - (unsigned)__builtin_clz(ports) : 0U));
 	if (!a->registers)
 		return true;
-	pci_host_enable(fn);
-	mmio_write32(a->registers + HBA_GHC, (uint32_t)GHC_AHCI);
 	/* Section 10.6.3: the firmware gives it up. */
 	if (mmio_read32(a->registers + HBA_CAP2) & CAP2_HANDOFF) {
 		mmio_write32(a->registers + HBA_BOHC, read_handoff(a) | (uint32_t)BOHC_OS);

@@ -27,7 +27,7 @@ enum { MASTER_COMMAND = 0, MASTER_STATUS = 2, MASTER_TABLE = 4 };
 #define CONTROL_NO_INTERRUPT 0x02U
 #define CONTROL_RESET 0x04U
 
-#define READY_MS 10000U
+#define READY_MS 31000U
 #define IDENTIFY_MS 2000U
 
 struct prd {
@@ -226,6 +226,8 @@ static void issue_next(struct channel *c)
 		c->current = join(c, device, oldest(c, device), &whole);
 		c->device = (uint8_t)device;
 		c->waiting[device] &= ~c->current;
+		for (uint32_t left = c->current; left; left &= left - 1)
+			disk_begins(c->disk[device], &c->disk[device]->tag[__builtin_ctz(left)]);
 		/* A disk that does not take it: the command's time-out resets the channel. */
 		if (issue(c, device, &whole))
 			log_line("disk %s: it is not ready for a command", c->disk[device]->name);
@@ -243,6 +245,7 @@ static void start(struct disk *disk, unsigned number)
 	unsigned device = device_of(disk);
 
 	c->waiting[device] |= 1U << number;
+	disk->tag[number].deadline = TIME_NEVER; /* until its turn comes: what it waits for is not its fault */
 	c->came[device][number] = c->arrivals++;
 	c->alone[device] &= ~(1U << number);
 }
@@ -388,7 +391,6 @@ static void find_channel(struct channel *c, unsigned number)
 		disk->unit = (void *)(uintptr_t)device;
 		disk->lock = &c->lock;
 		disk->one_at_a_time = true;
-		disk->timeout_s = 15; /* for all that wait in front of it, too */
 		c->disk[device] = disk;
 		disk_add(disk);
 	}
@@ -427,7 +429,8 @@ bool ata_found(const struct pci_function *fn)
 	channels = host_dma_alloc(1, &phys);
 	if (!channels)
 		return true;
-	pci_host_enable(fn);
+	/* The bit that disables INTA# disables IRQ 14 and 15 as well on Intel's chips. */
+	pci_host_enable(fn, (fn->class_code & 5) != 5);
 	for (unsigned n = 0; n < 2; n++) {
 		channels[n].fn = fn;
 		channels[n].table = host_dma_alloc(1, &channels[n].table_phys);

@@ -6,6 +6,7 @@
 #define WORD_MODEL 27
 #define WORD_CAPABILITIES 49
 #define WORD_SECTORS_28 60
+#define WORD_COMMANDS_1 82
 #define WORD_COMMANDS_2 83
 #define WORD_ENABLED_1 85
 #define WORD_SECTORS_48 100
@@ -32,8 +33,9 @@ bool ata_identified(struct disk *disk, const uint16_t words[256], bool *lba48)
 		size = (uint32_t)MIN(number(&words[WORD_SECTOR_WORDS], 2) * 2, 65536UL);
 	disk->block_size = size;
 	disk->blocks = *lba48 ? number(&words[WORD_SECTORS_48], 4) : number(&words[WORD_SECTORS_28], 2);
-	disk->max_blocks = *lba48 ? (uint32_t)MIB(1) / size : 256;
-	disk->write_cache = words[WORD_ENABLED_1] & BIT(5);
+	disk->max_blocks = *lba48 ? (uint32_t)MIB(1) / MAX(size, BLOCK_SECTOR_SIZE) : 256;
+	/* One that is off may be on again after a reset (ATA8-ACS, "software settings preservation"): a flush too many does no harm. */
+	disk->write_cache = (words[WORD_COMMANDS_1] | words[WORD_ENABLED_1]) & BIT(5);
 	if ((words[WORD_CAPABILITIES] & 0x300) == 0x300 && size >= 512 && size <= 4096 && !(size & (size - 1)) && disk->blocks &&
 	    disk->blocks < BIT(48))
 		return true;

@@ -160,12 +160,17 @@ static void finish(struct disk *disk, struct disk_tag *tag, int status)
 		client->wake(client->ctx);
 }
 
-static void start(struct disk *disk, struct disk_tag *tag)
+void disk_begins(struct disk *disk, struct disk_tag *tag)
 {
 	/* A flush may have a whole cache to write. */
 	uint64_t seconds = tag->op == BLOCK_FLUSH ? 3 * disk->timeout_s : disk->timeout_s;
 
 	tag->deadline = time_now() + seconds * time_hz();
+}
+
+static void start(struct disk *disk, struct disk_tag *tag)
+{
+	disk_begins(disk, tag);
 	disk->ops->start(disk, (unsigned)(tag - disk->tag));
 }
 

@@ -167,6 +167,8 @@ struct disk *disk_new(void);
 void disk_add(struct disk *disk);
 /* A command has ended. Returns false where no such command is under way: the controller errs. */
 bool disk_finished(struct disk *disk, unsigned tag, int status);
+/* The command's time runs from now: for a driver in which commands wait for their turn. */
+void disk_begins(struct disk *disk, struct disk_tag *tag);
 /* The words of an identification: not printable characters become '?', blanks around them go. `swapped`: ATA's order of bytes. */
 void disk_text(char *dst, size_t size, const void *src, size_t len, bool swapped);
 /* Wait until (read32(ctx) & mask) == value, at most `ms` milliseconds. Returns 0 or ERR_IO. */

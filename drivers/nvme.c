@@ -429,7 +429,7 @@ bool nvme_found(const struct pci_function *fn)
 	nvme->registers = pci_host_map(fn, 0, REGISTERS_SIZE);
 	if (!nvme->registers || !nvme->page)
 		return true;
-	pci_host_enable(fn);
+	pci_host_enable(fn, false);
 	cap = mmio_read64(nvme->registers + NVME_CAP);
 	nvme->doorbell_stride = 4U << (cap >> 32 & 0xf);
 	nvme->ready_ms = (uint32_t)(cap >> 24 & 0xff) * 500 + 500;

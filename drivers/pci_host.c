@@ -173,10 +173,11 @@ volatile uint8_t *pci_host_map(const struct pci_function *fn, unsigned n, uint64
 	return registers;
 }
 
-void pci_host_enable(const struct pci_function *fn)
+void pci_host_enable(const struct pci_function *fn, bool intx)
 {
-	pci_host_write16(fn, PCI_HOST_COMMAND,
-			 (uint16_t)(pci_host_read16(fn, PCI_HOST_COMMAND) | COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | COMMAND_NO_INTX));
+	unsigned command = pci_host_read16(fn, PCI_HOST_COMMAND) & ~(unsigned)COMMAND_NO_INTX;
+
+	pci_host_write16(fn, PCI_HOST_COMMAND, (uint16_t)(command | COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | (intx ? 0 : COMMAND_NO_INTX)));
 }
 
 void pci_host_disable(const struct pci_function *fn)

@@ -50,8 +50,8 @@ int pci_host_bar(const struct pci_function *fn, unsigned n, struct pci_bar *bar)
 /* Map the memory BAR `n`, at most `size` bytes of it. Returns NULL, logged, where it is no memory, smaller than that or unmappable. */
 volatile uint8_t *pci_host_map(const struct pci_function *fn, unsigned n, uint64_t size);
 
-/* Let the function decode its BARs and do DMA, with INTx off; or stop its DMA. */
-void pci_host_enable(const struct pci_function *fn);
+/* Let the function decode its BARs and do DMA, with INTx on or off; or stop its DMA. */
+void pci_host_enable(const struct pci_function *fn, bool intx);
 void pci_host_disable(const struct pci_function *fn);
 
 /* The first capability with this ID at or after `from` (0: the list's start): its offset, or 0. */

@@ -383,7 +383,7 @@ bool virtio_host_found(const struct pci_function *fn)
 		log_line("virtio %u: not a modern device: its structures are not on PCI", count++);
 		return true;
 	}
-	pci_host_enable(fn);
+	pci_host_enable(fn, false);
 	v->has_msi = !pci_msi_init(&v->msi, fn) && v->msi.msix;
 	v->vector = v->has_msi ? host_interrupt(interrupt, v) : -1;
 	v->has_msi = v->vector >= 0;

@@ -408,18 +408,42 @@ static void timer_fired(void *ctx)
 	spin_unlock(&d->lock);
 }
 
+/* What has not been handed over yet, nor will be. */
+static void fail_waiting(struct vm_disk *d)
+{
+	struct block_request *request, *next, *buffered = NULL;
+
+	spin_lock(&d->lock);
+	request = d->waiting;
+	d->waiting = NULL;
+	if (d->stalled) {
+		buffered = d->buffered;
+		d->buffered = NULL;
+		d->stalled = false;
+	}
+	spin_unlock(&d->lock);
+	if (buffered)
+		buffered->done(buffered, ERR_IO);
+	for (; request; request = next) {
+		next = request->next;
+		request->done(request, ERR_IO);
+	}
+}
+
 void vm_disk_drain(struct vm_disk *d)
 {
 	uint64_t end = time_now() + DRAIN_SECONDS * time_hz();
 
 	while (d->in_flight || d->waiting || d->stalled) {
-		disk_poll(d->disk, false);
+		/* Late ones, too: what waits may wait for another VM's command, and that VM's timer may be this core's. */
+		disk_poll(d->disk, true);
 		vm_disk_poll(d);
 		core_pause();
 		if (time_now() > end) {
 			log_line("vm %s: disk %s: %u requests have not ended within %u s: aborted", d->vm->config.name, d->disk->name,
 				 d->in_flight, DRAIN_SECONDS);
 			disk_abort(d->disk, d->client);
+			fail_waiting(d);
 			end = time_now() + DRAIN_SECONDS * time_hz();
 		}
 	}

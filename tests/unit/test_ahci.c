@@ -23,6 +23,11 @@ static struct {
 	uint64_t fail_block;     /* a transfer that begins there fails; 0: none */
 	bool dead;               /* the link does not come back */
 	bool engine_stuck;
+	uint64_t busy_until;     /* after a COMRESET the disk is busy for `recovers` microseconds */
+	uint64_t recovers;
+	bool cold;               /* the firmware left it alone: decoding off, not spun up, no FIS taken yet */
+	uint64_t spun_up_at;
+	bool cache, cache_loses; /* the disk's write cache is on; writes since the last flush */
 	uint16_t words[256];
 } a;
 
@@ -60,6 +65,7 @@ static void carry_out(unsigned slot)
 	}
 	medium = a.medium + block * 512;
 	a.flushes += command == ATA_FLUSH_EXT;
+	a.cache_loses = command == ATA_FLUSH_EXT ? false : a.cache_loses || (a.cache && command == ATA_WRITE_DMA_EXT);
 	for (unsigned i = 0; i < header.prds; i++) {
 		uint64_t at;
 		uint32_t size;
@@ -91,8 +97,16 @@ static void carry_out(unsigned slot)
 static uint32_t model_read(unsigned offset, unsigned size)
 {
 	(void)size;
+	if (!(model.config[4] & 2))
+		return UINT32_MAX; /* no memory decoding: nobody answers */
 	if (offset >= 0x100 && offset < 0x180)
 		return 0; /* port 0: nobody */
+	if (a.cold && offset == 0x1a8) /* section 3.3.10: 10 ms from spin-up to the link */
+		return a.cmd & 2 && fake.now > a.spun_up_at + 10000 ? 0x123 : 0;
+	if (a.cold && offset == 0x1a4) /* section 3.3.9: from the first D2H FIS, which is taken only with FRE on */
+		return a.cmd & 0x10 && fake.now > a.spun_up_at + 10000 ? 0x101 : UINT32_MAX;
+	if (a.cold && offset == 0x00)
+		return 1U << 31 | 1U << 27 | 31U << 8 | 1;
 	switch (offset) {
 	case 0x00:
 		return 1U << 31 | 31U << 8 | 1;
@@ -105,7 +119,7 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	case 0x198:
 		return a.cmd;
 	case 0x1a0:
-		return a.tfd;
+		return fake.now < a.busy_until ? 0x80 : a.tfd;
 	case 0x1a4:
 		return 0x101;
 	case 0x1a8:
@@ -137,6 +151,8 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 		a.ie = value;
 		break;
 	case 0x198:
+		if (value & 2 && !(a.cmd & 2))
+			a.spun_up_at = fake.now;
 		a.cmd = (value & ~0xc000U) | (value & 1 ? 0x8000 : 0) | (value & 0x10 ? 0x4000 : 0) | (a.cmd & 0x1f00);
 		if (a.engine_stuck)
 			a.cmd |= 0x8000;
@@ -146,7 +162,9 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 	case 0x1ac:
 		if (!(a.sctl & 0xf) && value & 0xf) {
 			a.resets++;
+			a.busy_until = fake.now + a.recovers;
 			a.tfd = 0x50;
+			a.cache = true; /* ATA8-ACS: the power-on default, where settings are not preserved over COMRESET */
 		}
 		a.sctl = value;
 		break;
@@ -185,6 +203,7 @@ static int setup(void **state)
 	model.write = model_write;
 	disk_machine_function("\x86\x80\x22\x29", "\x02\x01\x06\x01");
 	disk_machine_bar(5, 0, 0x1000);
+	model.config[4] = 6;
 	return 0;
 }
 
@@ -349,7 +368,70 @@ static void test_refusals(void **state)
 	setup(state);
 	a.tfd = 0x80; /* for ever busy */
 	assert_null(start());
-	assert_non_null(strstr(fake.log, "does not identify itself"));
+	assert_non_null(strstr(fake.log, "does not become ready"));
+}
+
+/* UEFI that did not start a driver for the controller: memory decoding is off. Intel's BAR is 2 KiB. */
+static void test_decoding_off(void **state)
+{
+	(void)state;
+	model.config[4] = 0;
+	disk_machine_bar(5, 0, 0x800);
+	assert_non_null(start());
+}
+
+/* ... and the port was never started: staggered spin-up, no signature yet. */
+static void test_cold_port(void **state)
+{
+	(void)state;
+	a.cold = true;
+	assert_non_null(start());
+}
+
+/* Logical sectors larger than 256 words, of 0 words. */
+static void test_no_sector_size(void **state)
+{
+	(void)state;
+	a.words[106] = 0x5000;
+	a.words[117] = a.words[118] = 0;
+	assert_null(start());
+}
+
+/* The firmware had the write cache switched off (word 82: there is one; word 85: it is off). A time-out's COMRESET brings it back. */
+static void test_write_cache_after_reset(void **state)
+{
+	struct disk *disk;
+	struct disk_range range;
+	int client;
+
+	(void)state;
+	a.words[82] = 0x20;
+	a.words[85] = 0;
+	disk = start();
+	client = disk_machine_claim(disk);
+	range = disk_machine_sector();
+	a.lose = 1;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
+	assert_true(a.cache);
+	/* vm_disk.c: start() reports BLOCK_FLUSH done at once where !disk->write_cache. */
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_WRITE, 0, 1, &range, 1), 0);
+	if (disk->write_cache)
+		assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
+	assert_false(a.cache_loses);
+}
+
+/* A disk that needs 12 s after a reset, as one that spins up again does. */
+static void test_slow_after_reset(void **state)
+{
+	struct disk *disk = start();
+	int client = disk_machine_claim(disk);
+	struct disk_range range = disk_machine_sector();
+
+	(void)state;
+	a.lose = 1;
+	a.recovers = 12 * 1000000;
+	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), 0);
+	assert_false(disk->dead);
 }
 
 int main(void)
@@ -362,6 +444,11 @@ int main(void)
 		cmocka_unit_test_setup(test_error_that_stays, setup),
 		cmocka_unit_test_setup(test_error_behind_a_durable_write, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
+		cmocka_unit_test_setup(test_decoding_off, setup),
+		cmocka_unit_test_setup(test_cold_port, setup),
+		cmocka_unit_test_setup(test_write_cache_after_reset, setup),
+		cmocka_unit_test_setup(test_slow_after_reset, setup),
+		cmocka_unit_test_setup(test_no_sector_size, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@ static struct {
 	uint32_t prd;
 	unsigned word, resets, flushes, transfers, pieces, fail, lose;
 	uint64_t bad; /* a sector that cannot be read; 0: none */
-	bool interrupt, hung;
+	bool interrupt, hung, two, first_hangs; /* two: a second disk; first_hangs: at each transfer, until a reset */
 	uint16_t words[256];
 } p;
 
@@ -70,6 +70,10 @@ static void end(uint8_t status)
 
 static void dma(void)
 {
+	if (!p.device && p.first_hangs) {
+		p.status = 0xd0;
+		return;
+	}
 	if (p.lose) {
 		p.lose--;
 		p.status = 0xd0;
@@ -111,7 +115,7 @@ static uint32_t in(uint16_t port, unsigned size)
 		return p.words[p.word++];
 	}
 	if (port == 0x1f7 || port == 0x3f6) {
-		if (p.device)
+		if (p.device && !p.two)
 			return 0;
 		if (port == 0x1f7)
 			p.interrupt = false;
@@ -131,7 +135,7 @@ static void out(uint16_t port, unsigned size, uint32_t value)
 	} else if (port == 0x1f6) {
 		p.reg[6] = (uint8_t)value;
 		p.device = value >> 4 & 1;
-	} else if (port == 0x1f7 && !p.device) {
+	} else if (port == 0x1f7 && (!p.device || p.two)) {
 		command((uint8_t)value);
 	} else if (port == 0x3f6 && value & 4) {
 		p.resets++;
@@ -322,9 +326,59 @@ static void test_refusals(void **state)
 	assert_non_null(strstr(fake.log, "has no bus master"));
 }
 
+/* IRQ 14 and 15 of Intel's chips obey the command register's bit 10, as INTA# does (ata_piix.c: PIIX_FLAG_CHECKINTR). */
+static void test_interrupt_not_disabled(void **state)
+{
+	(void)state;
+	assert_non_null(start());
+	assert_int_equal(disk_machine_claim(disk_at(0)), 0);
+	assert_false(disk_at(0)->polled);
+	assert_false(model.config[5] & 4);
+}
+
+/* The first disk of a channel hangs; the second one's commands, which only wait for it, are not at fault. */
+static void test_neighbour(void **state)
+{
+	struct disk *first, *second;
+	struct disk_range range, other_range;
+	struct disk_job job = { .op = BLOCK_READ, .blocks = 1, .count = 1 };
+	int a, b, status;
+	void *owner;
+
+	(void)state;
+	p.two = true;
+	first = start();
+	second = disk_at(1);
+	assert_non_null(second);
+	a = disk_machine_claim(first);
+	b = disk_machine_claim(second);
+	range = disk_machine_sector();
+	other_range = disk_machine_sector();
+	p.first_hangs = true;
+	job.ranges = &range;
+	assert_int_equal(disk_submit(first, (unsigned)a, &job), 0);
+	disk_commit(first);
+	job.ranges = &other_range;
+	assert_int_equal(disk_submit(second, (unsigned)b, &job), 0);
+	disk_commit(second);
+	for (unsigned n = 0; n < 200; n++) {
+		disk_machine_interrupt();
+		if (disk_collect(second, (unsigned)b, &owner, &status)) {
+			assert_int_equal(status, 0);
+			return;
+		}
+		fake.now += fake.hz;
+		disk_poll(first, true);
+		disk_poll(second, true);
+	}
+	fail();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_interrupt_not_disabled, setup),
+		cmocka_unit_test_setup(test_neighbour, setup),
 		cmocka_unit_test_setup(test_48_bits, setup),
 		cmocka_unit_test_setup(test_28_bits, setup),
 		cmocka_unit_test_setup(test_faults, setup),

@@ -54,11 +54,7 @@ static struct user {
 
 /* ---- The disk ---- */
 
-static int open_disk(struct disk *unused)
-{
-	(void)unused;
-	return 0;
-}
+static int open_disk(struct disk *unused) { (void)unused; return 0; }
 
 static int encode(struct disk *of, struct disk_tag *tag, const struct disk_range *ranges, unsigned count)
 {
@@ -79,11 +75,7 @@ static void start(struct disk *of, unsigned n)
 	c.most = MAX(c.most, of->active);
 }
 
-static void commit(struct disk *of)
-{
-	(void)of;
-	c.committed |= c.started;
-}
+static void commit(struct disk *of) { (void)of; c.committed |= c.started; }
 
 static void transfer(const struct disk_tag *tag, unsigned n)
 {
@@ -119,12 +111,7 @@ static int reset(struct disk *of)
 	return c.reset_result;
 }
 
-static void quiet(struct disk *of, bool on)
-{
-	(void)of;
-	c.quiet = on;
-	c.quiets++;
-}
+static void quiet(struct disk *of, bool on) { (void)of; c.quiet = on; c.quiets++; }
 
 static const struct disk_ops disk_ops = { .open = open_disk, .encode = encode, .start = start, .commit = commit, .reap = reap,
 					  .reset = reset, .quiet = quiet };
@@ -159,12 +146,7 @@ void *vm_alloc_pages(struct vm *of, unsigned count)
 	(void)of;
 	return host_dma_alloc(count, &phys);
 }
-
-uint64_t vm_phys(const struct vm *of, const void *p)
-{
-	(void)of;
-	return (uintptr_t)p;
-}
+uint64_t vm_phys(const struct vm *of, const void *p) { (void)of; return (uintptr_t)p; }
 
 int partition_find(struct disk *of, unsigned number, uint64_t *first, uint64_t *blocks, const char **why)
 {
@@ -175,14 +157,14 @@ int partition_find(struct disk *of, unsigned number, uint64_t *first, uint64_t *
 	return number == 2 ? 0 : ERR_NOENT;
 }
 
-void sched_wake(struct sched_slot *s)
-{
-	assert_ptr_equal(s, &slot);
-	wakes++;
-}
+void sched_wake(struct sched_slot *s) { assert_ptr_equal(s, &slot); wakes++; }
+
+static uint64_t drained_by; /* 0: does not matter */
 
 void core_pause(void)
 {
+	if (drained_by && fake.now > drained_by)
+		fail_msg("still draining");
 	fake.now += fake.hz / 1000;
 }
 
@@ -425,6 +407,15 @@ static void test_tags(void **state)
 	assert_memory_equal(memory, c.medium, 512UL * REQUESTS);
 }
 
+/* The first `count` requests have. */
+static void expect_failed(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		assert_int_equal(user[i].done, 1);
+		assert_int_equal(user[i].status, ERR_IO);
+	}
+}
+
 /* One command that never ends: it is tried DISK_TRIES times, with a reset and a line each, then fails; the others do not. */
 static void test_time_out(void **state)
 {
@@ -475,10 +466,7 @@ static void test_reset_fails(void **state)
 		submit(i, BLOCK_READ, i, memory, 512);
 	seconds(TIMEOUT_S + 2);
 	assert_log("everything on it fails from now on");
-	for (unsigned i = 0; i < REQUESTS; i++) {
-		assert_int_equal(user[i].done, 1);
-		assert_int_equal(user[i].status, ERR_IO);
-	}
+	expect_failed(REQUESTS);
 	submit(0, BLOCK_READ, 0, memory, 512);
 	assert_int_equal(user[0].status, ERR_IO);
 	assert_int_equal(c.resets, 1);
@@ -493,10 +481,7 @@ static void test_drain(void **state)
 		submit(i, BLOCK_READ, i, memory, 512);
 	vm_disk_drain(d);
 	assert_log("32 requests have not ended within 2 s: aborted");
-	for (unsigned i = 0; i < REQUESTS; i++) {
-		assert_int_equal(user[i].done, 1);
-		assert_int_equal(user[i].status, ERR_IO);
-	}
+	expect_failed(REQUESTS);
 	assert_int_equal(c.committed, 0);
 	assert_int_equal(disk->active, 0);
 	c.holds = false;
@@ -505,19 +490,23 @@ static void test_drain(void **state)
 	assert_int_equal(user[0].status, 0);
 }
 
-/* A busy disk is polled without interrupts, until it is busy no more. */
-static void test_polling(void **state)
+/* Until it is polled. */
+static void keep_busy(void)
 {
-	unsigned rounds = 0;
-
-	(void)state;
-	for (; !d->block.looked_after && rounds < 100; rounds++) {
+	for (unsigned rounds = 0; !d->block.looked_after && rounds < 100; rounds++) {
 		fake.now += fake.hz / 20000;
 		for (unsigned i = 0; i < 8; i++)
 			submit(i, BLOCK_READ, i, memory + 512UL * i, 512);
 		interrupt();
 	}
 	assert_true(d->block.looked_after);
+}
+
+/* A busy disk is polled without interrupts, until it is busy no more. */
+static void test_polling(void **state)
+{
+	(void)state;
+	keep_busy();
 	assert_true(c.quiet);
 	assert_int_equal(disk->pollers, 1);
 	wakes = batches = 0;
@@ -549,30 +538,48 @@ static void test_polling(void **state)
 static void test_polling_time_out(void **state)
 {
 	(void)state;
-	for (unsigned rounds = 0; !d->block.looked_after && rounds < 100; rounds++) {
-		fake.now += fake.hz / 20000;
-		for (unsigned i = 0; i < 8; i++)
-			submit(i, BLOCK_READ, i, memory, 512);
-		interrupt();
-	}
-	assert_true(d->block.looked_after);
+	keep_busy();
 	c.holds = true;
 	for (unsigned i = 0; i < 8; i++)
 		submit(i, BLOCK_READ, 20 + i, memory, 512);
 	seconds(TIMEOUT_S + 2);
 	assert_int_equal(c.resets, 1);
 	vm_disk_drain(d);
-	for (unsigned i = 0; i < 8; i++) {
-		assert_int_equal(user[i].done, 1);
-		assert_int_equal(user[i].status, ERR_IO);
-	}
+	expect_failed(8);
 	assert_false(c.quiet);
 	assert_int_equal(disk->pollers, 0);
+}
+
+/* Two VMs share a disk and a core. One's command is stuck and tried again alone; the other VM ends meanwhile, with a request that waits. */
+static void test_drain_while_one_by_one(void **state)
+{
+	const struct disk_config upper = { .disk = "fake:0", .part = 2 };
+	const struct disk_range range = { (uintptr_t)memory, 512 };
+	const struct disk_job job = { .op = BLOCK_READ, .block = 0, .blocks = 1, .ranges = &range, .count = 1 };
+	const char *name = NULL;
+
+	(void)state;
+	free(disk->lock);
+	assert_int_equal(setup_disk(&upper), 0);
+	assert_int_equal(disk_claim(disk, "other", 0, 512, &name), 1);
+	c.stuck = 0;
+	assert_int_equal(disk_submit(disk, 1, &job), 0);
+	disk_commit(disk);
+	fake.now += (TIMEOUT_S + 1) * fake.hz;
+	disk_poll(disk, true); /* the other VM's timer: a reset, its command is tried alone */
+	assert_int_equal(c.resets, 1);
+	submit(0, BLOCK_READ, 7, memory, 512);
+	assert_int_equal(user[0].done, 0);
+	drained_by = fake.now + 5 * fake.hz;
+	vm_disk_drain(d);
+	drained_by = 0;
+	expect_failed(1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_drain_while_one_by_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reads_and_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_part_of_a_disk, setup, teardown),
