@@ -10,12 +10,14 @@
 
 #define SLOTS_PER_CORE 32
 #define SLICE_HZ 200 /* a vCPU's turn is a 200th of a second */
+#define TURN_MIN_HZ 20000 /* and a 20000th at least, however often others are woken */
 
 struct core_queue { /* fits a page */
 	unsigned count;
 	unsigned next;        /* round robin */
 	uint64_t root;        /* address space that is loaded; 0: Lamina's own */
 	struct sched_slot *loaded;
+	uint64_t turn_start;
 	uint64_t slice_end;   /* TIME_NEVER while nobody else wants the core */
 	uint64_t others;      /* first deadline of the other slots */
 	struct sched_slot *slot[SLOTS_PER_CORE];
@@ -78,7 +80,8 @@ void sched_wake(struct sched_slot *slot)
 	__atomic_store_n(&slot->wake, 1, __ATOMIC_SEQ_CST);
 	if (slot->core != core_index())
 		core_kick(slot->core);
-	else if (queue->loaded && queue->loaded != slot && !slot->ready)
+	else if (queue->loaded && queue->loaded != slot && !slot->ready &&
+		 (queue->loaded->vm == slot->vm || sched_should_yield(queue->loaded->vcpu)))
 		__atomic_or_fetch(&queue->loaded->vcpu->pending, PENDING_YIELD, __ATOMIC_RELAXED);
 }
 
@@ -96,18 +99,37 @@ static bool wants_core(const struct sched_slot *slot, uint64_t now)
 	return slot->vm->running && (slot->ready || __atomic_load_n(&slot->wake, __ATOMIC_RELAXED) || slot->deadline <= now);
 }
 
-bool sched_should_yield(const struct vcpu *v)
+/* One that is woken waits until the other has had the core for as long as it had it last itself: else a guest that is woken without end
+ * would leave nothing to its neighbours. */
+static uint64_t woken_turn(const struct core_queue *queue, const struct sched_slot *slot)
+{
+	return queue->turn_start + MIN(MAX(slot->had, time_hz() / TURN_MIN_HZ), time_hz() / SLICE_HZ);
+}
+
+bool sched_should_yield(struct vcpu *v)
 {
 	struct core_queue *queue = queues[v->slot->core];
-	uint64_t now;
+	uint64_t now, turn, others = queue->others;
 
 	if (queue->count == 1)
 		return false;
 	now = time_now();
-	for (unsigned i = 0; i < queue->count; i++)
-		if (queue->slot[i] != v->slot && wants_core(queue->slot[i], now) &&
-		    (now >= queue->slice_end || !queue->slot[i]->ready))
+	for (unsigned i = 0; i < queue->count; i++) {
+		const struct sched_slot *slot = queue->slot[i];
+
+		if (slot == v->slot || !wants_core(slot, now))
+			continue;
+		if (now >= queue->slice_end)
 			return true;
+		if (slot->ready)
+			continue;
+		turn = woken_turn(queue, slot);
+		if (now >= turn)
+			return true;
+		queue->others = MIN(queue->others, turn);
+	}
+	if (queue->others != others)
+		sched_arm(v);
 	return false;
 }
 
@@ -164,6 +186,7 @@ static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t
 	struct vcpu *v = slot->vcpu;
 	bool rivals = false;
 
+	queue->turn_start = now;
 	queue->others = TIME_NEVER;
 	for (unsigned i = 0; i < queue->count; i++) {
 		struct sched_slot *other = queue->slot[i];
@@ -173,13 +196,15 @@ static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t
 		rivals |= wants_core(other, now);
 		/* One that waits for its turn gets it when the slice ends, whatever its timers say. */
 		if (!other->ready && other->vm->running)
-			queue->others = MIN(queue->others, other->deadline);
+			queue->others = MIN(queue->others, wants_core(other, now) ? woken_turn(queue, other) :
+							   MAX(other->deadline, woken_turn(queue, other)));
 	}
 	queue->slice_end = rivals ? now + time_hz() / SLICE_HZ : TIME_NEVER;
 	__atomic_store_n(&slot->wake, 0, __ATOMIC_SEQ_CST);
 	switch_to(queue, slot);
 	__atomic_or_fetch(&v->pending, PENDING_TIMER | PENDING_INPUT | PENDING_DISK, __ATOMIC_SEQ_CST);
 	vcpu_run(v);
+	slot->had = time_now() - now;
 	slot->ready = v->state == VCPU_RUNNING;
 	slot->deadline = v->state == VCPU_PARKED ? TIME_NEVER : timer_queue_next(&v->timers);
 	if (v->leaves) {
@@ -215,6 +240,7 @@ void sched_run(void)
 
 		if (slot) {
 			run_slot(queue, slot, now);
+			(void)core_take_interrupts(); /* it need not have run guest code, nor does the core get idle */
 			continue;
 		}
 		core_timer_set(deadline);

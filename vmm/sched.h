@@ -28,6 +28,7 @@ struct sched_slot {
 	unsigned core;
 	uint32_t wake;        /* atomic: look at it */
 	bool ready;           /* it was running when its slice ended */
+	uint64_t had;         /* how long its last turn was */
 	uint64_t deadline;    /* its first timer, while another one runs or the core is idle */
 };
 
@@ -42,7 +43,7 @@ void sched_wake(struct sched_slot *slot);
 /* Set this core's timer for the running vCPU's next deadline and for the others'. */
 void sched_arm(struct vcpu *v);
 /* Whether the running vCPU's time is up and another one waits. */
-bool sched_should_yield(const struct vcpu *v);
+bool sched_should_yield(struct vcpu *v);
 /* A byte from the console: for the VM that has it. */
 void sched_console_input(uint8_t byte);
 /* Take a byte of console input. Returns false where there is none. */

@@ -11,6 +11,7 @@
 
 /* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
 #define TURN_HZ 20
+#define ROUNDS_MAX 8 /* so often vcpu_prepare() looks for more to do before it lets the core go */
 #define RFLAGS_IF BIT(9)
 #define VECTOR_DF 8
 #define CODE_BYTES_SHOWN 16
@@ -302,9 +303,16 @@ static bool can_wake(struct vcpu *v)
 bool vcpu_prepare(struct vcpu *v)
 {
 	uint32_t pending;
+	unsigned rounds = 0;
 	bool arrived = false;
 
 	while ((pending = __atomic_exchange_n(&v->pending, 0, __ATOMIC_SEQ_CST))) {
+		if (__builtin_expect(++rounds > ROUNDS_MAX, 0)) {
+			/* Other vCPUs ask for more all the time; the core has interrupts to take, and other VMs' vCPUs to run (sched_run). */
+			__atomic_or_fetch(&v->pending, pending, __ATOMIC_SEQ_CST);
+			sched_wake(v->slot);
+			return false;
+		}
 		if (pending & PENDING_RESET)
 			vcpu_reset(v);
 		else if (v->state == VCPU_PARKED && !(pending & PENDING_LEAVE))

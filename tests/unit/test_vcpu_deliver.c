@@ -63,32 +63,13 @@ static void engine_inject(struct vcpu *v, const struct vcpu_event *event)
 	vm.pic_output = fake.pic_output; /* the 8259s have been acknowledged just now, if they were */
 }
 
-static void engine_interrupt_window(struct vcpu *v, bool on)
-{
-	(void)v;
-	assert_true(on); /* it is the engine that ends one */
-	e.interrupt_window = true;
-}
+/* It is the engine that ends a window. */
+static void engine_interrupt_window(struct vcpu *v, bool on) { (void)v; assert_true(on); e.interrupt_window = true; }
+static void engine_nmi_window(struct vcpu *v, bool on) { (void)v; assert_true(on); e.nmi_window = true; }
 
-static void engine_nmi_window(struct vcpu *v, bool on)
-{
-	(void)v;
-	assert_true(on);
-	e.nmi_window = true;
-}
+static bool engine_offer_interrupt(struct vcpu *v, int vector) { e.offered = vector; return v && e.offers; }
 
-static bool engine_offer_interrupt(struct vcpu *v, int vector)
-{
-	e.offered = vector;
-	return v && e.offers;
-}
-
-static void engine_tpr_threshold(struct vcpu *v, unsigned threshold)
-{
-	(void)v;
-	e.threshold = threshold;
-	e.thresholds++;
-}
+static void engine_tpr_threshold(struct vcpu *v, unsigned threshold) { (void)v; e.threshold = threshold; e.thresholds++; }
 
 static void engine_virtual_interrupts(struct vcpu *v, uint8_t highest_irr, uint8_t highest_isr)
 {
@@ -105,16 +86,20 @@ static void engine_eoi_exits(struct vcpu *v, const uint64_t bitmap[4])
 	memcpy(e.eoi_exit, bitmap, sizeof(e.eoi_exit));
 }
 
+/* Another vCPU sends INIT after INIT, faster than they are taken. */
+static unsigned inits;
+
+static void engine_vcpu_reset(struct vcpu *v, bool init)
+{
+	assert_true(init);
+	if (++inits < 100000)
+		v->pending |= PENDING_INIT;
+}
+
 static const struct engine engine = {
-	.read = engine_read,
-	.can_inject = engine_can_inject,
-	.inject = engine_inject,
-	.interrupt_window = engine_interrupt_window,
-	.nmi_window = engine_nmi_window,
-	.offer_interrupt = engine_offer_interrupt,
-	.tpr_threshold = engine_tpr_threshold,
-	.virtual_interrupts = engine_virtual_interrupts,
-	.eoi_exits = engine_eoi_exits,
+	.vcpu_reset = engine_vcpu_reset, .read = engine_read, .can_inject = engine_can_inject, .inject = engine_inject,
+	.interrupt_window = engine_interrupt_window, .nmi_window = engine_nmi_window, .offer_interrupt = engine_offer_interrupt,
+	.tpr_threshold = engine_tpr_threshold, .virtual_interrupts = engine_virtual_interrupts, .eoi_exits = engine_eoi_exits,
 };
 
 /* ---- The machine around it: nothing of this happens here ---- */
@@ -568,9 +553,22 @@ static void test_none_before_sipi(void **state)
 	assert_int_equal(v->state, VCPU_WAIT_FOR_SIPI);
 }
 
+/* The core is let go in between: it has interrupts to take and other VMs' vCPUs to run. */
+static void test_flood_of_inits(void **state)
+{
+	(void)state;
+	inits = 0;
+	vcpu[1].state = VCPU_WAIT_FOR_SIPI;
+	vcpu[1].pending = PENDING_INIT;
+	assert_false(vcpu_prepare(&vcpu[1]));
+	assert_in_range(inits, 1, 100);
+	assert_true(vcpu[1].pending & PENDING_INIT); /* the last one is not lost */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_flood_of_inits, setup),
 		cmocka_unit_test_setup(test_nothing_waits, setup),
 		cmocka_unit_test_setup(test_an_interrupt_is_injected, setup),
 		cmocka_unit_test_setup(test_highest_first, setup),
