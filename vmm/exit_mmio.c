@@ -195,6 +195,14 @@ static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
 	return VERDICT_ADVANCE;
 }
 
+/* With shadow paging: a page that was a page table, written by what cannot be emulated (SSE, PUSH, an event's frame). Unless a vCPU has it as
+ * root it is taken for none, and the CPU does it. Where CR0.WP = 0 alone allows the write that would not help. */
+static bool no_table_any_more(struct vcpu *v, uint64_t gpa)
+{
+	return v->vm->shadow && v->shadow->paging.cr0 & GUEST_CR0_WP && guest_ptr(&v->vm->memory, gpa, 1) &&
+	       shadow_rewritten(v->vm->shadow, gpa);
+}
+
 static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
 {
 	int result;
@@ -204,6 +212,8 @@ static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gp
 	result = emulate_mmio(&v->emulator, gpa, &v->emulated);
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
 	exit->length = v->emulated.length;
+	if (result == EMULATE_UNSUPPORTED && no_table_any_more(v, gpa))
+		return VERDICT_RESUME;
 	return conclude(v, result, gpa);
 }
 
@@ -253,6 +263,8 @@ enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
 	}
 	/* Not the operand of an instruction, so there is nothing to emulate. */
 	if (__builtin_expect(!exit->fault.translated || exit->fault.vectoring, 0)) {
+		if (exit->fault.translated && no_table_any_more(v, exit->fault.gpa))
+			return VERDICT_RESUME; /* the engine has queued the event again */
 		log_line("vm %s: vcpu %u: %s at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
 			 exit->fault.vectoring ? "the stack or table for an interrupt or exception is" : "page tables are", exit->fault.gpa);
 		vm_request(v->vm, VM_REQUEST_STOP, "a table or stack outside memory");

@@ -325,9 +325,25 @@ static void test_init_refuses(void **state)
 	assert_int_equal(shadow_vcpu_init(&model_vcpu[1].sv, &model_mmu, 1), ERR_INVALID);
 }
 
+/* A root that is loaded no more (its process is gone, its page not cleared) stays a table. */
+static void test_dead_root(void **state)
+{
+	(void)state;
+	put(8, 0, model_table[1] | P | W | U);
+	put(3, 1, 0x20000 | P | W);
+	put(3, 2, model_table[0] | P | W | A | D);
+	expect(0x1000, WALK_READ, MODEL_OK, hpa_of(0x20000));
+	assert_int_equal(model_load_cr3(cpu, model_table[8]), 1);
+	expect(0x2000, WALK_WRITE, MODEL_EMULATE, model_table[0]);
+	assert_true(shadow_rewritten(&model_mmu, model_table[0]));
+	model_enter(cpu);
+	expect(0x2000, WALK_WRITE, MODEL_OK, hpa_of(model_table[0]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_dead_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leaf_table_out_of_sync, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leaf_table_with_few_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rewritten, setup, teardown),

@@ -272,6 +272,9 @@ uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear)
 			return ~0ULL;
 		if (level == 1 || (entry & PTE_PS))
 			return (entry & PTE_ADDRESS & ~mask) | (linear & mask);
+		/* The page may have become something else meanwhile: a copy of the guest's entries, say. */
+		if ((entry & PTE_ADDRESS) - mmu->config.tables_phys >= (uint64_t)mmu->config.table_pages * PAGE_SIZE)
+			return ~0ULL;
 		sp = shadow_child(mmu, entry);
 	}
 }

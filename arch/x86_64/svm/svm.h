@@ -57,6 +57,7 @@ struct svm_vcpu {
 	struct vmcb vmcb; /* first, at the start of a page */
 	uint64_t vmcb_phys;
 	bool loaded_once;
+	uint32_t clean;            /* VMCB clean bits to set at an exit */
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
 	bool offered;              /* V_IRQ is a vector of the local APIC's, which has not been acknowledged yet */
 	uint16_t seen;             /* V_TPR and V_IRQ as they are known, or SVM_LOOK_CLOSER: what an exit compares with them */

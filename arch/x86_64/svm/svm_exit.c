@@ -186,6 +186,8 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 		exit->cr.gpr = place->gpr;
 		return cr_kind(exit, place->read);
 	}
+	/* SMSW and LMSW reach RAM or a device below, and wait for locks: nobody may wait for this vCPU meanwhile. */
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 	insn = exit_instruction(v);
 	if (!insn || insn->map != MAP_0F)
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
@@ -366,6 +368,8 @@ static inline __attribute__((always_inline)) bool dispatch(struct vcpu *v, struc
 	case CODE_WBINVD:
 		return hand_on(v, EXIT_WBINVD);
 	case CODE_XSETBV:
+		if (__builtin_expect(b->cpl, 0)) /* the intercept comes before the check of the CPL */
+			return hand_on(v, decode_refused(v, VECTOR_GP));
 		return hand_on(v, EXIT_XSETBV);
 	default: /* its code would be far from the others in the switch's table */
 		if (__builtin_expect(b->exit_code != CODE_NESTED_FAULT || delivering(b), 0))
@@ -391,7 +395,7 @@ bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x)
 {
 	struct vmcb *b = &x->vmcb;
 
-	b->clean = svm_features.clean;
+	b->clean = x->clean;
 	b->event_injection = 0;
 	if (__builtin_expect(svm_virtual_state(b) != x->seen, 0))
 		return look_closer(v, b);

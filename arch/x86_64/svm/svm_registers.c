@@ -229,6 +229,8 @@ static void write_efer_state(struct vcpu *v, uint64_t value)
 	struct vmcb *b = vmcb_of(v);
 
 	svm_of(v)->efer = value;
+	/* The four PDPTEs of legacy mode change in memory, and only with CR3 does the CPU load them. */
+	svm_of(v)->clean = svm_features.clean & ~(shadowed(v) && !(value & EFER_LMA) ? (uint32_t)CLEAN_CR : 0);
 	/* With shadow paging CR0.PG is always on, so that LME must be what LMA is; and the tables use NX. */
 	if (shadowed(v))
 		value = (value & ~(EFER_LME | EFER_LMA)) | (value & EFER_LMA ? EFER_LME | EFER_LMA : 0) | EFER_NXE;

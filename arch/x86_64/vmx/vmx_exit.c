@@ -73,6 +73,9 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 		exit->page_fault.linear = vmread(VMCS_EXIT_QUALIFICATION);
 		exit->page_fault.error = vmread32(VMCS_EXIT_ERROR_CODE);
 		exit->page_fault.vectoring = requeue_vectoring();
+		/* As in decode_ept_violation(). */
+		if (__builtin_expect(info & BIT(12) && !exit->page_fault.vectoring, 0))
+			vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
 		return EXIT_PAGE_FAULT;
 	}
 	exit->exception.vector = (uint8_t)info;
