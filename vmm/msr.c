@@ -33,9 +33,12 @@ enum {
 	MSR_SYSCFG = 0xc0010010,
 	MSR_HWCR = 0xc0010015,
 	MSR_NB_CFG = 0xc001001f,
+	MSR_INT_PENDING = 0xc0010055,
 };
 
 #define MSR_EFER 0xc0000080U
+
+#define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's rate, as CPUID's invariant TSC says */
 
 #define MTRR_VARIABLE 8
 #define MTRRCAP (MTRR_VARIABLE | BIT(8) | BIT(10)) /* variable ranges, fixed ranges, write-combining */
@@ -138,9 +141,12 @@ static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
 		return 0;
 	case MSR_XSS:
 		return v->vm->cpuid.xsave[1][CPUID_EAX] & BIT(3) ? 0 : ERR_INVALID;
-	case MSR_SYSCFG:
 	case MSR_HWCR:
+		*value = HWCR_TSC_FREQ_SEL;
+		return amd(v->vm) ? 0 : ERR_INVALID;
+	case MSR_SYSCFG:
 	case MSR_NB_CFG:
+	case MSR_INT_PENDING: /* nothing happens when the cores halt */
 		return amd(v->vm) ? 0 : ERR_INVALID;
 	default:
 		return ERR_INVALID;
@@ -220,8 +226,9 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 			return ERR_INVALID;
 		v->misc_enable = value;
 		return 0;
+	case MSR_DEBUGCTL: /* LBR and BTF are in every CPU: systems set them without asking. Here they do nothing. */
+		return value & ~(BIT(0) | BIT(1)) ? ERR_INVALID : 0;
 	case MSR_MCG_STATUS:
-	case MSR_DEBUGCTL:
 	case MSR_XSS:
 	case MSR_MISC_FEATURES_ENABLES:
 		return value ? ERR_INVALID : 0;
