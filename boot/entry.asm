@@ -96,8 +96,7 @@ boot_start:
 	cmp ecx, 2048
 	jb .page
 
-	mov eax, cr4
-	or eax, 1 << 5                  ; PAE
+	mov eax, 1 << 5                 ; PAE, and nothing that the firmware left: 5 levels, CET ...
 	mov cr4, eax
 	mov cr3, edi
 	mov ecx, 0xc0000080             ; EFER
