@@ -236,8 +236,8 @@ static void start_vms(void)
 	for (unsigned i = 0; i < info->module_count; i++) {
 		log_line("boot: module %s: %lu bytes at %lx", info->module[i].cmdline, info->module[i].end - info->module[i].start,
 			 info->module[i].start);
-		boot->files[i] = (struct vm_file){ info->module[i].cmdline, info->module[i].start,
-						   info->module[i].end - info->module[i].start };
+		boot->files[i] = (struct vm_file){ .name = info->module[i].cmdline, .phys = info->module[i].start,
+						   .size = info->module[i].end - info->module[i].start };
 	}
 
 	for (unsigned i = 0; i < boot->config.count; i++) {

@@ -81,10 +81,21 @@ void pci_host_write16(const struct pci_function *fn, unsigned reg, uint16_t valu
 	spin_unlock(&lock);
 }
 
+/* AMD's CPUs want EAX, AX or AL in each access to configuration space in memory (BKDG of family 10h, "MMIO
+ * Configuration Coding Requirements"), which C does not promise. Their north bridge is always there. */
+static bool amd_north_bridge(void)
+{
+	const struct pci_function north = { .bdf = 0x18 << 3 };
+
+	return (pci_host_read32(&north, REG_ID) & 0xffff) == 0x1022;
+}
+
 void pci_host_use_ecam(struct pci_function *fn, const struct acpi_info *acpi)
 {
 	unsigned bus = fn->bdf >> 8;
 
+	if (amd_north_bridge())
+		return;
 	for (unsigned i = 0; i < acpi->mcfg_count; i++) {
 		const struct acpi_mcfg *m = &acpi->mcfg[i];
 		volatile uint8_t *page;

@@ -14,7 +14,8 @@ GUEST_INITRD ?= build/guests/initrd.gz
 GUEST_DISK ?= build/guests/disk.img
 endif
 
-# A disk of the machine's own for the guest: make run-qemu DISK=nvme. Its file keeps what is written.
+# A disk of the machine's own for the guest: make run-qemu DISK=nvme. Its file keeps what is written. What is there already, a disk of
+# the user's perhaps, is never overwritten.
 ifdef DISK
 HOST_DISK ?= build/host-disk.img
 GUEST_DISK = $(patsubst nvme:0,nvme:0n1,$(DISK):0)
@@ -41,7 +42,7 @@ guest-root: setup
 run: setup
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
-	@$(if $(DISK),test -f '$(HOST_DISK)' || cp build/guests/disk.img '$(HOST_DISK)')
+	@$(if $(DISK),test -e '$(HOST_DISK)' || cp build/guests/disk.img '$(HOST_DISK)')
 	@tools/lamina-run $(RUN_MACHINE) --lamina $(LAMINA_ELF) $(GUEST_FILES) $(RUN_OPTIONS)
 
 # In QEMU, whatever there is to run it with: KVM with nested VT-x or AMD-V, or its own emulation.

@@ -197,7 +197,7 @@ static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
 
 /* With shadow paging: a page that was a page table, written by what cannot be emulated (SSE, PUSH, an event's frame). Unless a vCPU has it as
  * root it is taken for none, and the CPU does it. Where CR0.WP = 0 alone allows the write that would not help. */
-static bool no_table_any_more(struct vcpu *v, uint64_t gpa)
+__attribute__((noinline)) static bool no_table_any_more(struct vcpu *v, uint64_t gpa)
 {
 	return v->vm->shadow && v->shadow->paging.cr0 & GUEST_CR0_WP && guest_ptr(&v->vm->memory, gpa, 1) &&
 	       shadow_rewritten(v->vm->shadow, gpa);
@@ -212,7 +212,7 @@ static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gp
 	result = emulate_mmio(&v->emulator, gpa, &v->emulated);
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
 	exit->length = v->emulated.length;
-	if (result == EMULATE_UNSUPPORTED && no_table_any_more(v, gpa))
+	if (__builtin_expect(result == EMULATE_UNSUPPORTED, 0) && no_table_any_more(v, gpa))
 		return VERDICT_RESUME;
 	return conclude(v, result, gpa);
 }

@@ -48,7 +48,7 @@ struct vm_handle *sched_add_vm(const char *name, uint64_t root)
 	vm->root = root;
 	vm->running = true;
 	running_vms++;
-	if (!focus)
+	if (!focus || !focus->running)
 		focus = vm;
 	return vm;
 }

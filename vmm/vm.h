@@ -88,11 +88,12 @@ struct vm {
 struct vm_file {
 	const char *name;
 	uint64_t phys, size;
+	bool read, written; /* named so by a VM, started or not: one that writes it has it alone */
 };
 
 /* What all VMs are made from. */
 struct vm_resources {
-	const struct vm_file *files;  /* what a configuration can name */
+	struct vm_file *files;        /* what a configuration can name */
 	unsigned file_count;
 	const struct cpuid_host *cpuid;
 	const struct engine *engine;

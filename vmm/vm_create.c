@@ -143,7 +143,7 @@ static int make_memory(struct vm *vm)
 
 /* ---- Files ---- */
 
-static const struct vm_file *find_module(const struct vm_resources *resources, const char *name, size_t len)
+static struct vm_file *find_module(const struct vm_resources *resources, const char *name, size_t len)
 {
 	for (unsigned i = 0; i < resources->file_count; i++)
 		if (strlen(resources->files[i].name) == len && !strncmp(resources->files[i].name, name, len))
@@ -151,26 +151,29 @@ static const struct vm_file *find_module(const struct vm_resources *resources, c
 	return NULL;
 }
 
-/* Make a file visible in the VM's address space. */
-static void *map_module(struct vm *vm, const struct vm_file *file, bool writable)
+/* Make a file visible in the VM's address space. Many may read it; a VM that writes it must not write another's kernel or disk. */
+static void *map_module(struct vm *vm, struct vm_file *file, bool writable)
 {
 	uint64_t size = ALIGN_UP(file->size, (uint64_t)PAGE_SIZE);
 	uint64_t va = MODULES_BASE + file->phys, pa;
-	uint32_t attrs;
 
-	if (!page_table_lookup(&vm->space, va, &pa, &attrs, NULL))
-		return !writable ? (void *)va : NULL; /* named twice */
-	if (!size || page_table_map(&vm->space, va, file->phys, size, PT_READ | (writable ? PT_WRITE : 0)))
+	if (file->written || (writable && file->read))
 		return NULL;
+	/* It may be there, named twice. */
+	if (page_table_lookup(&vm->space, va, &pa, NULL, NULL) &&
+	    (!size || page_table_map(&vm->space, va, file->phys, size, PT_READ | (writable ? PT_WRITE : 0))))
+		return NULL;
+	file->read = true;
+	file->written = writable;
 	return (void *)va;
 }
 
 static int find_file(struct vm *vm, const struct vm_resources *resources, const char *key, const char *text, struct loader_file *file)
 {
 	size_t len = 0;
-	const struct vm_file *module;
+	struct vm_file *module;
 
-	while (text[len] && text[len] != ' ')
+	while (text[len] && text[len] != ' ' && text[len] != '\t') /* as config_key.c */
 		len++;
 	module = find_module(resources, text, len);
 	if (!module) {
@@ -182,7 +185,7 @@ static int find_file(struct vm *vm, const struct vm_resources *resources, const 
 	file->len = module->size;
 	file->data = map_module(vm, module, false);
 	if (!file->data) {
-		log_line("vm %s: %s = \"%s\": the module is empty, or a disk too", vm->config.name, key, text);
+		log_line("vm %s: %s = \"%s\": the module is empty, or a disk that is written", vm->config.name, key, text);
 		return ERR_INVALID;
 	}
 	return 0;
@@ -214,7 +217,7 @@ static int find_files(struct vm *vm, const struct vm_resources *resources)
 static struct block_device *module_disk(struct vm *vm, const struct vm_resources *resources, unsigned index)
 {
 	const struct disk_config *config = &vm->config.disk[index];
-	const struct vm_file *module = find_module(resources, config->module, strlen(config->module));
+	struct vm_file *module = find_module(resources, config->module, strlen(config->module));
 	void *data;
 
 	if (!module) {
@@ -223,7 +226,8 @@ static struct block_device *module_disk(struct vm *vm, const struct vm_resources
 	}
 	data = map_module(vm, module, !config->read_only);
 	if (!data) {
-		log_line("vm %s: disk%u = \"module:%s\": the module is empty, or in use already", vm->config.name, index, config->module);
+		log_line("vm %s: disk%u = \"module:%s\": the module is empty, or in use already, by this VM or another", vm->config.name,
+			 index, config->module);
 		return NULL;
 	}
 	if (ram_disk_init(&vm->ram_disk[index], module->name, data, module->size, config->read_only))

@@ -81,10 +81,12 @@ static const char *load_vm(struct boot_info *info, const struct vm_config *vm)
 	if (!error && vm->initrd[0])
 		error = add_module(info, vm->initrd, strlen(vm->initrd));
 	for (unsigned i = 0; !error && i < CONFIG_MODULES_MAX; i++) {
-		const char *space = strchr(vm->module[i], ' ');
+		size_t length = 0;
 
-		if (vm->module[i][0])
-			error = add_module(info, vm->module[i], space ? (size_t)(space - vm->module[i]) : strlen(vm->module[i]));
+		while (vm->module[i][length] && vm->module[i][length] != ' ' && vm->module[i][length] != '\t')
+			length++;
+		if (length)
+			error = add_module(info, vm->module[i], length);
 	}
 	for (unsigned i = 0; !error && i < CONFIG_DISKS_MAX; i++)
 		if (vm->disk[i].module[0])

@@ -121,6 +121,60 @@ def test_network_folder(files):
         assert (files / "tftp" / loader).stat().st_size > 10000
 
 
+# ---- What it is given is not destroyed ----
+
+
+def test_network_folder_from_itself(files):
+    """A machine's folder made again from its own lamina.cfg, say after a new build: nothing of it may get lost."""
+    (files / "lamina.cfg").write_text('[vm a]\nkernel = "linux"\ndisk0 = "module:root.img"\n')
+    words = ["--lamina", f"{files}/lamina.elf", "--netboot", f"{files}/tftp"]
+    status, _, error = run("--config", f"{files}/lamina.cfg", *words)
+    assert status == 0, error
+    own = files / "tftp" / "machines" / "default"
+    (own / "lamina.cfg").write_text((own / "lamina.cfg").read_text() + "memsize = 512\n")
+    (own / "root.img").write_bytes(b"the user's")
+    (files / "lamina.elf").write_bytes(b"new")
+    status, _, error = run("--config", f"{own}/lamina.cfg", *words)
+    assert (own / "root.img").read_bytes() == b"the user's"
+    assert status == 0, error
+    assert (own / "lamina.elf").read_bytes() == b"new" and (own / "linux").read_bytes() == KERNEL
+    assert "memsize = 512" in (own / "lamina.cfg").read_text()
+    assert sorted(os.listdir(files / "tftp" / "machines")) == ["default"]
+
+
+def test_network_folder_stays_where_a_file_is_missing(files):
+    words = ["--guest-kernel", f"{files}/linux", "--netboot", f"{files}/tftp"]
+    assert run("--lamina", f"{files}/lamina.elf", *words)[0] == 0
+    assert run("--lamina", f"{files}/gone.elf", *words)[0] == 2
+    assert (files / "tftp" / "machines" / "default" / "linux").read_bytes() == KERNEL
+
+
+@pytest.mark.parametrize("name", ["linux", "root.img"])
+def test_out_is_an_input(files, name):
+    before = (files / name).read_bytes()
+    status, _, _ = run("--guest-kernel", f"{files}/linux", "--guest-disk", f"{files}/root.img", "--lamina", f"{files}/lamina.elf", "--out", f"{files}/{name}")
+    assert (files / name).read_bytes() == before
+    assert status == 2
+
+
+def test_out_is_a_device(files):
+    """A device's node must not be replaced by a file: nothing would be on the stick."""
+    os.mkfifo(files / "sdx")
+    status, _, error = run("--guest-kernel", f"{files}/linux", "--lamina", f"{files}/lamina.elf", "--out", f"{files}/sdx")
+    assert status == 2 and "--write" in error
+    subprocess.run(["test", "-p", f"{files}/sdx"], check=True)
+
+
+def test_keep_iso_is_an_input(files):
+    """tools/lamina-run's --keep-iso likewise."""
+    before = (files / "root.img").read_bytes()
+    done = subprocess.run([os.path.join(TOP, "tools", "lamina-run"), "--kernel", f"{files}/linux", "--disk", f"{files}/root.img", "--lamina",
+                           f"{files}/lamina.elf", "--no-run", "--keep-iso", f"{files}/root.img"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, check=False)
+    assert (files / "root.img").read_bytes() == before
+    assert done.returncode == 2
+
+
 # ---- The stick: a tree like sysfs, and a plain file in place of the device ----
 
 

@@ -167,6 +167,25 @@ static void elf_kernel(void **state)
 	assert_int_equal(get(map + 3 * 24 + 12, 8), RAM - 0x100000);
 }
 
+/* Linkers put a segment of zeros alone anywhere in the file, even behind its end. */
+static void zeros_behind_the_file(void **state)
+{
+	static const uint32_t offsets[] = { IMAGE, IMAGE + 1, 0x2000, 0xffffffff };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		put(image + PH + 64 + 4, offsets[i], 4);
+		memset(ram, 0xee, RAM);
+		if (load())
+			fail_msg("offset %x: %s", offsets[i], error);
+		for (unsigned n = 0; n < 256; n++)
+			assert_int_equal(ram[0x200000 + n], 0);
+		assert_int_equal(ram[0x200000 + 256], 0xee);
+	}
+	put(image + PH + 64 + 16, 1, 4);
+	expect_refusal("does not fit");
+}
+
 static void modules(void **state)
 {
 	static uint8_t first[5000], second[1];
@@ -361,8 +380,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(elf_kernel), T(modules), T(flat_kernel), T(wrong_flat), T(wrong_elf), T(header_rules), T(header_in_8_kib),
-		T(full_low_memory), T(truncations), T(corrupt),
+		T(elf_kernel), T(zeros_behind_the_file), T(modules), T(flat_kernel), T(wrong_flat), T(wrong_elf), T(header_rules),
+		T(header_in_8_kib), T(full_low_memory), T(truncations), T(corrupt),
 	};
 
 	return cmocka_run_group_tests_name("multiboot_loader", tests, NULL, NULL);

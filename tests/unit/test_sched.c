@@ -147,12 +147,33 @@ static void test_timer_that_is_always_due(void **state) { (void)state; share(fal
 static void test_ipis_without_end(void **state) { (void)state; share(true, 0); }
 static void test_busy_and_woken(void **state) { (void)state; share(true, 500 * US); }
 
+/* A VM that could not be started, or has ended while the next one is built, keeps the console's input from it no longer. */
+static void test_input_for_a_vm_after_one_that_ended(void **state)
+{
+	struct vm_handle *next;
+	static struct vcpu cpu;
+	uint8_t byte = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		sched_vm_ended(v[i].slot->vm);
+	next = sched_add_vm("next", 3);
+	cpu.vm = &vm[0];
+	cpu.engine = &engine;
+	cpu.slot = sched_add_vcpu(next, &cpu, 0);
+	sched_console_input('x');
+	assert_true(sched_input_waiting(next));
+	assert_true(sched_input_take(next, &byte));
+	assert_int_equal(byte, 'x');
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_timer_that_is_always_due),
 		cmocka_unit_test(test_ipis_without_end),
 		cmocka_unit_test(test_busy_and_woken),
+		cmocka_unit_test(test_input_for_a_vm_after_one_that_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

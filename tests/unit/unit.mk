@@ -16,6 +16,9 @@ build/unit/$(1): tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) 
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 
+# It includes its source.
+build/unit/test_mtrr: arch/x86_64/mtrr.c
+
 # Debian's kernel, whose code a test walks.
 build/unit/test_decode_zydis: | build/guests/vmlinux
 build/guests/vmlinux:

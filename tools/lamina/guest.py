@@ -176,7 +176,7 @@ def from_config(options):
                 continue
             name = value[len("module:"):].removesuffix(",ro")
         else:
-            name = value.split(" ")[0]
+            name = re.split(r"[ \t]", value)[0]
         if not name or any(file.name == name for file in guest.files):
             continue
         path = os.path.join(folder, name)

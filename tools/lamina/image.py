@@ -105,6 +105,17 @@ def loader(options):
     return os.path.join(os.path.dirname(os.path.abspath(options.lamina)), "lamina.efi")
 
 
+def check_target(option, target, options, guest):
+    """The image replaces a file that is there: neither a disk nor what it is made from."""
+    if not os.path.exists(target):
+        return
+    if not os.path.isfile(target):
+        raise UsageError(f"{option} {target}: not a file; a stick is written by tools/lamina-image --write")
+    for path in [file.path for file in guest.files] + [options.lamina, options.config, loader(options)]:
+        if path and os.path.exists(path) and os.path.samefile(path, target):
+            raise UsageError(f"{option} {target}: the image is made from this file: name another one")
+
+
 def own_files(options, guest, folder):
     """What is on the volume beside the guest's files: {path there: path here}."""
     files = {"boot/grub/grub.cfg": write_text(os.path.join(folder, "grub.cfg"), grub_config(options, guest))}

@@ -72,6 +72,8 @@ def run(options):
         stick.write(guests.must_exist(options.image, "--image"), options.write)
         return
     guest = guests.from_any(options)
+    if options.out:
+        image.check_target("--out", options.out, options, guest)
     if options.netboot:
         netboot.make(options, guest, options.netboot, options.mac, link=False)
         print(f"{options.netboot}: {' and '.join(netboot.LOADERS.values())} are the boot files, by the machines' firmware")

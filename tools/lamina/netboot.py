@@ -44,15 +44,25 @@ def make(options, guest, folder, mac=None, link=True):
     """Makes the server's folder, or adds a machine to it, and returns its path. `link`: the guest's files may be hard links."""
     name = machine_name(mac) if mac else "default"
     own = os.path.join(folder, "machines", name)
+    must_exist(options.lamina, "--lamina")
     os.makedirs(os.path.join(folder, "boot", "grub"), exist_ok=True)
-    shutil.rmtree(own, ignore_errors=True)
-    os.makedirs(own)
+    # Beside the old folder, which goes when the new one is complete: the files may come from there, and there may be no room.
+    fresh = own + ".new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    os.makedirs(fresh)
     put = place if link else copy
-    put(must_exist(options.lamina, "--lamina"), os.path.join(own, "lamina.elf"))
-    if not options.omit_config:
-        image.write_text(os.path.join(own, "lamina.cfg"), guest.config)
-    for file in guest.files:
-        put(file.path, os.path.join(own, file.name))
+    try:
+        put(options.lamina, os.path.join(fresh, "lamina.elf"))
+        if not options.omit_config:
+            image.write_text(os.path.join(fresh, "lamina.cfg"), guest.config)
+        for file in guest.files:
+            put(file.path, os.path.join(fresh, file.name))
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if os.path.lexists(own):
+        shutil.rmtree(own)
+    os.rename(fresh, own)
     image.write_text(os.path.join(folder, "boot", "grub", f"grub.cfg-01-{name}" if mac else "grub.cfg"),
                      image.grub_config(options, guest, f"/machines/{name}"))
     for firmware, (output, platform, modules) in FORMATS.items():

@@ -130,6 +130,8 @@ def boot(options, folder):
     if options.dry_run:
         sys.stdout.write(f"--- lamina.cfg\n{guest.config}--- grub.cfg\n{image.grub_config(options, guest)}")
         return 0
+    if options.keep_iso:
+        image.check_target("--keep-iso", options.keep_iso, options, guest)
     machine, reason = (None, None) if options.no_run else machines.choose(options, guest, folder)
     iso = netboot.make(options, guest, os.path.join(folder, "server")) if options.boot_from == "net" else image.make(options, guest, folder)
     if options.keep_iso:

@@ -152,6 +152,9 @@ static int load_elf(struct loader *l, struct multiboot_image *image)
 		memcpy(&ph, f->data + elf.phoff + (uint64_t)i * elf.phentsize, sizeof(ph));
 		if (ph.type != ELF_PT_LOAD || !ph.memsz)
 			continue;
+		/* One of zeros alone has nothing in the file, and linkers give it an offset behind the end. */
+		if (!ph.filesz)
+			ph.offset = 0;
 		if (ph.filesz > ph.memsz || ph.offset > f->len || ph.filesz > f->len - ph.offset)
 			return loader_refuse(l, f->name, "the ELF segment %u (%u bytes at file offset %u) does not fit its file or its memory",
 					     i, ph.filesz, ph.offset);

@@ -16,6 +16,7 @@ struct svm_features {
 	bool decode_assists;
 	bool rdpru, mcommit;
 	bool vm_cr;              /* the MSR exists */
+	bool c1e;                /* a halt may stop the local APIC's timer */
 	uint64_t cr4_possible;   /* bits that the CPU lets anyone set */
 };
 

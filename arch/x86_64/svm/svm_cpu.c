@@ -10,23 +10,37 @@
 #include "arch/x86_64/svm/vm_cr.h"
 #include "arch/x86_64/traps.h"
 
+#define INT_PENDING_C1E (3UL << 27) /* SmiOnCmpHalt, C1eOnCmpHalt */
+
 struct svm_features svm_features;
 
-/* Not every CPU (or emulator) has VM_CR; where it is missing nothing could have switched SVM off. Boot processor only. */
-static bool has_vm_cr(void)
+/* Not every CPU (or emulator) has each of AMD's MSRs. Boot processor only. Not inlined: its labels are there once. */
+__attribute__((noinline)) static bool has_msr(uint32_t msr)
 {
-	extern const uint8_t vm_cr_read[], vm_cr_missing[];
+	extern const uint8_t msr_read_at[], msr_missing_at[];
 	uint32_t there;
 
-	trap_expect(vm_cr_read, vm_cr_missing);
-	__asm__ volatile(".globl vm_cr_read, vm_cr_missing\n"
-			 "vm_cr_read: rdmsr\n\t"
+	trap_expect(msr_read_at, msr_missing_at);
+	__asm__ volatile(".globl msr_read_at, msr_missing_at\n"
+			 "msr_read_at: rdmsr\n\t"
 			 "mov $1, %%eax\n\t"
 			 "jmp 1f\n"
-			 "vm_cr_missing: xor %%eax, %%eax\n"
-			 "1:" : "=a"(there) : "c"(MSR_VM_CR) : "rdx", "cc", "memory");
+			 "msr_missing_at: xor %%eax, %%eax\n"
+			 "1:" : "=a"(there) : "c"(msr) : "rdx", "cc", "memory");
 	trap_expect(NULL, NULL);
 	return there;
+}
+
+/* Families 0Fh to 11h have C1E: when all cores halt, the local APICs' timers stop too, and no timer would end the halt (erratum 400). */
+static bool may_have_c1e(void)
+{
+	uint32_t r[4], family;
+
+	cpuid_count(1, 0, r);
+	family = r[0] >> 8 & 15;
+	if (family == 15)
+		family += r[0] >> 20 & 255;
+	return family >= 0xf && family <= 0x11 && has_msr(MSR_INT_PENDING);
 }
 
 static const char *firmware_problem(void)
@@ -64,7 +78,8 @@ const char *svm_probe(void)
 	const char *problem;
 	uint32_t r[4];
 
-	s->vm_cr = has_vm_cr();
+	s->vm_cr = has_msr(MSR_VM_CR); /* where it is missing nothing could have switched SVM off */
+	s->c1e = may_have_c1e();
 	problem = firmware_problem();
 	if (problem)
 		return problem;
@@ -100,6 +115,8 @@ const char *svm_cpu_enable(void)
 	/* Each core has a VM_CR of its own. */
 	if (firmware_problem())
 		return firmware_problem();
+	if (svm_features.c1e && rdmsr(MSR_INT_PENDING) & INT_PENDING_C1E)
+		wrmsr(MSR_INT_PENDING, rdmsr(MSR_INT_PENDING) & ~INT_PENDING_C1E);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, pool_phys(&lamina_pool, this_cpu()->hw_page));
 	__asm__ volatile("vmsave" : : "a"(svm_host_vmcb()) : "memory");
