@@ -50,6 +50,9 @@ struct lamina_config {
 /* Told of each wrong line: its number (from 1; 0 for what comes from config_set) and what was expected there. */
 typedef void (*config_error)(void *ctx, unsigned line, const char *message);
 
+/* The length of the boot module's name at the start of a `module` key's value: it ends at the first blank or tab. */
+size_t config_module_name(const char *value);
+
 /* The three steps: config_parse, then config_set for each setting of the boot command line, then config_check.
  * Each returns 0, or ERR_INVALID where it reported an error; the VMs that are not `broken` can start all the same. */
 

@@ -95,14 +95,20 @@ static bool parse_number(const char *s, uint32_t min, uint32_t max, uint32_t *nu
 	return n >= min;
 }
 
-/* Does the text start with a boot module's name (characters that are no blanks) that ends at `end`, or, where that is NULL, at
- * the first blank? */
-static bool is_file(const char *s, const char *end)
+size_t config_module_name(const char *value)
 {
 	size_t n = 0;
 
-	while (s[n] && !is_blank(s[n]) && s + n != end)
+	while (value[n] && !is_blank(value[n]))
 		n++;
+	return n;
+}
+
+/* Does the text start with a boot module's name that ends at `end`, or, where that is NULL, at the first blank? */
+static bool is_file(const char *s, const char *end)
+{
+	size_t n = config_module_name(s);
+
 	return n > 0 && n < CONFIG_FILE_SIZE && (!end || s + n == end);
 }
 

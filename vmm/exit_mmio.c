@@ -203,7 +203,7 @@ __attribute__((noinline)) static bool no_table_any_more(struct vcpu *v, uint64_t
 	       shadow_rewritten(v->vm->shadow, gpa);
 }
 
-static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
+static inline __attribute__((always_inline)) enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
 {
 	int result;
 
@@ -213,7 +213,7 @@ static enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gp
 	/* The exit's own length is not defined for faults (SDM vol. 3, "Information for VM Exits Due to Instruction Execution"). */
 	exit->length = v->emulated.length;
 	if (__builtin_expect(result == EMULATE_UNSUPPORTED, 0) && no_table_any_more(v, gpa))
-		return VERDICT_RESUME;
+		result = EMULATE_RETRY;
 	return conclude(v, result, gpa);
 }
 
@@ -253,6 +253,17 @@ uint64_t exit_operand_linear(struct vcpu *v, const struct insn *insn)
 	return emulate_linear(&v->emulator, insn);
 }
 
+/* A fault that is not at the operand of an instruction: there is nothing to emulate. */
+__attribute__((noinline)) static enum verdict no_operand(struct vcpu *v, struct vm_exit *exit)
+{
+	if (exit->fault.translated && no_table_any_more(v, exit->fault.gpa))
+		return VERDICT_RESUME; /* the engine has queued the event again */
+	log_line("vm %s: vcpu %u: %s at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
+		 exit->fault.vectoring ? "the stack or table for an interrupt or exception is" : "page tables are", exit->fault.gpa);
+	vm_request(v->vm, VM_REQUEST_STOP, "a table or stack outside memory");
+	return VERDICT_STOP;
+}
+
 enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
 {
 	if (__builtin_expect(exit->fault.access & ACCESS_FETCH, 0)) {
@@ -261,15 +272,8 @@ enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
 		vm_request(v->vm, VM_REQUEST_STOP, "code outside memory");
 		return VERDICT_STOP;
 	}
-	/* Not the operand of an instruction, so there is nothing to emulate. */
-	if (__builtin_expect(!exit->fault.translated || exit->fault.vectoring, 0)) {
-		if (exit->fault.translated && no_table_any_more(v, exit->fault.gpa))
-			return VERDICT_RESUME; /* the engine has queued the event again */
-		log_line("vm %s: vcpu %u: %s at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
-			 exit->fault.vectoring ? "the stack or table for an interrupt or exception is" : "page tables are", exit->fault.gpa);
-		vm_request(v->vm, VM_REQUEST_STOP, "a table or stack outside memory");
-		return VERDICT_STOP;
-	}
+	if (__builtin_expect(!exit->fault.translated || exit->fault.vectoring, 0))
+		return no_operand(v, exit);
 	return emulate_at(v, exit, exit->fault.gpa, exit->fault.access);
 }
 

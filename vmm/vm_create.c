@@ -170,11 +170,9 @@ static void *map_module(struct vm *vm, struct vm_file *file, bool writable)
 
 static int find_file(struct vm *vm, const struct vm_resources *resources, const char *key, const char *text, struct loader_file *file)
 {
-	size_t len = 0;
+	size_t len = config_module_name(text);
 	struct vm_file *module;
 
-	while (text[len] && text[len] != ' ' && text[len] != '\t') /* as config_key.c */
-		len++;
 	module = find_module(resources, text, len);
 	if (!module) {
 		log_line("vm %s: %s = \"%s\": no boot module has this name", vm->config.name, key, text);

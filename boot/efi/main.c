@@ -81,10 +81,8 @@ static const char *load_vm(struct boot_info *info, const struct vm_config *vm)
 	if (!error && vm->initrd[0])
 		error = add_module(info, vm->initrd, strlen(vm->initrd));
 	for (unsigned i = 0; !error && i < CONFIG_MODULES_MAX; i++) {
-		size_t length = 0;
+		size_t length = config_module_name(vm->module[i]);
 
-		while (vm->module[i][length] && vm->module[i][length] != ' ' && vm->module[i][length] != '\t')
-			length++;
 		if (length)
 			error = add_module(info, vm->module[i], length);
 	}

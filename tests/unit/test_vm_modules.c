@@ -1,4 +1,4 @@
-/* SOURCES: vmm/guest_memory.c */
+/* SOURCES: vmm/guest_memory.c vmm/config.c vmm/config_key.c vmm/config_disk.c vmm/monitor_mode.c */
 /* LIBS: -ffunction-sections -fdata-sections -Wl,--gc-sections */
 #include <stdarg.h>
 #include <stddef.h>
