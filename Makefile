@@ -5,6 +5,11 @@ all: lamina
 VERSION := 0.1
 CC := gcc
 OUT := build
+# Every source of these folders but the loader for UEFI, which efi.mk builds, and the one that only says where C has its fields.
+KERNEL_C := $(sort $(filter-out boot/efi/% arch/x86_64/asm_offsets.c,$(shell find boot arch drivers lib mm vmm -name '*.c')))
+KERNEL_H := $(sort $(shell find arch boot drivers lib mm vmm -name '*.h'))
+KERNEL_ASM := $(sort $(filter-out boot/efi/%,$(shell find boot arch -name '*.asm')))
+
 include tests/unit/unit.mk
 include vmm/devices/dsdt.mk
 include tests/guests/guests.mk
@@ -17,19 +22,15 @@ KERNEL_CFLAGS := -std=gnu17 -O2 -I. -I$(OUT) -DLAMINA_VERSION='"$(VERSION)"' -Wa
 	-mstack-protector-guard=global -mno-red-zone -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-omit-frame-pointer -momit-leaf-frame-pointer \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-common -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=.
 
-KERNEL_C := $(sort $(wildcard boot/*.c arch/x86_64/*.c arch/x86_64/vmx/*.c arch/x86_64/svm/*.c mm/*.c vmm/*.c vmm/devices/*.c \
-	vmm/loader/*.c vmm/emulate/*.c vmm/shadow/*.c drivers/*.c lib/*.c))
-KERNEL_C := $(filter-out arch/x86_64/asm_offsets.c,$(KERNEL_C))
-KERNEL_ASM := $(sort $(wildcard boot/*.asm arch/x86_64/*.asm arch/x86_64/vmx/*.asm arch/x86_64/svm/*.asm))
 KERNEL_OBJS := $(KERNEL_C:%.c=$(OUT)/kernel/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel/%.asm.o) $(OUT)/kernel/dsdt.o $(OUT)/kernel/font.o
 
 .PHONY: all lamina clean
 lamina: $(OUT)/lamina.elf
 
-$(OUT)/asm_offsets.inc: arch/x86_64/asm_offsets.c $(wildcard vmm/*.h vmm/*/*.h)
+$(OUT)/asm_offsets.inc: arch/x86_64/asm_offsets.c $(KERNEL_H)
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -S -o $(OUT)/asm_offsets.s $<
-	sed -n 's/^->\([A-Z_]*\) \(.*\)/\1 equ \2/p' $(OUT)/asm_offsets.s > $@
+	@$(CC) $(KERNEL_CFLAGS) -S -o $(OUT)/asm_offsets.s $<
+	@sed -n 's/^->\([A-Z_]*\) \(.*\)/\1 equ \2/p' $(OUT)/asm_offsets.s > $@
 
 $(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc $(wildcard arch/x86_64/*.inc)
 	@mkdir -p $(@D)
@@ -38,22 +39,22 @@ $(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc $(wildcard arch/x86_64/*.inc
 
 $(OUT)/kernel/dsdt.o: $(OUT)/vmm/devices/dsdt.c
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	@$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
 # The framebuffer console's glyphs, from a Debian package.
 $(OUT)/font.c: tools/font.py
 	@mkdir -p $(@D)
 	/usr/bin/python3 $< $@
 
-$(OUT)/kernel/font.o: $(OUT)/font.c drivers/font.h
+$(OUT)/kernel/font.o: $(OUT)/font.c drivers/console/font.h
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	@$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
 # What runs once, at boot or when something ends, is built small; the exit path and the devices are built fast.
-SMALL_C := boot/% drivers/acpi% drivers/serial% drivers/vga% drivers/terminal% drivers/framebuffer% drivers/ram_disk% mm/% vmm/loader/% vmm/emulate/step% vmm/real_mode% vmm/config% vmm/monitor_mode% vmm/vm_create% vmm/e820% \
+SMALL_C := boot/% drivers/% mm/% vmm/config/% vmm/loader/% vmm/emulate/step% vmm/vcpu/real_mode% vmm/vm/vm_create% vmm/memory/e820% \
 	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
 	arch/x86_64/vmx/vmx_vcpu% arch/x86_64/svm/svm_vcpu% arch/x86_64/svm/svm_dump% arch/x86_64/svm/svm_cpu% arch/x86_64/engines% arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
-	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% drivers/ioapic% drivers/pci_host% drivers/disk% drivers/nvme% drivers/ahci% drivers/ata% drivers/virtio_host% drivers/partitions% arch/x86_64/host_devices% drivers/console% lib/printf% drivers/log%
+	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% arch/x86_64/host_devices% lib/printf%
 $(patsubst %.c,$(OUT)/kernel/%.o,$(filter $(SMALL_C),$(KERNEL_C))): KERNEL_CFLAGS += -Os
 
 $(OUT)/kernel/%.o: %.c Makefile
@@ -70,11 +71,12 @@ LINK = ld -nostdlib --gc-sections -z max-page-size=4096 -z noexecstack --build-i
 $(OUT)/lamina.elf: $(KERNEL_OBJS) linker.ld tools/symbols.py
 	@/usr/bin/python3 tools/symbols.py < /dev/null > $(OUT)/symbols.c
 	@$(CC) $(KERNEL_CFLAGS) -c -o $(OUT)/symbols.o $(OUT)/symbols.c
-	$(LINK) -o $(OUT)/lamina.first $(KERNEL_OBJS) $(OUT)/symbols.o
+	@$(LINK) -o $(OUT)/lamina.first $(KERNEL_OBJS) $(OUT)/symbols.o
 	@nm -n $(OUT)/lamina.first | /usr/bin/python3 tools/symbols.py > $(OUT)/symbols.c
 	@$(CC) $(KERNEL_CFLAGS) -c -o $(OUT)/symbols.o $(OUT)/symbols.c
-	$(LINK) -o $(OUT)/lamina.debug $(KERNEL_OBJS) $(OUT)/symbols.o
-	objcopy --strip-debug $(OUT)/lamina.debug $@
+	@echo "LD $@"
+	@$(LINK) -o $(OUT)/lamina.debug $(KERNEL_OBJS) $(OUT)/symbols.o
+	@objcopy --strip-debug $(OUT)/lamina.debug $@
 
 clean:
 	rm -rf $(OUT)/kernel $(OUT)/efi $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*

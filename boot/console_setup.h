@@ -3,7 +3,7 @@
 #define BOOT_CONSOLE_SETUP_H
 
 #include "boot/boot_info.h"
-#include "drivers/acpi.h"
+#include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
 /* As soon as anything can be said: the first 4 GiB are mapped one to one, nothing is known of the machine but *info, which is empty where

@@ -2,7 +2,7 @@
 #ifndef DRIVERS_IOAPIC_HOST_H
 #define DRIVERS_IOAPIC_HOST_H
 
-#include "drivers/acpi.h"
+#include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
 /* How many pins the I/O APIC has whose registers are mapped at `registers`. */

@@ -46,7 +46,7 @@ def glyphs(path=FONT):
 
 
 def main():
-    lines = ["/* Made by tools/font.py. */", '#include "drivers/font.h"', "", "const uint8_t font_glyphs[FONT_GLYPHS][FONT_HEIGHT] = {"]
+    lines = ["/* Made by tools/font.py. */", '#include "drivers/console/font.h"', "", "const uint8_t font_glyphs[FONT_GLYPHS][FONT_HEIGHT] = {"]
     lines += ["\t{ " + ", ".join(f"0x{line:02x}" for line in glyph) + " }," for glyph in glyphs(*sys.argv[2:3])]
     with open(sys.argv[1], "w", encoding="ascii") as file:
         file.write("\n".join(lines) + "\n};\n")

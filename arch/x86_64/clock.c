@@ -6,7 +6,7 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/panic.h"
 #include "lib/log.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define PM_TIMER_HZ 3579545
 #define PIT_HZ 1193182

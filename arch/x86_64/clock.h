@@ -1,8 +1,8 @@
-/* Machine time: the TSC and its rate. time_now() and time_hz() of vmm/platform.h live here too. */
+/* Machine time: the TSC and its rate. time_now() and time_hz() of vmm/interface/platform.h live here too. */
 #ifndef ARCH_X86_64_CLOCK_H
 #define ARCH_X86_64_CLOCK_H
 
-#include "drivers/acpi.h"
+#include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
 /* Measure the TSC and the local APIC timer against the first that runs of HPET, ACPI PM timer and PIT; once, on the boot processor. Ends in

@@ -1,5 +1,5 @@
 /* This machine's cores as vmm/ sees them. */
-#include "vmm/core.h"
+#include "vmm/interface/core.h"
 
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/cpu.h"
@@ -8,7 +8,7 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
-#include "drivers/console.h"
+#include "drivers/console/console.h"
 
 unsigned core_index(void)
 {

@@ -3,9 +3,10 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/memory.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/traps.h"
-#include "vmm/sched.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
+#include "vmm/sched/sched.h"
 
 struct cpu *cpus[CPUS_MAX];
 unsigned cpu_count;

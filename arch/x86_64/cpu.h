@@ -3,7 +3,7 @@
 #define ARCH_X86_64_CPU_H
 
 #include "lib/types.h"
-#include "vmm/core.h"
+#include "vmm/interface/core.h"
 
 #define CPUS_MAX CORES_MAX
 #define CPU_STACK_SIZE KIB(16)

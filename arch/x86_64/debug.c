@@ -4,7 +4,7 @@
 #include "arch/x86_64/traps.h"
 #include "lib/log.h"
 #include "lib/string.h"
-#include "vmm/vcpu.h"
+#include "vmm/vcpu/vcpu.h"
 
 static volatile unsigned depth_wanted = 1000000;
 

@@ -2,7 +2,7 @@
 #ifndef ARCH_X86_64_ENGINES_H
 #define ARCH_X86_64_ENGINES_H
 
-#include "vmm/engine.h"
+#include "vmm/interface/engine.h"
 
 /* Choose, once, on the boot processor. Returns NULL, with *why a sentence that says what was found and what is needed. */
 const struct engine *engines_choose(const char **why);

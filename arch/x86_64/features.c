@@ -1,9 +1,9 @@
 #include "arch/x86_64/features.h"
 
 #include "arch/x86_64/asm.h"
-#include "arch/x86_64/msr.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/msr.h"
 
 struct cpu_features cpu_features;
 

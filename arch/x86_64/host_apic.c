@@ -4,9 +4,9 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/memory.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/traps.h"
 #include "lib/log.h"
+#include "lib/x86/msr.h"
 
 enum {
 	REG_ID = 0x20,

@@ -2,7 +2,7 @@
 #ifndef ARCH_X86_64_HOST_DEVICES_H
 #define ARCH_X86_64_HOST_DEVICES_H
 
-#include "drivers/acpi.h"
+#include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
 /* The tables stay the caller's, for ever. */

@@ -7,6 +7,7 @@
 #include "arch/x86_64/panic.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/registers.h"
 
 #define SHARED_FIRST_SLOT 510
 #define SHARED_LAST_SLOT 511

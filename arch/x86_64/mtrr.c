@@ -2,8 +2,8 @@
 
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
-#include "arch/x86_64/msr.h"
 #include "lib/string.h"
+#include "lib/x86/msr.h"
 
 #define TYPE_WB 6
 #define ENABLED BIT(11)

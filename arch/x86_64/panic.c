@@ -4,7 +4,7 @@
 #include "arch/x86_64/power.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/traps.h"
-#include "drivers/console.h"
+#include "drivers/console/console.h"
 #include "lib/log.h"
 #include "lib/printf.h"
 

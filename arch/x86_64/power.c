@@ -4,11 +4,11 @@
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/smp.h"
-#include "drivers/disk.h"
-#include "drivers/console.h"
+#include "drivers/console/console.h"
+#include "drivers/disk/disk.h"
 #include "lib/log.h"
 #include "lib/string.h"
-#include "vmm/core.h"
+#include "vmm/interface/core.h"
 
 /* PM1 control (section 4.8.3.2.1) and the sleep control register (section 4.8.3.7). */
 #define SCI_EN BIT(0)

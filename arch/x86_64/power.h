@@ -2,7 +2,7 @@
 #ifndef ARCH_X86_64_POWER_H
 #define ARCH_X86_64_POWER_H
 
-#include "drivers/acpi.h"
+#include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
 enum power_action {

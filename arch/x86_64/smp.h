@@ -2,7 +2,7 @@
 #ifndef ARCH_X86_64_SMP_H
 #define ARCH_X86_64_SMP_H
 
-#include "drivers/acpi.h"
+#include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
 /* Start every enabled core of the MADT (SDM vol. 3, "MP Initialization Protocol"), each with its own stacks; each calls core_main().

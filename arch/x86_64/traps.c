@@ -5,11 +5,12 @@
 #include "arch/x86_64/host_apic.h"
 #include "arch/x86_64/host_devices.h"
 #include "arch/x86_64/memory.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/symbols.h"
-#include "drivers/console.h"
+#include "drivers/console/console.h"
 #include "lib/log.h"
-#include "vmm/sched.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/vectors.h"
+#include "vmm/sched/sched.h"
 
 /* SDM vol. 3, "64-Bit IDT Gate Descriptors". */
 struct PACKED gate {
@@ -48,7 +49,7 @@ void traps_init(void)
 		idt[v] = (struct gate){
 			.offset_low = (uint16_t)entry,
 			.selector = GDT_CODE,
-			.ist = v == VECTOR_DOUBLE_FAULT ? 1 : v == VECTOR_NMI ? 2 : v == VECTOR_MACHINE_CHECK ? 3 : 0,
+			.ist = v == VECTOR_DF ? 1 : v == VECTOR_NMI ? 2 : v == VECTOR_MC ? 3 : 0,
 			.type = GATE_INTERRUPT,
 			.offset_middle = (uint16_t)(entry >> 16),
 			.offset_high = (uint32_t)(entry >> 32),
@@ -157,7 +158,7 @@ void trap_handle(struct trap_frame *frame)
 		frame->rip = (uint64_t)expected_resume;
 		return;
 	}
-	if (frame->vector == VECTOR_MACHINE_CHECK)
+	if (frame->vector == VECTOR_MC)
 		machine_check();
 	dump(frame);
 	panic("%s in Lamina itself", exception_names[frame->vector]);

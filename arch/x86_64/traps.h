@@ -4,9 +4,6 @@
 
 #include "lib/types.h"
 
-#define VECTOR_NMI 2
-#define VECTOR_DOUBLE_FAULT 8
-#define VECTOR_MACHINE_CHECK 18
 #define VECTOR_FIRST_IRQ 0x20
 #define VECTOR_SERIAL 0x30
 #define VECTOR_FIRST_DEVICE 0x40 /* and the next VECTOR_DEVICES - 1: host_devices.h */

@@ -8,7 +8,7 @@ EFI_CFLAGS := -std=gnu17 -Os -I. -isystem /usr/include/efi -isystem /usr/include
 	-ffile-prefix-map=$(CURDIR)=.
 EFI_C := $(sort $(wildcard boot/efi/*.c))
 # Shared with the kernel: what lamina.cfg means is said once.
-EFI_SHARED_C := boot/boot_info.c lib/printf.c lib/string.c vmm/monitor_mode.c $(sort $(wildcard vmm/config*.c))
+EFI_SHARED_C := boot/boot_info.c lib/printf.c lib/string.c $(sort $(wildcard vmm/config/*.c))
 EFI_OBJS := $(patsubst %.c,$(EFI_OUT)/%.o,$(EFI_C) $(EFI_SHARED_C)) $(EFI_OUT)/boot/efi/handoff.o
 
 lamina: $(OUT)/lamina.efi
@@ -23,9 +23,10 @@ $(EFI_OUT)/%.o: %.asm
 	@nasm -f elf64 -o $@ $<
 
 $(OUT)/lamina.efi: $(EFI_OBJS)
-	ld -nostdlib -znocombreloc -shared -Bsymbolic -z defs -z noexecstack --no-warn-rwx-segments --build-id=none -T /usr/lib/elf_x86_64_efi.lds \
+	@echo "LD $@"
+	@ld -nostdlib -znocombreloc -shared -Bsymbolic -z defs -z noexecstack --no-warn-rwx-segments --build-id=none -T /usr/lib/elf_x86_64_efi.lds \
 		-o $(EFI_OUT)/lamina.so /usr/lib/crt0-efi-x86_64.o $(EFI_OBJS) /usr/lib/libgnuefi.a
-	objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j '.rel.*' -j '.rela.*' -j .reloc \
+	@objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j '.rel.*' -j '.rela.*' -j .reloc \
 		--target efi-app-x86_64 --subsystem=10 $(EFI_OUT)/lamina.so $@
 
 -include $(EFI_OBJS:.o=.d)

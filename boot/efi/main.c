@@ -10,7 +10,7 @@
 #include "boot/efi/uefi.h"
 #include "lib/printf.h"
 #include "lib/string.h"
-#include "vmm/config.h"
+#include "vmm/config/config.h"
 
 #define KERNEL_FILE "lamina.elf"
 #define CONFIG_FILE "lamina.cfg"

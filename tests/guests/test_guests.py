@@ -54,7 +54,7 @@ def test_disk_with_queues_for_two_cpus(machine):
                                                        ("qemu", "virtio", "virtio:0", 2), ("qemu", "ata", "ata:0", 2), ("bochs", "ata", "ata:0", 1)])
 def test_disk_of_the_machine(machine, kind, name, cpus, tmp_path):
     """The same guest, hostile use of the device included, on a disk whose requests end later. (In Bochs it also shows TURN_HZ of
-    vmm/exit.c: with IF=0 this guest reads the device's status again and again when it waits for a reset.)"""
+    vmm/exits/exit.c: with IF=0 this guest reads the device's status again and again when it waits for a reset.)"""
     image = tmp_path / "disk.img"
     shutil.copyfile(DISK, image)
     check(*run(machine, "disk", f"disk_{kind}", "--cpus", str(cpus), "--host-cpus", str(cpus), "--host-memory", "512", "--memory", "64",

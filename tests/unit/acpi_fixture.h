@@ -2,10 +2,12 @@
 #ifndef TESTS_UNIT_ACPI_FIXTURE_H
 #define TESTS_UNIT_ACPI_FIXTURE_H
 
+#include "tests/unit/unit.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "drivers/acpi_tables.h"
+#include "drivers/acpi/acpi_tables.h"
 #include "tests/unit/fakes.h"
 
 /* Physical memory: tables at chosen addresses. */

@@ -2,8 +2,8 @@
 #ifndef TESTS_UNIT_DISK_MACHINE_H
 #define TESTS_UNIT_DISK_MACHINE_H
 
-#include "drivers/disk.h"
-#include "drivers/pci_host.h"
+#include "drivers/disk/disk.h"
+#include "drivers/pci/pci_host.h"
 
 #define MODEL_REGISTERS 0xe0000000UL /* where BARs lie: accesses there reach the model */
 

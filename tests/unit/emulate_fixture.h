@@ -2,8 +2,12 @@
 #ifndef TESTS_UNIT_EMULATE_FIXTURE_H
 #define TESTS_UNIT_EMULATE_FIXTURE_H
 
+#include "tests/unit/unit.h"
+
 #include <string.h>
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "vmm/emulate/access.h"
 #include "vmm/emulate/alu.h"
 #include "vmm/emulate/emulate.h"
@@ -36,7 +40,7 @@ static struct emulator emu;
 static struct emulate_result result;
 static uint64_t gpr[16];
 static unsigned mmio_reads, mmio_writes, port_accesses;
-static struct emu_segment segments[SEG_COUNT];
+static struct segment_state segments[SEG_OPERANDS];
 
 static uint64_t random_state = 0x123456789abcdef;
 
@@ -106,7 +110,7 @@ static inline void port_write(void *ctx, uint16_t port, unsigned size, uint32_t 
 	port_sum = port_sum * 31 + value;
 }
 
-static inline void segment(void *ctx, enum segment_register which, struct emu_segment *seg)
+static inline void segment(void *ctx, enum segment_register which, struct segment_state *seg)
 {
 	assert_ptr_equal(ctx, &emu);
 	*seg = segments[which];
@@ -133,14 +137,14 @@ static inline void reset(void)
 		*pte(L + i * 4096) = data_gpa[i] | PTE_PWU;
 	*pte(CODE) = GPA_CODE | PTE_PWU;
 	*pte(CODE + 4096) = GPA_CODE_2 | PTE_PWU;
-	for (unsigned i = 0; i < SEG_COUNT; i++)
-		segments[i] = (struct emu_segment){ .limit = 0xffffffff, .ar = i == SEG_CS ? 0xc09b : 0xc093 };
+	for (unsigned i = 0; i < SEG_OPERANDS; i++)
+		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? 0xc09b : 0xc093 };
 	emu.gpr = gpr;
 	emu.mode = DECODE_64;
 	emu.rflags = 2;
 	emu.mem = &memory;
-	emu.paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE | GUEST_CR0_PG | GUEST_CR0_WP, .cr3 = GPA_PML4, .cr4 = GUEST_CR4_PAE,
-					    .efer = GUEST_EFER_LMA | GUEST_EFER_NXE, .maxphyaddr = 40 };
+	emu.paging = (struct guest_paging){ .cr0 = CR0_PE | CR0_PG | CR0_WP, .cr3 = GPA_PML4, .cr4 = CR4_PAE,
+					    .efer = EFER_LMA | EFER_NXE, .maxphyaddr = 40 };
 	emu.ctx = &emu;
 	emu.segment = segment;
 	emu.mmio_read = mmio_read;

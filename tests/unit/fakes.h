@@ -1,8 +1,8 @@
-/* Fakes of vmm/platform.h and lib/log.h that record what a device asked for. Reset them in each test's setup. */
+/* Fakes of vmm/interface/platform.h and lib/log.h that record what a device asked for. Reset them in each test's setup. */
 #ifndef TESTS_UNIT_FAKES_H
 #define TESTS_UNIT_FAKES_H
 
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define FAKE_LOG_SIZE 65536
 #define FAKE_MAX 256

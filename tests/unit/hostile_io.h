@@ -3,7 +3,7 @@
 #define TESTS_UNIT_HOSTILE_IO_H
 
 #include "tests/unit/fakes.h"
-#include "vmm/io_space.h"
+#include "vmm/io/io_space.h"
 
 static inline uint32_t hostile_random(uint32_t *state)
 {

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "lib/x86/msr.h"
 #include "tests/unit/fakes.h"
 #include "vmm/devices/lapic.h"
 #include "vmm/devices/lapic_registers.h"

@@ -1,11 +1,12 @@
-#include "tests/unit/shadow_model.h"
+#include "tests/unit/unit.h"
 
-#include <stdarg.h>
-#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <cmocka.h>
+
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "tests/unit/shadow_model.h"
 
 #define ADDRESS 0x000ffffffffff000ULL
 #define FAULTS_MAX 40
@@ -157,7 +158,7 @@ void model_invlpg(struct model_vcpu *v, uint64_t linear)
 {
 	enum shadow_flush kind = shadow_invlpg(&v->sv, linear);
 
-	if (!(v->paging.efer & GUEST_EFER_LMA))
+	if (!(v->paging.efer & EFER_LMA))
 		linear &= 0xffffffff;
 	flush(v, kind, linear);
 }
@@ -176,7 +177,7 @@ static uint64_t *table_at(uint64_t phys)
 /* The hardware's walk of the shadow tables. Returns whether there is a translation. */
 static bool walk(struct model_vcpu *v, uint64_t linear, struct model_tlb *t)
 {
-	bool lma = v->paging.efer & GUEST_EFER_LMA && v->paging.cr0 & GUEST_CR0_PG;
+	bool lma = v->paging.efer & EFER_LMA && v->paging.cr0 & CR0_PG;
 	uint64_t *table = table_at(v->sv.root), all = ~0ULL, any = 0, e, hpa;
 	unsigned shift = lma ? 39 : 30;
 
@@ -216,15 +217,15 @@ static bool walk(struct model_vcpu *v, uint64_t linear, struct model_tlb *t)
 static bool permits(const struct model_vcpu *v, const struct model_tlb *t, unsigned access)
 {
 	bool user = v->paging.cpl == 3, user_page = t->entry & U;
-	uint64_t cr4 = v->paging.cr0 & GUEST_CR0_PG ? v->paging.cr4 : 0;
+	uint64_t cr4 = v->paging.cr0 & CR0_PG ? v->paging.cr4 : 0;
 
 	if (user && !user_page)
 		return false;
 	if (access & WALK_EXEC)
-		return !(t->entry & NX) && (user || !user_page || !(cr4 & GUEST_CR4_SMEP));
+		return !(t->entry & NX) && (user || !user_page || !(cr4 & CR4_SMEP));
 	if ((access & WALK_WRITE) && !(t->entry & W))
 		return false;
-	return user || !user_page || !(cr4 & GUEST_CR4_SMAP) || v->paging.rflags_ac;
+	return user || !user_page || !(cr4 & CR4_SMAP) || v->paging.rflags_ac;
 }
 
 /* What lies there must be the VM's own. */
@@ -240,7 +241,7 @@ struct model_access model_access(struct model_vcpu *v, uint64_t linear, unsigned
 	struct model_access r = { .result = MODEL_LOOP };
 	struct shadow_fault fault;
 
-	if (!(v->paging.efer & GUEST_EFER_LMA) || !(v->paging.cr0 & GUEST_CR0_PG))
+	if (!(v->paging.efer & EFER_LMA) || !(v->paging.cr0 & CR0_PG))
 		linear &= 0xffffffff;
 	for (; r.faults < FAULTS_MAX; r.faults++) {
 		struct model_tlb *t = &v->tlb[(linear >> 12 ^ linear >> 21 ^ linear >> 30 ^ linear >> 39) % MODEL_TLB];
@@ -298,13 +299,13 @@ uint64_t model_path_now(const struct model_path *path, unsigned i)
 
 void model_path(const struct guest_paging *paging, uint64_t linear, struct model_path *path)
 {
-	bool lma = paging->efer & GUEST_EFER_LMA, pae = paging->cr4 & GUEST_CR4_PAE;
+	bool lma = paging->efer & EFER_LMA, pae = paging->cr4 & CR4_PAE;
 	uint64_t table = paging->cr3 & (lma ? ADDRESS : 0xfffff000), e;
 	unsigned shift = lma ? 39 : pae ? 21 : 22, bits = lma || pae ? 9 : 10;
 
 	path->count = 0;
 	path->size = bits == 9 ? 8 : 4;
-	if (!(paging->cr0 & GUEST_CR0_PG))
+	if (!(paging->cr0 & CR0_PG))
 		return;
 	if (!lma) {
 		linear &= 0xffffffff;
@@ -324,7 +325,7 @@ void model_path(const struct guest_paging *paging, uint64_t linear, struct model
 		path->count++;
 		if (!(e & P))
 			return;
-		if (shift == 12 || ((e & PS) && (bits == 9 || (paging->cr4 & GUEST_CR4_PSE))))
+		if (shift == 12 || ((e & PS) && (bits == 9 || (paging->cr4 & CR4_PSE))))
 			break;
 		table = e & (bits == 9 ? ADDRESS : 0xfffff000);
 	}

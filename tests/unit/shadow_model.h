@@ -14,7 +14,6 @@
 #define PS BIT(7)
 #define G BIT(8)
 #define NX BIT(63)
-#define CR4_PGE BIT(7)
 
 #define MODEL_VCPUS 2
 #define MODEL_TABLES 24   /* guest pages that the histories use as page tables */

@@ -1,14 +1,13 @@
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "tests/unit/step_machine.h"
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 
 uint8_t ram[RAM_SIZE] __attribute__((aligned(4096)));
 static struct guest_memory memory;
@@ -16,7 +15,7 @@ struct emulator emu;
 struct step_state step;
 struct emulate_result result;
 uint64_t gpr[16];
-struct emu_segment segments[SEG_ALL];
+struct segment_state segments[SEG_COUNT];
 
 /* What the machine saw. */
 unsigned cr_writes, wbinvds, port80_count;
@@ -24,7 +23,7 @@ uint64_t last_invlpg, dr[8];
 static uint64_t tsc;
 uint8_t port80[PORT80_MAX];
 
-static void segment(void *ctx, enum segment_register which, struct emu_segment *seg)
+static void segment(void *ctx, enum segment_register which, struct segment_state *seg)
 {
 	assert_ptr_equal(ctx, &emu);
 	*seg = segments[which];
@@ -149,8 +148,8 @@ void reset(void)
 	memset(gpr, 0, sizeof(gpr));
 	memset(dr, 0, sizeof(dr));
 	assert_int_equal(guest_memory_add(&memory, 0, RAM_SIZE, ram), 0);
-	for (unsigned i = 0; i < SEG_ALL; i++)
-		segments[i] = (struct emu_segment){ .limit = 0xffff, .ar = i == SEG_CS ? 0x9b : i == SEG_LDTR ? 0x82 : i == SEG_TR ? 0x8b : 0x93 };
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		segments[i] = (struct segment_state){ .limit = 0xffff, .access = i == SEG_CS ? 0x9b : i == SEG_LDTR ? 0x82 : i == SEG_TR ? 0x8b : 0x93 };
 	emu.gpr = gpr;
 	emu.mem = &memory;
 	emu.ctx = &emu;
@@ -254,21 +253,21 @@ void protected_mode_setup(void)
 	step.idtr.limit = 256 * 8 - 1;
 	for (unsigned v = 0; v < 256; v++)
 		idt_entry(v, 8, 0x10000 + v * 16, 0x8e);
-	for (unsigned i = 0; i < SEG_COUNT; i++)
-		segments[i] = (struct emu_segment){ 0, 0xffffffff, i == SEG_CS ? 0xc09b : 0xc093, i == SEG_CS ? 8 : 0x10 };
-	segments[SEG_TR] = (struct emu_segment){ TSS_AT, 0x67, 0x8b, 0x40 };
+	for (unsigned i = 0; i < SEG_OPERANDS; i++)
+		segments[i] = (struct segment_state){ .base = 0, .limit = 0xffffffff, .access = i == SEG_CS ? 0xc09b : 0xc093, .selector = i == SEG_CS ? 8 : 0x10 };
+	segments[SEG_TR] = (struct segment_state){ .base = TSS_AT, .limit = 0x67, .access = 0x8b, .selector = 0x40 };
 	set_dword(TSS_AT + 4, 0x6000); /* esp0 */
 	set_dword(TSS_AT + 8, 0x10);   /* ss0 */
-	segments[SEG_LDTR].ar |= SEGMENT_AR_UNUSABLE;
-	emu.paging.cr0 |= GUEST_CR0_PE;
+	segments[SEG_LDTR].access |= SEGMENT_UNUSABLE;
+	emu.paging.cr0 |= CR0_PE;
 	gpr[REG_RSP] = 0x7000;
 }
 
 void user_mode_setup(void)
 {
 	protected_mode_setup();
-	for (unsigned i = 0; i < SEG_COUNT; i++) {
-		segments[i].ar |= 0x60;
+	for (unsigned i = 0; i < SEG_OPERANDS; i++) {
+		segments[i].access |= 0x60;
 		segments[i].selector = i == SEG_CS ? 0x33 : 0x3b;
 	}
 }

@@ -2,13 +2,13 @@
 #ifndef TESTS_UNIT_STEP_MACHINE_H
 #define TESTS_UNIT_STEP_MACHINE_H
 
+#include "lib/x86/segment.h"
 #include "vmm/emulate/access.h"
 #include "vmm/emulate/step.h"
 
 #define RAM_SIZE 0x400000UL
 #define PROGRAM_AT 0x7c00
 #define PORT80_MAX 64
-#define EFER_LME BIT(8)
 #define CR4_RESERVED BIT(31) /* write_cr refuses it */
 
 /* Where protected_mode_setup() puts its tables. */
@@ -21,7 +21,7 @@ extern struct emulator emu;
 extern struct step_state step;
 extern struct emulate_result result;
 extern uint64_t gpr[16];
-extern struct emu_segment segments[SEG_ALL]; /* what the emulator reads; where it writes is emu.seg */
+extern struct segment_state segments[SEG_COUNT]; /* what the emulator reads; where it writes is emu.seg */
 
 /* What the machine saw. */
 extern unsigned cr_writes, wbinvds, port80_count;

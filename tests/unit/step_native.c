@@ -1,8 +1,4 @@
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <asm/ldt.h>
 #include <stdio.h>
@@ -13,6 +9,10 @@
 
 #include "tests/unit/step_native.h"
 
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+
 #define SHARED_SIZE (DATA_SIZE + STACK_SIZE)
 #define HOST_STATE (L + 0x8000) /* the host's only; the assembly below knows it */
 #define HOST_STUB (L + 0x9000)
@@ -22,7 +22,6 @@
 #define RAM_SIZE (WINDOW + 0x3000)
 
 #define PTE_PW 3
-#define PTE_PS BIT(7)
 
 static uint8_t ram[RAM_SIZE] __attribute__((aligned(4096)));
 static uint8_t *const host = (uint8_t *)L;
@@ -132,9 +131,9 @@ int native_setup(void **unused)
 
 /* ---- The guest's machine: flat, or for 16-bit code segments of 64 KiB at L and CODE ---- */
 
-static struct emu_segment segments[SEG_ALL];
+static struct segment_state segments[SEG_COUNT];
 
-static void segment(void *ctx, enum segment_register which, struct emu_segment *seg)
+static void segment(void *ctx, enum segment_register which, struct segment_state *seg)
 {
 	assert_ptr_equal(ctx, &emu);
 	*seg = segments[which];
@@ -174,13 +173,13 @@ void native_reset(enum decode_mode mode)
 	table[0] = (L + TABLES + 0x1000) | PTE_PW;
 	table[512] = (L + TABLES + 0x2000) | PTE_PW;
 	table[1024 + (L >> 21)] = L | PTE_PW | PTE_PS;
-	for (unsigned i = 0; i < SEG_ALL; i++)
-		segments[i] = (struct emu_segment){ .limit = 0xffffffff, .ar = i == SEG_CS ? 0xc09b : 0xc093 };
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? 0xc09b : 0xc093 };
 	if (mode == DECODE_16)
-		for (unsigned i = 0; i < SEG_ALL; i++)
-			segments[i] = (struct emu_segment){ i == SEG_CS ? CODE : L, 0xffff, i == SEG_CS ? 0x9b : 0x93, 0 };
+		for (unsigned i = 0; i < SEG_COUNT; i++)
+			segments[i] = (struct segment_state){ .base = i == SEG_CS ? CODE : L, .limit = 0xffff, .access = i == SEG_CS ? 0x9b : 0x93, .selector = 0 };
 	if (mode == DECODE_64)
-		segments[SEG_CS].ar = 0xa09b;
+		segments[SEG_CS].access = 0xa09b;
 	emu.gpr = native_gpr;
 	emu.mem = &memory;
 	emu.ctx = &emu;
@@ -190,12 +189,12 @@ void native_reset(enum decode_mode mode)
 	emu.step = &step;
 	step.cpuid = cpuid;
 	emu.paging.maxphyaddr = 40;
-	emu.paging.cr0 = GUEST_CR0_PE;
+	emu.paging.cr0 = CR0_PE;
 	if (mode == DECODE_64) {
-		emu.paging.cr0 |= GUEST_CR0_PG;
+		emu.paging.cr0 |= CR0_PG;
 		emu.paging.cr3 = L + TABLES;
-		emu.paging.cr4 = GUEST_CR4_PAE;
-		emu.paging.efer = GUEST_EFER_LMA;
+		emu.paging.cr4 = CR4_PAE;
+		emu.paging.efer = EFER_LMA;
 	}
 }
 

@@ -1,9 +1,5 @@
-/* SOURCES: drivers/acpi.c drivers/acpi_madt.c drivers/acpi_fadt.c drivers/acpi_s5.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/acpi/acpi.c drivers/acpi/acpi_madt.c drivers/acpi/acpi_fadt.c drivers/acpi/acpi_s5.c */
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>

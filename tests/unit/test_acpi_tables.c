@@ -1,16 +1,12 @@
-/* SOURCES: vmm/devices/acpi_tables.c vmm/guest_memory.c build/vmm/devices/dsdt.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/devices/acpi_tables.c vmm/memory/guest_memory.c build/vmm/devices/dsdt.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "vmm/devices/acpi_tables.h"
-#include "vmm/layout.h"
+#include "vmm/memory/layout.h"
 
 static struct guest_memory mem;
 static uint8_t *ram;

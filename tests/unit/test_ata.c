@@ -1,13 +1,9 @@
-/* SOURCES: drivers/ata.c drivers/ata_identify.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/disk/ata.c drivers/disk/ata_identify.c drivers/disk/disk.c drivers/pci/pci_host.c tests/unit/disk_machine.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
-#include "drivers/ata.h"
+#include "drivers/disk/ata.h"
 #include "drivers/host.h"
 #include "tests/unit/disk_machine.h"
 #include "tests/unit/fakes.h"

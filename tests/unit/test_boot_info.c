@@ -1,9 +1,6 @@
 /* SOURCES: boot/boot_info.c */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
+
 #include <string.h>
 
 #include "boot/boot_info.h"

@@ -1,15 +1,11 @@
-/* SOURCES: vmm/config.c vmm/config_key.c vmm/config_disk.c vmm/monitor_mode.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/config/config.c vmm/config/config_key.c vmm/config/config_disk.c vmm/config/monitor_mode.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/config.h"
+#include "vmm/config/config.h"
 
 static struct lamina_config cfg;
 static struct {

@@ -1,15 +1,11 @@
-/* SOURCES: drivers/console.c drivers/terminal.c drivers/serial.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/console/console.c drivers/console/terminal.c drivers/console/serial.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "drivers/console.h"
+#include "drivers/console/console.h"
 #include "drivers/port_io.h"
 
 #define COLUMNS 40

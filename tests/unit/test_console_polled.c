@@ -1,13 +1,9 @@
-/* SOURCES: drivers/console.c drivers/terminal.c drivers/serial.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/console/console.c drivers/console/terminal.c drivers/console/serial.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
-#include "drivers/console.h"
+#include "drivers/console/console.h"
 #include "drivers/port_io.h"
 
 #define RATE 1000000     /* ticks a second */

@@ -1,15 +1,11 @@
-/* SOURCES: vmm/cpuid.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/exits/cpuid.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/types.h"
-#include "vmm/cpuid.h"
+#include "vmm/exits/cpuid.h"
 
 #define A out[CPUID_EAX]
 #define B out[CPUID_EBX]
@@ -510,7 +506,7 @@ static void features_are_unique(void **state)
 {
 	static const char *const keys[] = {
 #define FEATURE(leaf, reg, bit, name, needs) #leaf " " #reg " " #bit,
-#include "vmm/cpuid_features.h"
+#include "vmm/exits/cpuid_features.h"
 #undef FEATURE
 	};
 

@@ -1,9 +1,5 @@
 /* SOURCES: vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 

@@ -1,13 +1,10 @@
 /* SOURCES: vmm/emulate/decode.c vmm/emulate/decode_tables.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/x86/segment.h"
 #include "vmm/emulate/decode.h"
 
 static struct insn insn;
@@ -197,7 +194,7 @@ static void test_random(void **state)
 			assert_true(insn.operand_size == 1 || insn.operand_size == 2 || insn.operand_size == 4 || insn.operand_size == 8);
 			assert_true(insn.base < 16 || insn.base == REG_NONE || insn.base == REG_RIP);
 			assert_true(insn.index < 16 || insn.index == REG_NONE);
-			assert_true(insn.reg < 16 && insn.rm < 16 && insn.segment < SEG_COUNT);
+			assert_true(insn.reg < 16 && insn.rm < 16 && insn.segment < SEG_OPERANDS);
 		}
 	}
 }

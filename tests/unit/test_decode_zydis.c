@@ -1,11 +1,7 @@
 /* SOURCES: vmm/emulate/decode.c vmm/emulate/decode_tables.c */
 /* LIBS: -lZydis */
 /* The decoder against an independent one, over random bytes and over real programs' code. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <elf.h>
 #include <stdio.h>

@@ -1,10 +1,7 @@
 /* SOURCES: boot/efi/efi_memory.c boot/boot_info.c lib/printf.c */
 /* LIBS: -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -DGNU_EFI_USE_MS_ABI -DEFI_FUNCTION_WRAPPER -fshort-wchar */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
+
 #include <stdlib.h>
 #include <string.h>
 

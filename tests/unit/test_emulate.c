@@ -1,13 +1,13 @@
-/* SOURCES: vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_walk.c vmm/guest_memory.c */
+/* SOURCES: vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 /* Emulated instructions in what only a guest's machine has: faults, segments, code that changes, hostile code, INS and OUTS. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "tests/unit/emulate_fixture.h"
 
 static int emulate_at(uint64_t rip, const char *bytes, unsigned n, uint64_t fault_gpa)
@@ -114,7 +114,7 @@ static void test_segments_64(void **state)
 static void setup_32(void)
 {
 	emu.mode = DECODE_32;
-	emu.paging.cr0 = GUEST_CR0_PE;
+	emu.paging.cr0 = CR0_PE;
 	emu.paging.efer = 0;
 }
 
@@ -143,13 +143,13 @@ static void test_protected_mode(void **state)
 	expect_fault(VECTOR_GP, true, 0);
 	segments[SEG_ES].limit = 0x107;
 	assert_int_equal(PROTECTED("\x26\x89\x0b", MMIO_A + 0x104), EMULATE_DONE);
-	segments[SEG_ES].ar = 0xc097; /* expand-down: above the limit only */
+	segments[SEG_ES].access = 0xc097; /* expand-down: above the limit only */
 	assert_int_equal(PROTECTED("\x26\x89\x0b", MMIO_A + 0x104), EMULATE_EXCEPTION);
 	segments[SEG_ES].limit = 0x103;
 	assert_int_equal(PROTECTED("\x26\x89\x0b", MMIO_A + 0x104), EMULATE_DONE);
-	segments[SEG_ES].ar = 0xc091; /* read-only */
+	segments[SEG_ES].access = 0xc091; /* read-only */
 	assert_int_equal(PROTECTED("\x26\x89\x0b", MMIO_A + 0x104), EMULATE_EXCEPTION);
-	segments[SEG_ES].ar |= SEGMENT_AR_UNUSABLE;
+	segments[SEG_ES].access |= SEGMENT_UNUSABLE;
 	assert_int_equal(PROTECTED("\x26\x8b\x0b", MMIO_A + 0x104), EMULATE_EXCEPTION);
 	expect_fault(VECTOR_GP, true, 0);
 	assert_int_equal(PROTECTED("\x2e\x89\x0b", MMIO_A + 0x104), EMULATE_EXCEPTION); /* into CS */
@@ -169,7 +169,7 @@ static void test_real_mode(void **state)
 	setup_32();
 	emu.mode = DECODE_16;
 	emu.paging.cr0 = 0;
-	for (unsigned i = 0; i < SEG_COUNT; i++)
+	for (unsigned i = 0; i < SEG_OPERANDS; i++)
 		segments[i].limit = 0xffff;
 	segments[SEG_CS].base = 0;
 	segments[SEG_DS].base = 0xa0000;
@@ -308,17 +308,17 @@ static void test_random_code(void **state)
 		reset();
 		emu.mode = (enum decode_mode)(i % 3);
 		emu.paging.cpl = i & 8 ? 3 : 0;
-		emu.paging.cr4 |= random_below(2) ? GUEST_CR4_SMAP | GUEST_CR4_SMEP : 0;
+		emu.paging.cr4 |= random_below(2) ? CR4_SMAP | CR4_SMEP : 0;
 		if (emu.mode != DECODE_64) {
 			emu.paging.efer = 0;
-			emu.paging.cr0 &= random_below(2) ? ~0ULL : ~GUEST_CR0_PG;
-			emu.paging.cr4 &= random_below(2) ? ~0ULL : ~GUEST_CR4_PAE;
+			emu.paging.cr0 &= random_below(2) ? ~0ULL : ~CR0_PG;
+			emu.paging.cr4 &= random_below(2) ? ~0ULL : ~CR4_PAE;
 			for (n = 0; n < 4; n++)
 				emu.paging.pdpte[n] = random_below(2) ? GPA_PD | 1 : random64();
-			for (n = 0; n < SEG_COUNT; n++)
-				segments[n] = (struct emu_segment){ random64() & 0xffffff, (uint32_t)random64(), (uint32_t)random64(), 0 };
+			for (n = 0; n < SEG_OPERANDS; n++)
+				segments[n] = (struct segment_state){ .base = random64() & 0xffffff, .limit = (uint32_t)random64(), .access = (uint32_t)random64(), .selector = 0 };
 			if (random_below(4))
-				segments[SEG_CS] = (struct emu_segment){ 0, 0xffffffff, 0xc09b, 0 };
+				segments[SEG_CS] = (struct segment_state){ .base = 0, .limit = 0xffffffff, .access = 0xc09b, .selector = 0 };
 		}
 		if (!random_below(4))
 			*(uint64_t *)(ram + GPA_PT + 8 * random_below(32)) = random64();
@@ -326,7 +326,7 @@ static void test_random_code(void **state)
 			gpr[n] = random_below(2) ? L + random_below(DATA_PAGES * 4096) : random64() >> random_below(64);
 		at = CODE + (random_below(4) ? 0 : 4096 - random_below(16));
 		put_code(at, (const uint8_t *)r, 16);
-		if (!(emu.paging.cr0 & GUEST_CR0_PG)) {
+		if (!(emu.paging.cr0 & CR0_PG)) {
 			at = random_below(2) ? 0x7000 : RAM_SIZE - random_below(16);
 			memcpy(ram + at, r, RAM_SIZE - at < 16 ? RAM_SIZE - at : 16);
 		}

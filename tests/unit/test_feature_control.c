@@ -1,9 +1,6 @@
 /* SOURCES: */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
+
 #include <string.h>
 
 #include "arch/x86_64/vmx/feature_control.h"

@@ -1,13 +1,9 @@
-/* SOURCES: vmm/guest_memory.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/memory/guest_memory.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
-#include "vmm/guest_memory.h"
+#include "vmm/memory/guest_memory.h"
 
 static uint8_t low[0x1000];
 static uint8_t high[0x2000];

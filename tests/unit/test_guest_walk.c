@@ -1,13 +1,11 @@
-/* SOURCES: vmm/guest_walk.c vmm/guest_memory.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
-#include "vmm/guest_walk.h"
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "vmm/memory/guest_walk.h"
 
 #define RAM_SIZE 0x10000
 #define P 1UL
@@ -73,15 +71,15 @@ static int setup(void **state)
 	*entry(0x2000, pdpti) = 0x3000 | P | W | U;
 	*entry(0x3000, pdi) = 0x4000 | P | W | U;
 	*entry(0x4000, pti) = 0x123456000 | P | W | U;
-	paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE | GUEST_CR0_PG | GUEST_CR0_WP, .cr3 = 0x1000, .cr4 = GUEST_CR4_PAE,
-					.efer = GUEST_EFER_LMA | GUEST_EFER_NXE, .maxphyaddr = 39 };
+	paging = (struct guest_paging){ .cr0 = CR0_PE | CR0_PG | CR0_WP, .cr3 = 0x1000, .cr4 = CR4_PAE,
+					.efer = EFER_LMA | EFER_NXE, .maxphyaddr = 39 };
 	return 0;
 }
 
 static void test_no_paging(void **state)
 {
 	(void)state;
-	paging.cr0 = GUEST_CR0_PE;
+	paging.cr0 = CR0_PE;
 	expect_page(0x112345678, WALK_WRITE, 0x12345678, 4096);
 }
 
@@ -115,9 +113,9 @@ static void test_not_present(void **state)
 	expect_fault(LINEAR, WALK_READ | WALK_IMPLICIT, 0);
 	*entry(0x1000, pml4i) = 0;
 	expect_fault(LINEAR, WALK_READ, PF_USER);
-	paging.efer &= ~GUEST_EFER_NXE;
+	paging.efer &= ~EFER_NXE;
 	expect_fault(LINEAR, WALK_EXEC, PF_USER); /* no I/D flag without NX or SMEP */
-	paging.cr4 |= GUEST_CR4_SMEP;
+	paging.cr4 |= CR4_SMEP;
 	expect_fault(LINEAR, WALK_EXEC, PF_USER | PF_FETCH);
 }
 
@@ -128,7 +126,7 @@ static void test_canonical(void **state)
 	assert_int_equal(walk(0xffff7fffffffffff, WALK_READ), ERR_INVALID);
 	assert_int_equal(walk(LINEAR & 0x0000ffffffffffff, WALK_READ), ERR_INVALID);
 	expect_fault(0x00007fffffffffff, WALK_READ, 0);
-	paging.cr4 |= GUEST_CR4_LA57;
+	paging.cr4 |= CR4_LA57;
 	assert_int_equal(walk(0x0100000000000000, WALK_READ), ERR_INVALID);
 	expect_fault(0x00ffffffffffffff, WALK_READ, 0);
 }
@@ -136,7 +134,7 @@ static void test_canonical(void **state)
 static void test_5_level(void **state)
 {
 	(void)state;
-	paging.cr4 |= GUEST_CR4_LA57;
+	paging.cr4 |= CR4_LA57;
 	paging.cr3 = 0x5000;
 	*entry(0x5000, LINEAR >> 48 & 0x1ff) = 0x1000 | P | W | U;
 	expect_page(LINEAR, WALK_READ, 0x123456abc, 4096);
@@ -154,7 +152,7 @@ static void test_write_protection(void **state)
 		*e[level] &= ~W;
 		expect_page(LINEAR, WALK_READ, 0x123456abc, 4096);
 		expect_fault(LINEAR, WALK_WRITE, PF_PRESENT | PF_WRITE);
-		paging.cr0 &= ~GUEST_CR0_WP;
+		paging.cr0 &= ~CR0_WP;
 		expect_page(LINEAR, WALK_WRITE, 0x123456abc, 4096);
 		expect_fault(LINEAR, WALK_WRITE | WALK_USER, PF_PRESENT | PF_WRITE | PF_USER);
 
@@ -169,7 +167,7 @@ static void test_write_protection(void **state)
 		*e[level] |= NX;
 		expect_page(LINEAR, WALK_READ, 0x123456abc, 4096);
 		expect_fault(LINEAR, WALK_EXEC, PF_PRESENT | PF_FETCH);
-		paging.efer &= ~GUEST_EFER_NXE;
+		paging.efer &= ~EFER_NXE;
 		expect_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
 	}
 }
@@ -178,11 +176,11 @@ static void test_smep_smap(void **state)
 {
 	(void)state;
 	expect_page(LINEAR, WALK_EXEC, 0x123456abc, 4096);
-	paging.cr4 |= GUEST_CR4_SMEP;
+	paging.cr4 |= CR4_SMEP;
 	expect_fault(LINEAR, WALK_EXEC, PF_PRESENT | PF_FETCH);
 	expect_page(LINEAR, WALK_EXEC | WALK_USER, 0x123456abc, 4096);
 	expect_page(LINEAR, WALK_READ, 0x123456abc, 4096);
-	paging.cr4 |= GUEST_CR4_SMAP;
+	paging.cr4 |= CR4_SMAP;
 	expect_fault(LINEAR, WALK_READ, PF_PRESENT);
 	expect_fault(LINEAR, WALK_WRITE, PF_PRESENT | PF_WRITE);
 	expect_page(LINEAR, WALK_READ | WALK_USER, 0x123456abc, 4096);
@@ -199,7 +197,7 @@ static void test_protection_keys(void **state)
 {
 	(void)state;
 	*entry(0x4000, pti) |= 5UL << 59;
-	paging.cr4 |= GUEST_CR4_PKE;
+	paging.cr4 |= CR4_PKE;
 	paging.pkru = ~(3U << 10);
 	expect_page(LINEAR, WALK_WRITE | WALK_USER, 0x123456abc, 4096);
 	paging.pkru = 2U << 10;
@@ -270,7 +268,7 @@ static void test_32_bit(void **state)
 	uint32_t linear = 0xc0123456;
 
 	(void)state;
-	paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE | GUEST_CR0_PG, .cr3 = 0x5000, .maxphyaddr = 36 };
+	paging = (struct guest_paging){ .cr0 = CR0_PE | CR0_PG, .cr3 = 0x5000, .maxphyaddr = 36 };
 	*entry32(0x5000, linear >> 22) = 0x6000 | P | W | U;
 	*entry32(0x6000, linear >> 12 & 0x3ff) = 0xfee00000 | P | W;
 	expect_page(linear, WALK_READ, 0xfee00456, 4096);
@@ -284,7 +282,7 @@ static void test_32_bit(void **state)
 	/* PS counts with CR4.PSE only. */
 	*entry32(0x5000, linear >> 22) |= PS;
 	expect_page(linear, WALK_READ, 0xfee00456, 4096);
-	paging.cr4 = GUEST_CR4_PSE;
+	paging.cr4 = CR4_PSE;
 	*entry32(0x5000, linear >> 22) = 0x00c00000 | 0xf << 13 | PS | P | W;
 	expect_page(linear, WALK_READ, 0xf00c00000 | (linear & 0x3fffff), MIB(4));
 	*entry32(0x5000, linear >> 22) |= 1 << 17; /* address bit 36 */
@@ -302,7 +300,7 @@ static void test_pae(void **state)
 	uint32_t linear = 0xc0234567;
 
 	(void)state;
-	paging.efer = GUEST_EFER_NXE;
+	paging.efer = EFER_NXE;
 	paging.cr3 = 0xdead0000; /* not read: the four entries are */
 	paging.pdpte[3] = 0x5000 | P;
 	*entry(0x5000, linear >> 21 & 0x1ff) = 0x6000 | P | W;
@@ -347,9 +345,9 @@ static void test_short_walk(void **state)
 		access = (unsigned)(x >> 32) & (WALK_WRITE | WALK_EXEC | WALK_USER | WALK_IMPLICIT | WALK_SET_AD);
 		if (access & WALK_EXEC)
 			access &= ~(unsigned)WALK_WRITE;
-		paging.cr0 ^= x >> 40 & 1 ? GUEST_CR0_WP : 0;
-		paging.efer ^= x >> 41 & 1 ? GUEST_EFER_NXE : 0;
-		paging.cr4 |= (x >> 42 & 1 ? GUEST_CR4_SMEP : 0) | (x >> 43 & 1 ? GUEST_CR4_SMAP : 0);
+		paging.cr0 ^= x >> 40 & 1 ? CR0_WP : 0;
+		paging.efer ^= x >> 41 & 1 ? EFER_NXE : 0;
+		paging.cr4 |= (x >> 42 & 1 ? CR4_SMEP : 0) | (x >> 43 & 1 ? CR4_SMAP : 0);
 		paging.cpl = x >> 44 & 1 ? 3 : 0;
 		paging.rflags_ac = x >> 45 & 1;
 		first = walk(LINEAR, access);
@@ -362,7 +360,7 @@ static void test_short_walk(void **state)
 			*e[i] = saved[i];
 			saved[i] = after;
 		}
-		paging.cr4 |= GUEST_CR4_PKE;
+		paging.cr4 |= CR4_PKE;
 		assert_int_equal(walk(LINEAR, access), first);
 		assert_int_equal(gpa, first_gpa);
 		assert_int_equal(page_size, first_size);

@@ -1,14 +1,10 @@
-/* SOURCES: vmm/io_space.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/io/io_space.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
 #include "tests/unit/fakes.h"
-#include "vmm/io_space.h"
+#include "vmm/io/io_space.h"
 
 static struct io_space space;
 static struct spinlock lock;

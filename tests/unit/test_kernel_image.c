@@ -1,9 +1,6 @@
 /* SOURCES: boot/efi/kernel_image.c */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,10 +1,7 @@
 /* SOURCES: vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
+#include "lib/x86/msr.h"
 #include "tests/unit/lapic_fixture.h"
 
 static struct lapic *const l = &apic[0];

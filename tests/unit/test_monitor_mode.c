@@ -1,14 +1,10 @@
-/* SOURCES: vmm/monitor_mode.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/config/monitor_mode.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "vmm/monitor_mode.h"
+#include "vmm/config/monitor_mode.h"
 
 #define P "MONITOR MODE: "
 #define BUILD_ALL (BIT(MONITOR_BT) | BIT(MONITOR_HV) | BIT(MONITOR_HWMMU))

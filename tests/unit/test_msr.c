@@ -1,17 +1,13 @@
-/* SOURCES: vmm/msr.c */
+/* SOURCES: vmm/exits/msr.c */
 /* MSRs that systems use without looking for them first. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
 #include "tests/unit/fakes.h"
-#include "vmm/msr.h"
-#include "vmm/virtual_mmu.h"
-#include "vmm/vm.h"
+#include "vmm/exits/msr.h"
+#include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vm/vm.h"
 
 static struct vm vm;
 static struct vcpu vcpu;

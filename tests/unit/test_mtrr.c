@@ -1,9 +1,5 @@
 /* SOURCES: */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include "lib/types.h"
 
@@ -19,6 +15,7 @@ static uint64_t rdmsr(uint32_t msr)
 
 /* NOLINTNEXTLINE(bugprone-suspicious-include): so that it reads the test's registers */
 #include "arch/x86_64/mtrr.c"
+#include "lib/x86/msr.h"
 
 struct cpu_features cpu_features;
 

@@ -1,16 +1,12 @@
-/* SOURCES: vmm/loader/loader.c vmm/loader/linux.c vmm/loader/multiboot.c vmm/loader/multiboot_image.c vmm/loader/placement.c vmm/e820.c vmm/guest_memory.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/loader/loader.c vmm/loader/linux.c vmm/loader/multiboot.c vmm/loader/multiboot_image.c vmm/loader/placement.c vmm/memory/e820.c vmm/memory/guest_memory.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/layout.h"
 #include "vmm/loader/loader.h"
+#include "vmm/memory/layout.h"
 
 #define RAM MIB(8)
 #define IMAGE 1024

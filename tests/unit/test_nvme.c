@@ -1,14 +1,10 @@
-/* SOURCES: drivers/nvme.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/disk/nvme.c drivers/disk/disk.c drivers/pci/pci_host.c tests/unit/disk_machine.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
+#include "drivers/disk/nvme.h"
 #include "drivers/host.h"
-#include "drivers/nvme.h"
 #include "tests/unit/disk_machine.h"
 #include "tests/unit/fakes.h"
 

@@ -1,20 +1,17 @@
-/* SOURCES: vmm/exit_mmio.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_memory.c vmm/guest_walk.c */
+/* SOURCES: vmm/exits/exit_mmio.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* With shadow paging: a guest's page that was a page table (a dead process's root, say) and is used for something else. Its first write need not
  * be one that the emulator knows, nor an instruction's. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
+#include "lib/x86/segment.h"
 #include "tests/unit/fakes.h"
-#include "vmm/exit.h"
-#include "vmm/exit_mmio.h"
+#include "vmm/exits/exit.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/virtual_mmu.h"
-#include "vmm/vm.h"
+#include "vmm/vm/vm.h"
 
 static struct vm vm;
 static struct vcpu v;
@@ -28,10 +25,10 @@ static void context(struct vcpu *of, struct vcpu_context *c)
 	(void)of;
 	*c = (struct vcpu_context){ .rip = 0x100, .rsp = 0x3000, .rflags = 2, .cr0 = 0x10001, .cs_access = 0xc09b, .ss_access = 0xc093 };
 }
-static void segment(struct vcpu *of, enum vcpu_segment seg, struct vcpu_segment_state *s)
+static void segment(struct vcpu *of, enum segment_register seg, struct segment_state *s)
 {
 	(void)of;
-	*s = (struct vcpu_segment_state){ 8, 0xffffffff, seg == VSEG_CS ? 0xc09b : 0xc093, 0 };
+	*s = (struct segment_state){ 8, 0xffffffff, seg == SEG_CS ? 0xc09b : 0xc093, 0 };
 }
 static void write_reg_(struct vcpu *of, enum vcpu_register reg, uint64_t value) { (void)of; (void)reg; (void)value; }
 static uint64_t read_reg_(struct vcpu *of, enum vcpu_register reg) { (void)of; (void)reg; return 0; }

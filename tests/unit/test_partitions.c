@@ -1,13 +1,9 @@
-/* SOURCES: drivers/partitions.c drivers/disk.c tests/unit/disk_machine.c drivers/pci_host.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/disk/partitions.c drivers/disk/disk.c tests/unit/disk_machine.c drivers/pci/pci_host.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
-#include "drivers/partitions.h"
+#include "drivers/disk/partitions.h"
 #include "tests/unit/disk_machine.h"
 #include "tests/unit/fakes.h"
 

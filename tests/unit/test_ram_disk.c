@@ -1,14 +1,10 @@
-/* SOURCES: drivers/ram_disk.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/disk/ram_disk.c */
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "drivers/ram_disk.h"
+#include "drivers/disk/ram_disk.h"
 #include "tests/unit/fakes.h"
 
 #define SECTORS 16U

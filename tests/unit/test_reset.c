@@ -1,9 +1,5 @@
-/* SOURCES: vmm/devices/reset.c vmm/io_space.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/devices/reset.c vmm/io/io_space.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 

@@ -1,9 +1,5 @@
-/* SOURCES: vmm/devices/rtc.c vmm/devices/rtc_time.c vmm/devices/tick_clock.c vmm/io_space.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/devices/rtc.c vmm/devices/rtc_time.c vmm/devices/tick_clock.c vmm/io/io_space.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 #include <time.h>

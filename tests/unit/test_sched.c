@@ -1,20 +1,16 @@
-/* SOURCES: vmm/sched.c */
+/* SOURCES: vmm/sched/sched.c */
 /* Two VMs share a core: neither may keep the other from running. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "mm/pool.h"
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
-#include "vmm/sched.h"
-#include "vmm/vcpu.h"
-#include "vmm/vm.h"
+#include "vmm/interface/core.h"
+#include "vmm/sched/sched.h"
+#include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/vm.h"
 
 #define US 1000ULL /* at 1 GHz */
 #define EXIT_COST (1 * US)

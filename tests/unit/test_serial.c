@@ -1,17 +1,13 @@
-/* SOURCES: drivers/serial.c drivers/serial_settings.c drivers/serial_pci.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/console/serial.c drivers/console/serial_settings.c drivers/console/serial_pci.c */
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/console/serial.h"
+#include "drivers/console/serial_pci.h"
+#include "drivers/console/serial_settings.h"
 #include "drivers/port_io.h"
-#include "drivers/serial.h"
-#include "drivers/serial_pci.h"
-#include "drivers/serial_settings.h"
 
 /* A machine's ports: one UART at `uart_port` (0: none), PCI configuration space with a few functions; the rest reads as ones. */
 static uint16_t uart_port;

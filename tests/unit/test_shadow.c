@@ -1,15 +1,12 @@
-/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/guest_walk.c vmm/guest_memory.c */
+/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 /* Random histories of guest page tables, each access compared with what a walk of the guest's tables gives. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/x86/registers.h"
 #include "tests/unit/shadow_model.h"
 
 #define STEPS 60000
@@ -26,7 +23,7 @@ static bool chance(unsigned percent)
 
 static bool wide(const struct guest_paging *paging)
 {
-	return (paging->efer & GUEST_EFER_LMA) || (paging->cr4 & GUEST_CR4_PAE);
+	return (paging->efer & EFER_LMA) || (paging->cr4 & CR4_PAE);
 }
 
 /* Few slots of each table are used, so that what is written is also met. */
@@ -35,16 +32,16 @@ static uint64_t random_linear(const struct guest_paging *paging)
 	static const unsigned slot9[] = { 0, 1, 3, 511 }, slot10[] = { 0, 1, 2, 511, 512, 1023 };
 	uint64_t offset = model_random() & 0xff8;
 
-	if (!(paging->cr0 & GUEST_CR0_PG))
+	if (!(paging->cr0 & CR0_PG))
 		return chance(20) ? model_random() & 0xffffffff :
 				    (model_table[model_random() % MODEL_TABLES] ^ (chance(30) ? 0x3f000 : 0)) | offset;
-	if (paging->efer & GUEST_EFER_LMA) {
+	if (paging->efer & EFER_LMA) {
 		uint64_t linear = (uint64_t)slot9[model_random() % 4] << 39 | (uint64_t)slot9[model_random() % 4] << 30 |
 				  slot9[model_random() % 4] << 21 | slot9[model_random() % 4] << 12 | offset;
 
 		return (uint64_t)((int64_t)(linear << 16) >> 16);
 	}
-	if (paging->cr4 & GUEST_CR4_PAE)
+	if (paging->cr4 & CR4_PAE)
 		return (model_random() & 3) << 30 | slot9[model_random() % 4] << 21 | slot9[model_random() % 4] << 12 | offset;
 	return (uint64_t)slot10[model_random() % 6] << 22 | slot10[model_random() % 6] << 12 | offset;
 }
@@ -163,39 +160,39 @@ static void random_write(struct model_vcpu *v)
 /* format: 0 none, 1 32-bit, 2 and 3 PAE, else 4-level */
 static bool random_paging(struct guest_paging *paging, unsigned format, unsigned maxphyaddr)
 {
-	*paging = (struct guest_paging){ .cr0 = GUEST_CR0_PE, .maxphyaddr = maxphyaddr };
+	*paging = (struct guest_paging){ .cr0 = CR0_PE, .maxphyaddr = maxphyaddr };
 	paging->cr3 = model_table[model_random() % 6];
 	if (chance(50))
-		paging->cr0 |= GUEST_CR0_WP;
+		paging->cr0 |= CR0_WP;
 	if (chance(40))
-		paging->cr4 |= GUEST_CR4_SMEP;
+		paging->cr4 |= CR4_SMEP;
 	if (chance(40))
-		paging->cr4 |= GUEST_CR4_SMAP;
+		paging->cr4 |= CR4_SMAP;
 	if (chance(50))
 		paging->cr4 |= CR4_PGE;
 	if (chance(80))
-		paging->efer |= GUEST_EFER_NXE;
+		paging->efer |= EFER_NXE;
 	paging->cpl = chance(50) ? 3 : 0;
 	paging->rflags_ac = chance(50);
 	switch (format) {
 	case 0:
 		return true; /* no paging */
 	case 1:
-		paging->cr0 |= GUEST_CR0_PG;
-		paging->cr4 |= chance(70) ? GUEST_CR4_PSE : 0;
+		paging->cr0 |= CR0_PG;
+		paging->cr4 |= chance(70) ? CR4_PSE : 0;
 		return true;
 	case 2:
 	case 3:
-		paging->cr0 |= GUEST_CR0_PG;
-		paging->cr4 |= GUEST_CR4_PAE;
+		paging->cr0 |= CR0_PG;
+		paging->cr4 |= CR4_PAE;
 		/* Mostly PDPTEs that no memory holds any more: then a write to CR3 is refused. */
 		for (unsigned i = 0; i < 4; i++)
 			paging->pdpte[i] = chance(80) ? model_table[10 + model_random() % 4] | P : 0;
 		return chance(80) || !shadow_read_pdptes(&model_mmu, paging->cr3, maxphyaddr, paging->pdpte);
 	default:
-		paging->cr0 |= GUEST_CR0_PG;
-		paging->cr4 |= GUEST_CR4_PAE;
-		paging->efer |= GUEST_EFER_LMA;
+		paging->cr0 |= CR0_PG;
+		paging->cr4 |= CR4_PAE;
+		paging->efer |= EFER_LMA;
 		return true;
 	}
 }
@@ -252,7 +249,7 @@ static void compare(struct model_vcpu *v, uint64_t linear, unsigned access)
 /* Make a vCPU know of all changes, in one of the ways that a guest has. */
 static void flush_guest(struct model_vcpu *v)
 {
-	bool paging = v->paging.cr0 & GUEST_CR0_PG;
+	bool paging = v->paging.cr0 & CR0_PG;
 
 	switch (model_random() % 4) {
 	case 0:
@@ -270,7 +267,7 @@ static void flush_guest(struct model_vcpu *v)
 	case 2: {
 		struct guest_paging p = v->paging;
 
-		if ((p.cr0 & GUEST_CR0_PG) && !(p.efer & GUEST_EFER_LMA) && (p.cr4 & GUEST_CR4_PAE))
+		if ((p.cr0 & CR0_PG) && !(p.efer & EFER_LMA) && (p.cr4 & CR4_PAE))
 			break; /* would load the PDPTEs again */
 		p.cr4 ^= CR4_PGE;
 		model_set_paging(v, &p);
@@ -296,10 +293,10 @@ static void change_and_invalidate(struct model_vcpu *v)
 	for (unsigned n = 0; n < MODEL_VCPUS; n++) {
 		struct model_vcpu *o = &model_vcpu[n];
 
-		if (!clean[n] || !(o->paging.cr0 & GUEST_CR0_PG))
+		if (!clean[n] || !(o->paging.cr0 & CR0_PG))
 			continue;
 		if (wide(&o->paging)) {
-			unsigned tops = o->paging.efer & GUEST_EFER_LMA ? 4 : 1;
+			unsigned tops = o->paging.efer & EFER_LMA ? 4 : 1;
 
 			for (unsigned i = 0; i < 64 * tops; i++) {
 				uint64_t linear = (uint64_t)slot9[i >> 6 & 3] << 39 | (uint64_t)(tops == 1 ? i & 3 : slot9[i & 3]) << 30 |

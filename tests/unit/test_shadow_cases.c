@@ -1,12 +1,10 @@
-/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/guest_walk.c vmm/guest_memory.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
 #include "tests/unit/shadow_model.h"
 
 /* Directed cases: one vCPU in 4-level paging; tables 0 to 3 map linear 0 to 2 MiB, entry by entry of table 3. */
@@ -44,8 +42,8 @@ static int setup(void **state)
 	put(0, 0, model_table[1] | P | W | U);
 	put(1, 0, model_table[2] | P | W | U);
 	put(2, 0, model_table[3] | P | W | U);
-	model_set_paging(cpu, &(struct guest_paging){ .cr0 = GUEST_CR0_PE | GUEST_CR0_PG | GUEST_CR0_WP, .cr3 = model_table[0],
-						      .cr4 = GUEST_CR4_PAE | CR4_PGE, .efer = GUEST_EFER_LMA | GUEST_EFER_NXE,
+	model_set_paging(cpu, &(struct guest_paging){ .cr0 = CR0_PE | CR0_PG | CR0_WP, .cr3 = model_table[0],
+						      .cr4 = CR4_PAE | CR4_PGE, .efer = EFER_LMA | EFER_NXE,
 						      .maxphyaddr = 40 });
 	return 0;
 }
@@ -206,8 +204,8 @@ static void test_wp_clear(void **state)
 	(void)state;
 	put(3, 1, 0x20000 | P | U);
 	put(2, 1, MODEL_SCATTERED | P | U | PS);
-	paging.cr0 &= ~GUEST_CR0_WP;
-	paging.cr4 |= GUEST_CR4_SMEP;
+	paging.cr0 &= ~CR0_WP;
+	paging.cr4 |= CR4_SMEP;
 	model_set_paging(cpu, &paging);
 	for (unsigned i = 0; i < 2; i++) {
 		uint64_t linear = i ? MIB(2) + 0x3000 : 0x1000;
@@ -222,7 +220,7 @@ static void test_wp_clear(void **state)
 		cpu->paging.cpl = 0;
 		expect(linear, WALK_WRITE, MODEL_OK, hpa);
 	}
-	paging.cr4 |= GUEST_CR4_SMAP;
+	paging.cr4 |= CR4_SMAP;
 	model_set_paging(cpu, &paging);
 	expect(0x1000, WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_WRITE);
 	cpu->paging.rflags_ac = true;
@@ -294,7 +292,7 @@ static void test_hostile_tables(void **state)
 	assert_int_equal(r.result, MODEL_MMIO);
 	assert_int_equal(r.gpa, 0xfffff678);
 	/* PAE: reserved bits in PDPTEs that are present are refused, and nothing changes. */
-	paging.cr4 = GUEST_CR4_PAE;
+	paging.cr4 = CR4_PAE;
 	paging.cr3 = model_table[0];
 	memset(paging.pdpte, 0, sizeof(paging.pdpte));
 	model_set_paging(cpu, &paging);
@@ -303,7 +301,7 @@ static void test_hostile_tables(void **state)
 	assert_int_equal(cpu->sv.paging.cr3, model_table[0]);
 	expect(0, WALK_READ, MODEL_FAULT, 0);
 	/* Not canonical: nothing to flush. */
-	paging.efer = GUEST_EFER_LMA;
+	paging.efer = EFER_LMA;
 	model_set_paging(cpu, &paging);
 	assert_int_equal(shadow_invlpg(&cpu->sv, 0x8000000000000000), SHADOW_FLUSH_NONE);
 }

@@ -1,16 +1,13 @@
-/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/guest_walk.c vmm/guest_memory.c */
+/* SOURCES: tests/unit/shadow_model.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_flush.c vmm/shadow/shadow_check.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 /* LIBS: -lpthread */
 /* shadow_lookup() takes no lock, and a vCPU that is in it is not in the guest, so that nobody waits for it: a page of tables can become a leaf
  * table's copy of the guest's entries under it. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <pthread.h>
 #include <string.h>
 
+#include "lib/x86/registers.h"
 #include "tests/unit/shadow_model.h"
 
 #define ROUNDS 100000
@@ -42,8 +39,8 @@ static void *look_up(void *ctx)
 
 static void paging(struct model_vcpu *v)
 {
-	model_set_paging(v, &(struct guest_paging){ .cr0 = GUEST_CR0_PE | GUEST_CR0_PG | GUEST_CR0_WP, .cr3 = model_table[0],
-						    .cr4 = GUEST_CR4_PAE | CR4_PGE, .efer = GUEST_EFER_LMA | GUEST_EFER_NXE,
+	model_set_paging(v, &(struct guest_paging){ .cr0 = CR0_PE | CR0_PG | CR0_WP, .cr3 = model_table[0],
+						    .cr4 = CR4_PAE | CR4_PGE, .efer = EFER_LMA | EFER_NXE,
 						    .maxphyaddr = 40 });
 }
 

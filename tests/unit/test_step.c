@@ -1,14 +1,13 @@
-/* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_walk.c vmm/guest_memory.c */
+/* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 /* Real mode, big real mode and the switches to protected and long mode, by programs and by guests' own start-up code. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "tests/unit/step_machine.h"
 
 /* A program: assembled here, to run at PROGRAM_AT. Its labels are relative to its own start. */
@@ -326,18 +325,18 @@ static void test_hidden_state(void **state)
 	(void)state;
 	LOAD(modes);
 	for (unsigned i = 0; i < 200; i++) {
-		uint64_t before = emu.paging.cr0 & GUEST_CR0_PE;
+		uint64_t before = emu.paging.cr0 & CR0_PE;
 
 		assert_int_equal(emulate_step(&emu, &result), EMULATE_DONE);
 		if (result.halted)
 			break;
-		if (!before && emu.paging.cr0 & GUEST_CR0_PE) {
+		if (!before && emu.paging.cr0 & CR0_PE) {
 			/* Just switched: still 16-bit code with real-mode bases. */
 			assert_int_equal(emu.mode, DECODE_16);
 			assert_int_equal(emu.seg[SEG_CS].selector, 0);
 			assert_int_equal(emu.paging.cpl, 0);
 			seen |= 1;
-		} else if (before && !(emu.paging.cr0 & GUEST_CR0_PE)) {
+		} else if (before && !(emu.paging.cr0 & CR0_PE)) {
 			assert_int_equal(emu.seg[SEG_DS].limit, 0xffffffff);
 			assert_int_equal(emu.seg[SEG_DS].selector, 0x10);
 			assert_int_equal(emu.seg[SEG_CS].selector, 0x18);
@@ -403,7 +402,7 @@ static void test_trampoline(void **state)
 	assert_int_equal(emu.paging.cr0, 0x80050033);
 	assert_int_equal(step.idtr.limit, 0);
 	assert_int_equal(wbinvds, 1);
-	assert_true(emulate_enterable(&emu) || segments[SEG_TR].ar == 0x8b);
+	assert_true(emulate_enterable(&emu) || segments[SEG_TR].access == 0x8b);
 }
 
 /* memtest86+'s own 16-bit code, from its boot image, up to its 32-bit entry. The BIOS is one IRET. */
@@ -420,13 +419,13 @@ static void test_memtest(void **state)
 	for (unsigned v = 0; v < 256; v++)
 		set_dword(4 * v, 0xf0000000);
 	memcpy(ram + 0xf0000, "\xf9\xca\x02\x00", 4); /* stc, retf 2: no such function */
-	for (unsigned i = 0; i < SEG_COUNT; i++)
+	for (unsigned i = 0; i < SEG_OPERANDS; i++)
 		segments[i].selector = 0x9000, segments[i].base = 0x90000;
 	segments[SEG_CS].selector = 0x9020;
 	segments[SEG_CS].base = 0x90200;
 	gpr[REG_RSP] = 0xfff0;
 	emu.rip = 0;
-	while (!(emu.paging.cr0 & GUEST_CR0_PE) || emu.seg[SEG_CS].selector == 0x9020) {
+	while (!(emu.paging.cr0 & CR0_PE) || emu.seg[SEG_CS].selector == 0x9020) {
 		assert_int_equal(emulate_step(&emu, &result) & ~EMULATE_RETRY, EMULATE_DONE);
 		assert_false(result.delivered && result.vector < 0x10);
 		assert_true(steps++ < 200000);

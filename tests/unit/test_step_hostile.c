@@ -1,14 +1,12 @@
-/* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_walk.c vmm/guest_memory.c */
+/* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 /* Random code and state in every mode that is emulated. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "tests/unit/step_machine.h"
 
 /* Random code and state in every mode: a verdict and nothing else; what is refused has changed nothing. */
@@ -31,29 +29,28 @@ static void test_random(void **state)
 		reset();
 		step.gdtr = (struct step_table){ GDT_AT, (uint16_t)random_below(0x200) };
 		step.idtr = (struct step_table){ IDT_AT, (uint16_t)random_below(0x800) };
-		for (n = 0; n < SEG_ALL; n++) {
-			segments[n] = (struct emu_segment){ random_below(4) ? 0 : random64() & 0xffffff, random_below(4) ? 0xffffffff : (uint32_t)random64(),
-							    (n == SEG_CS ? 0x9b : 0x93) | (kind == 2 ? 0x60 : 0), (uint16_t)random_below(0x80) };
+		for (n = 0; n < SEG_COUNT; n++) {
+			segments[n] = (struct segment_state){ .base = random_below(4) ? 0 : random64() & 0xffffff, .limit = random_below(4) ? 0xffffffff : (uint32_t)random64(), .access = (n == SEG_CS ? 0x9b : 0x93) | (kind == 2 ? 0x60 : 0), .selector = (uint16_t)random_below(0x80) };
 			if (random_below(8) == 0)
-				segments[n].ar ^= 1U << random_below(17);
+				segments[n].access ^= 1U << random_below(17);
 			if (kind == 1 || random_below(2))
-				segments[n].ar |= 0x4000;
+				segments[n].access |= 0x4000;
 		}
-		segments[SEG_TR] = (struct emu_segment){ TSS_AT, random_below(0x100), random_below(2) ? 0x8b : 0x83, 0x40 };
-		emu.paging.cr0 |= kind ? GUEST_CR0_PE : 0;
+		segments[SEG_TR] = (struct segment_state){ .base = TSS_AT, .limit = random_below(0x100), .access = random_below(2) ? 0x8b : 0x83, .selector = 0x40 };
+		emu.paging.cr0 |= kind ? CR0_PE : 0;
 		emu.rflags = (random64() & 0x277fd5) | 2;
 		if (kind == 3)
 			emu.rflags |= RFLAGS_VM;
 		if (kind == 4) {
-			emu.paging.efer = GUEST_EFER_LMA | EFER_LME;
-			segments[SEG_CS].ar |= 0x2000;
+			emu.paging.efer = EFER_LMA | EFER_LME;
+			segments[SEG_CS].access |= 0x2000;
 		}
 		if (kind && (kind == 4 || random_below(4) == 0)) {
-			emu.paging.cr0 |= GUEST_CR0_PG;
+			emu.paging.cr0 |= CR0_PG;
 			emu.paging.cr3 = 0x9000;
 			emu.paging.cr4 = random64() & 0x3000bf;
 			if (kind == 4) {
-				emu.paging.cr4 |= GUEST_CR4_PAE;
+				emu.paging.cr4 |= CR4_PAE;
 				set_dword(0x9000, 0xa007);
 				set_dword(0xa000, 0x87);
 			}
@@ -81,7 +78,7 @@ static void test_random(void **state)
 			assert_int_equal(emu.rip, rip);
 		}
 		if (verdict == EMULATE_EXCEPTION)
-			assert_true(emu.paging.efer & GUEST_EFER_LMA);
+			assert_true(emu.paging.efer & EFER_LMA);
 	}
 	print_message("done %u, retry %u, exception %u, unsupported %u, shutdown %u\n", count[0], count[1], count[2], count[3], count[4]);
 	for (unsigned i = 0; i < 5; i++)

@@ -1,14 +1,14 @@
-/* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_walk.c vmm/guest_memory.c */
+/* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 /* Protected and virtual-8086 mode: segments, privilege, interrupts, control registers. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "tests/unit/step_machine.h"
 
 static void test_segment_loads(void **state)
@@ -37,7 +37,7 @@ static void test_segment_loads(void **state)
 			assert_false(result.delivered);
 			assert_int_equal(emu.seg[load_case[i].stack ? SEG_SS : SEG_DS].selector, selector);
 			if (!(selector & ~3))
-				assert_true(emu.seg[SEG_DS].ar & SEGMENT_AR_UNUSABLE);
+				assert_true(emu.seg[SEG_DS].access & SEGMENT_UNUSABLE);
 		}
 	}
 	/* A null DS cannot be used. */
@@ -50,7 +50,7 @@ static void test_segment_loads(void **state)
 	gpr[REG_RAX] = 0x40;
 	assert_int_equal(STEP("\x0f\x00\xd8"), EMULATE_DONE);
 	assert_int_equal(ram[GDT_AT + 0x45], 0x8b);
-	assert_int_equal(emu.seg[SEG_TR].ar, 0x8b);
+	assert_int_equal(emu.seg[SEG_TR].access, 0x8b);
 	assert_int_equal(STEP("\x0f\x00\xd8"), EMULATE_DONE);
 	expect_delivered(VECTOR_GP, true, 0x40);
 	protected_mode_setup();
@@ -140,7 +140,7 @@ static void test_privilege(void **state)
 	assert_int_equal(emu.rip, PROGRAM_AT + 7);
 	assert_int_equal(gpr[REG_RSP], 0x7008);
 	assert_int_equal(emu.seg[SEG_CS].selector, 0x33);
-	assert_true(emu.seg[SEG_ES].ar & SEGMENT_AR_UNUSABLE);
+	assert_true(emu.seg[SEG_ES].access & SEGMENT_UNUSABLE);
 	assert_int_equal(emu.seg[SEG_DS].selector, 0x3b);
 	/* Task gates and TSSs are refused, and nothing has happened. */
 	protected_mode_setup();
@@ -231,7 +231,7 @@ static void test_v86(void **state)
 	assert_int_equal(emu.paging.cpl, 3);
 	assert_int_equal(emu.seg[SEG_SS].base, 0x30000);
 	assert_int_equal(emu.seg[SEG_GS].base, 0x34000);
-	assert_int_equal(emu.seg[SEG_CS].ar, 0xf3);
+	assert_int_equal(emu.seg[SEG_CS].access, 0xf3);
 	assert_int_equal(gpr[REG_RSP], 0xfff0);
 	assert_true(emulate_enterable(&emu));
 	/* mov ax, 4000h; mov ds, ax; push ax; int 21h */
@@ -251,7 +251,7 @@ static void test_v86(void **state)
 	assert_int_equal(dword(0x6000 - 28) & (RFLAGS_VM | RFLAGS_IF), RFLAGS_VM | RFLAGS_IF);
 	assert_int_equal(dword(0x6000 - 32), 0x2000);
 	assert_int_equal(dword(0x6000 - 36), 0x106);
-	assert_true(emu.seg[SEG_DS].ar & SEGMENT_AR_UNUSABLE);
+	assert_true(emu.seg[SEG_DS].access & SEGMENT_UNUSABLE);
 	assert_false(emu.rflags & RFLAGS_VM);
 	assert_int_equal(emu.paging.cpl, 0);
 }
@@ -300,14 +300,14 @@ static void test_control_registers(void **state)
 	/* PAE: the entries are loaded, and checked. */
 	protected_mode_setup();
 	emu.paging.cr3 = 0x8000;
-	emu.paging.cr4 = GUEST_CR4_PAE;
+	emu.paging.cr4 = CR4_PAE;
 	set_dword(0x8008, 0x9001);
 	gpr[REG_RAX] = 0x80000011;
 	assert_int_equal(STEP("\x0f\x22\xc0"), EMULATE_DONE);
 	assert_int_equal(emu.paging.pdpte[1], 0x9001);
 	protected_mode_setup();
 	emu.paging.cr3 = 0x8000;
-	emu.paging.cr4 = GUEST_CR4_PAE;
+	emu.paging.cr4 = CR4_PAE;
 	set_dword(0x8000, 0x9003);
 	gpr[REG_RAX] = 0x80000011;
 	assert_int_equal(STEP("\x0f\x22\xc0"), EMULATE_DONE);
@@ -325,9 +325,9 @@ static void test_control_registers(void **state)
 	expect_delivered(VECTOR_GP, true, 0);
 	/* A page fault: CR2 and the error code. */
 	protected_mode_setup();
-	emu.paging.cr0 |= GUEST_CR0_PG;
+	emu.paging.cr0 |= CR0_PG;
 	emu.paging.cr3 = 0x9000;
-	emu.paging.cr4 = GUEST_CR4_PSE;
+	emu.paging.cr4 = CR4_PSE;
 	set_dword(0x9000, 0x83);
 	assert_int_equal(STEP("\xa3\x04\x00\x40\x00"), EMULATE_DONE);
 	expect_delivered(VECTOR_PF, true, PF_WRITE);

@@ -1,18 +1,14 @@
 /* SOURCES: arch/x86_64/svm/svm_events.c vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c */
 /* What the AMD-V engine writes into the VMCB for interrupts, where the test plays the CPU: it takes V_IRQ when RFLAGS.IF says so. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
 #include "arch/x86_64/svm/svm.h"
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
 #include "vmm/devices/lapic_registers.h"
-#include "vmm/vm.h"
+#include "vmm/interface/core.h"
+#include "vmm/vm/vm.h"
 
 #define IF BIT(9)
 #define TF BIT(8)

@@ -1,11 +1,7 @@
-/* SOURCES: arch/x86_64/svm/svm_registers.c vmm/virtual_mmu.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_memory.c vmm/guest_walk.c */
+/* SOURCES: arch/x86_64/svm/svm_registers.c vmm/mmu/virtual_mmu.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* AMD-V on shadow page tables in legacy mode, where the test plays a CPU that has VMCB clean bits and keeps the four PDPTEs that it loaded
  * with CR3 (APM vol. 2, "VMCB Clean Bits"; "Legacy PAE Mode"): with CLEAN_CR it loads neither. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
@@ -13,11 +9,11 @@
 #include "arch/x86_64/svm/svm.h"
 #include "mm/page_table.h"
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
-#include "vmm/exit_mmio.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/interface/core.h"
+#include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/virtual_mmu.h"
-#include "vmm/vm.h"
+#include "vmm/vm/vm.h"
 
 #define PHYS 0x10000000ULL /* of the arena */
 #define RAM_PHYS 0x40000000ULL

@@ -1,20 +1,16 @@
 /* SOURCES: arch/x86_64/svm/svm_exit.c */
 /* While an AMD-V exit is decoded the vCPU still counts as in the guest: one that waits there for a lock (the shadow MMU's, a device's) waits for
- * another vCPU that waits for it to leave the guest (kick() in vmm/virtual_mmu.c). */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+ * another vCPU that waits for it to leave the guest (kick() in vmm/mmu/virtual_mmu.c). */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/svm/svm.h"
 #include "tests/unit/fakes.h"
-#include "vmm/exit.h"
-#include "vmm/exit_mmio.h"
-#include "vmm/vm.h"
+#include "vmm/exits/exit.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/vm/vm.h"
 
 struct svm_features svm_features;
 

@@ -1,18 +1,14 @@
-/* SOURCES: drivers/terminal.c drivers/framebuffer.c drivers/vga_text.c build/font.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/console/terminal.c drivers/console/framebuffer.c drivers/console/vga_text.c build/font.c */
+#include "tests/unit/unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "drivers/font.h"
-#include "drivers/framebuffer.h"
-#include "drivers/terminal.h"
-#include "drivers/vga_text.h"
+#include "drivers/console/font.h"
+#include "drivers/console/framebuffer.h"
+#include "drivers/console/terminal.h"
+#include "drivers/console/vga_text.h"
 
 /* The screen: what was drawn, cell by cell. */
 static struct terminal t;

@@ -1,18 +1,14 @@
-/* SOURCES: vmm/timer.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/sched/timer.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
-#include "vmm/sched.h"
-#include "vmm/timer.h"
-#include "vmm/vcpu.h"
-#include "vmm/vm.h"
+#include "vmm/interface/core.h"
+#include "vmm/sched/sched.h"
+#include "vmm/sched/timer.h"
+#include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/vm.h"
 
 #define TIMERS 40U
 

@@ -1,22 +1,19 @@
-/* SOURCES: vmm/vcpu.c vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c vmm/devices/pic.c vmm/io_space.c vmm/guest_memory.c vmm/guest_walk.c */
+/* SOURCES: vmm/vcpu/vcpu.c vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c vmm/devices/pic.c vmm/io/io_space.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* What a vCPU's interrupts come to before it enters the guest: an injected event, a window to wait for, or the CPU's own delivery. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
 #include "vmm/devices/lapic_registers.h"
-#include "vmm/exit_mmio.h"
-#include "vmm/real_mode.h"
-#include "vmm/virtual_mmu.h"
-#include "vmm/vm.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/interface/core.h"
+#include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vcpu/real_mode.h"
+#include "vmm/vm/vm.h"
 
-#define RFLAGS_IF BIT(9)
 #define NONE (-1)
 
 static struct vm vm;

@@ -1,9 +1,5 @@
-/* SOURCES: drivers/virtio_host.c drivers/disk.c drivers/pci_host.c tests/unit/disk_machine.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: drivers/disk/virtio_host.c drivers/disk/disk.c drivers/pci/pci_host.c tests/unit/disk_machine.c */
+#include "tests/unit/unit.h"
 
 #include <string.h>
 

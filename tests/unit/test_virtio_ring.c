@@ -1,9 +1,5 @@
-/* SOURCES: vmm/devices/virtio_ring.c vmm/guest_memory.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/devices/virtio_ring.c vmm/memory/guest_memory.c */
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>

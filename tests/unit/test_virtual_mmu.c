@@ -1,20 +1,16 @@
-/* SOURCES: vmm/virtual_mmu.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/guest_memory.c vmm/guest_walk.c */
+/* SOURCES: vmm/mmu/virtual_mmu.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* How one vCPU's change of shadow tables waits for another vCPU, which runs guest code. The shadow MMU itself is test_shadow's. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 #include <string.h>
 
 #include "mm/page_table.h"
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
-#include "vmm/exit_mmio.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/interface/core.h"
+#include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/virtual_mmu.h"
-#include "vmm/vm.h"
+#include "vmm/vm/vm.h"
 
 static struct vm vm;
 static struct vcpu vcpu[2];

@@ -1,21 +1,17 @@
-/* SOURCES: vmm/vm_disk.c drivers/disk.c */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* SOURCES: vmm/io/vm_disk.c drivers/disk/disk.c */
+#include "tests/unit/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/disk/partitions.h"
 #include "drivers/host.h"
-#include "drivers/partitions.h"
 #include "mm/page_table.h"
 #include "tests/unit/fakes.h"
-#include "vmm/core.h"
-#include "vmm/vcpu.h"
-#include "vmm/vm.h"
-#include "vmm/vm_disk.h"
+#include "vmm/interface/core.h"
+#include "vmm/io/vm_disk.h"
+#include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/vm.h"
 
 #define BLOCKS 1024U
 #define TIMEOUT_S 10

@@ -1,13 +1,9 @@
-/* SOURCES: vmm/guest_memory.c vmm/config.c vmm/config_key.c vmm/config_disk.c vmm/monitor_mode.c */
+/* SOURCES: vmm/memory/guest_memory.c vmm/config/config.c vmm/config/config_key.c vmm/config/config_disk.c vmm/config/monitor_mode.c */
 /* LIBS: -ffunction-sections -fdata-sections -Wl,--gc-sections */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/unit.h"
 
 /* Who gets which boot module, and how. Of all else that builds a VM the linker takes nothing. */
-#include "vmm/vm_create.c"
+#include "vmm/vm/vm_create.c"
 
 #define MAPPINGS_MAX 8
 

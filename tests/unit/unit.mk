@@ -10,9 +10,10 @@ unit_sources = $(shell sed -n '1s|^/\* SOURCES: \(.*\) \*/$$|\1|p' tests/unit/$(
 unit_libs = $(shell sed -n '2s|^/\* LIBS: \(.*\) \*/$$|\1|p' tests/unit/$(1).c)
 
 define UNIT_RULE
-build/unit/$(1): tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) $(wildcard */*.h */*/*.h */*/*/*.h)
+build/unit/$(1): tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) $(KERNEL_H) $(wildcard tests/unit/*.h)
 	@mkdir -p build/unit
-	$(UNIT_CC) $(UNIT_CFLAGS) -o $$@ tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) -lcmocka $(call unit_libs,$(1))
+	@echo "CC $$@"
+	@$(UNIT_CC) $(UNIT_CFLAGS) -o $$@ tests/unit/$(1).c tests/unit/fakes.c $(call unit_sources,$(1)) -lcmocka $(call unit_libs,$(1))
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 

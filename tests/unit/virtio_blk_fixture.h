@@ -2,6 +2,8 @@
 #ifndef TESTS_UNIT_VIRTIO_BLK_FIXTURE_H
 #define TESTS_UNIT_VIRTIO_BLK_FIXTURE_H
 
+#include "tests/unit/unit.h"
+
 #include "tests/unit/fakes.h"
 #include "tests/unit/virtio_driver.h"
 

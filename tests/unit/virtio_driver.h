@@ -2,7 +2,7 @@
 #ifndef TESTS_UNIT_VIRTIO_DRIVER_H
 #define TESTS_UNIT_VIRTIO_DRIVER_H
 
-#include "drivers/ram_disk.h"
+#include "drivers/disk/ram_disk.h"
 #include "vmm/devices/virtio_blk.h"
 
 #define RAM_SIZE 0x40000U

@@ -7,7 +7,7 @@ from .errors import UsageError
 
 # A module's name travels through GRUB's command line and lamina.cfg: only characters that neither of them treats specially.
 NAME = re.compile(r"^[A-Za-z0-9._+:/@-]+$")
-NAME_LENGTH = 60        # vmm/config.h takes 63
+NAME_LENGTH = 60        # vmm/config/config.h takes 63
 SECTION = re.compile(r"^\s*\[")
 VM_SECTION = re.compile(r"^\s*\[\s*vm\s+([^\s\]]+)")
 LINE = re.compile(r'^\s*([A-Za-z0-9._]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"#]+))')

@@ -5,8 +5,8 @@
 #include "lib/spinlock.h"
 #include "lib/types.h"
 #include "vmm/devices/tick_clock.h"
-#include "vmm/io_space.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
+#include "vmm/io/io_space.h"
 
 /* What the FADT and the DSDT must say. */
 #define ACPI_PM_EVENT_PORT 0x600   /* PM1a_EVT_BLK, 4 bytes */

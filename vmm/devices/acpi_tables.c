@@ -4,7 +4,7 @@
 #include "vmm/devices/acpi_pm.h"
 #include "vmm/devices/dsdt.h"
 #include "vmm/devices/ioapic.h"
-#include "vmm/layout.h"
+#include "vmm/memory/layout.h"
 
 _Static_assert(LAYOUT_IOAPIC == IOAPIC_BASE, "one address of the I/O APIC");
 

@@ -3,7 +3,7 @@
 #define VMM_DEVICES_ACPI_TABLES_H
 
 #include "lib/types.h"
-#include "vmm/guest_memory.h"
+#include "vmm/memory/guest_memory.h"
 
 #define ACPI_TABLES_VCPUS_MAX 1024
 

@@ -1,4 +1,4 @@
-/* The virtual PC's devices, for the guest's ACPI interpreter. Compiled by iasl at build time; vmm/layout.h has the same addresses. */
+/* The virtual PC's devices, for the guest's ACPI interpreter. Compiled by iasl at build time; vmm/memory/layout.h has the same addresses. */
 
 /* Device d, pins INTA# to INTD#: GSI 16 + (d + pin) % 4. The routing is fixed, so there are no link devices. */
 #define ROUTE(d, a, b, c, e) \

@@ -1,6 +1,6 @@
 #include "vmm/devices/ioapic.h"
 
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 /* Offsets in the page. */
 #define IOREGSEL 0x00

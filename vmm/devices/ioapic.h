@@ -4,7 +4,7 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
-#include "vmm/io_space.h"
+#include "vmm/io/io_space.h"
 
 #define IOAPIC_BASE 0xfec00000ULL
 #define IOAPIC_PINS 24

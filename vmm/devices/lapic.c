@@ -2,6 +2,7 @@
 #include "vmm/devices/lapic.h"
 
 #include "lib/string.h"
+#include "lib/x86/msr.h"
 #include "vmm/devices/lapic_registers.h"
 
 /* Integrated APIC, six LVT entries (no CMCI). */

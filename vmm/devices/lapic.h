@@ -12,7 +12,7 @@
 #define VMM_DEVICES_LAPIC_H
 
 #include "lib/types.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #ifndef VM_MAX_VCPUS
 #define VM_MAX_VCPUS 64
@@ -21,9 +21,6 @@
 #define LAPIC_BASE 0xfee00000ULL /* where every local APIC sits; a guest cannot move it */
 
 /* IA32_APIC_BASE (MSR 0x1b). */
-#define APIC_BASE_BSP BIT(8)
-#define APIC_BASE_X2APIC BIT(10)
-#define APIC_BASE_ENABLE BIT(11)
 
 #define MSR_X2APIC_FIRST 0x800U
 #define MSR_X2APIC_LAST 0x8ffU

@@ -1,7 +1,7 @@
 /* The local APIC's timer (SDM vol. 3, "APIC Timer"). It counts the host's TSC, so counts convert by shifts. */
-#include "vmm/cpuid.h"
 #include "vmm/devices/lapic.h"
 #include "vmm/devices/lapic_registers.h"
+#include "vmm/exits/cpuid.h"
 
 /* A periodic timer interrupts at most this often; a guest that asks for more only loses ticks, and cannot keep its core in here. */
 #define MAX_PERIODIC_HZ 50000

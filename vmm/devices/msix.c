@@ -1,7 +1,7 @@
 #include "vmm/devices/msix.h"
 
 #include "lib/string.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define CAPABILITY_ID 0x11
 #define CAPABILITY_SIZE 12

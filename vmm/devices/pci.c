@@ -1,7 +1,7 @@
 #include "vmm/devices/pci.h"
 
 #include "lib/string.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_DATA 0xcfc

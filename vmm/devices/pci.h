@@ -8,7 +8,7 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
-#include "vmm/io_space.h"
+#include "vmm/io/io_space.h"
 
 struct vm;
 struct pci;

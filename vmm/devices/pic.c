@@ -1,7 +1,7 @@
 #include "vmm/devices/pic.h"
 
 #include "lib/string.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define CASCADE 2
 #define SPURIOUS 7

@@ -5,8 +5,8 @@
 #include "lib/spinlock.h"
 #include "lib/types.h"
 #include "vmm/devices/tick_clock.h"
-#include "vmm/io_space.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
+#include "vmm/io/io_space.h"
 
 #define PIT_HZ 1193182
 

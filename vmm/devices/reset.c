@@ -1,7 +1,7 @@
 #include "vmm/devices/reset.h"
 
 #include "lib/string.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define KEYBOARD_IRQ 1
 #define AUX_IRQ 12

@@ -5,8 +5,8 @@
 #include "lib/spinlock.h"
 #include "lib/types.h"
 #include "vmm/devices/tick_clock.h"
-#include "vmm/io_space.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
+#include "vmm/io/io_space.h"
 
 #define RTC_HZ 32768
 #define RTC_CMOS_SIZE 128

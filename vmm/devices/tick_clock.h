@@ -3,7 +3,7 @@
 #define VMM_DEVICES_TICK_CLOCK_H
 
 #include "lib/types.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define TICK_CLOCK_SHIFT 40
 

@@ -4,8 +4,8 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
-#include "vmm/io_space.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
+#include "vmm/io/io_space.h"
 
 #define UART_FIFO_SIZE 16
 

@@ -4,10 +4,10 @@
 #ifndef VMM_DEVICES_VIRTIO_BLK_H
 #define VMM_DEVICES_VIRTIO_BLK_H
 
-#include "drivers/block.h"
+#include "drivers/disk/block.h"
 #include "lib/types.h"
 #include "vmm/devices/virtio_pci.h"
-#include "vmm/platform.h"
+#include "vmm/interface/platform.h"
 
 #define VIRTIO_BLK_TYPE 2
 

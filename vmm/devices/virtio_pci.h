@@ -7,7 +7,7 @@
 #include "vmm/devices/msix.h"
 #include "vmm/devices/pci.h"
 #include "vmm/devices/virtio_ring.h"
-#include "vmm/guest_memory.h"
+#include "vmm/memory/guest_memory.h"
 
 #define VIRTIO_PCI_VENDOR 0x1af4
 #define VIRTIO_PCI_DEVICE_BASE 0x1040 /* plus the device type */

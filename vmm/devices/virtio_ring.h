@@ -5,9 +5,9 @@
 #ifndef VMM_DEVICES_VIRTIO_RING_H
 #define VMM_DEVICES_VIRTIO_RING_H
 
-#include "lib/segment.h"
+#include "lib/memory_segment.h"
 #include "lib/types.h"
-#include "vmm/guest_memory.h"
+#include "vmm/memory/guest_memory.h"
 
 #define VIRTIO_F_RING_INDIRECT_DESC 28
 #define VIRTIO_F_RING_EVENT_IDX 29

@@ -1,6 +1,9 @@
 #include "vmm/emulate/access.h"
 
 #include "lib/string.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 
 int raise_exception(struct emulate_result *r, uint8_t vector, int64_t error)
 {
@@ -10,7 +13,7 @@ int raise_exception(struct emulate_result *r, uint8_t vector, int64_t error)
 	return EMULATE_EXCEPTION;
 }
 
-struct emu_segment *segment_of(struct emulator *e, enum segment_register seg)
+struct segment_state *segment_of(struct emulator *e, enum segment_register seg)
 {
 	if (!(e->segments & (1U << seg))) {
 		e->segment(e->ctx, seg, &e->seg[seg]);
@@ -146,29 +149,29 @@ int fetch_slowly(struct emulator *e, struct emulate_memo *memo, struct emulate_r
 }
 
 /* Type, limit and presence of a segment outside 64-bit mode (SDM vol. 3, "Limit Checking", "Type Checking"). */
-static bool segment_allows(const struct emulator *e, const struct emu_segment *s, uint64_t offset, unsigned size, unsigned access)
+static bool segment_allows(const struct emulator *e, const struct segment_state *s, uint64_t offset, unsigned size, unsigned access)
 {
 	uint64_t last = offset + size - 1;
 	bool expand_down = false;
 
-	if (s->ar & SEGMENT_AR_UNUSABLE)
+	if (s->access & SEGMENT_UNUSABLE)
 		return false;
-	if ((e->paging.cr0 & GUEST_CR0_PE) && !(e->rflags & RFLAGS_VM)) {
-		bool code = s->ar & SEGMENT_AR_TYPE_CODE, writable = s->ar & SEGMENT_AR_TYPE_WRITABLE;
+	if ((e->paging.cr0 & CR0_PE) && !(e->rflags & RFLAGS_VM)) {
+		bool code = s->access & SEGMENT_TYPE_CODE, writable = s->access & SEGMENT_TYPE_WRITABLE;
 
 		if (access & WALK_WRITE ? code || !writable : code && !writable)
 			return false;
-		expand_down = !code && (s->ar & SEGMENT_AR_TYPE_EXPAND_DOWN);
+		expand_down = !code && (s->access & SEGMENT_TYPE_EXPAND_DOWN);
 	}
 	if (expand_down)
-		return offset > s->limit && last <= (s->ar & SEGMENT_AR_DB ? 0xffffffffU : 0xffffU);
+		return offset > s->limit && last <= (s->access & SEGMENT_DB ? 0xffffffffU : 0xffffU);
 	return last <= s->limit;
 }
 
 int segmented_address(struct emulator *e, enum segment_register seg, uint64_t offset, unsigned size, unsigned access,
 		      uint64_t *linear, struct emulate_result *r)
 {
-	const struct emu_segment *s;
+	const struct segment_state *s;
 
 	if (e->mode == DECODE_64) {
 		*linear = offset;
@@ -214,7 +217,7 @@ int translate(struct emulator *e, enum segment_register seg, uint64_t linear, un
 
 int translate_system(struct emulator *e, uint64_t linear, unsigned size, unsigned access, struct place *place, struct emulate_result *r)
 {
-	uint64_t mask = e->paging.efer & GUEST_EFER_LMA ? ~0ULL : 0xffffffff;
+	uint64_t mask = e->paging.efer & EFER_LMA ? ~0ULL : 0xffffffff;
 
 	return translate_masked(e, SEG_DS, linear, mask, size, access | WALK_IMPLICIT, place, r);
 }

@@ -3,32 +3,10 @@
 #define VMM_EMULATE_ACCESS_H
 
 #include "lib/string.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/emulate.h"
-
-#define RFLAGS_CF BIT(0)
-#define RFLAGS_FIXED BIT(1)
-#define RFLAGS_PF BIT(2)
-#define RFLAGS_AF BIT(4)
-#define RFLAGS_ZF BIT(6)
-#define RFLAGS_SF BIT(7)
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_IF BIT(9)
-#define RFLAGS_DF BIT(10)
-#define RFLAGS_OF BIT(11)
-#define RFLAGS_IOPL (3ULL << 12)
-#define RFLAGS_NT BIT(14)
-#define RFLAGS_RF BIT(16)
-#define RFLAGS_VM BIT(17)
-#define RFLAGS_AC BIT(18)
-#define RFLAGS_VIF BIT(19)
-#define RFLAGS_VIP BIT(20)
-#define RFLAGS_ID BIT(21)
-#define RFLAGS_STATUS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
-
-enum {
-	VECTOR_DE = 0, VECTOR_DB = 1, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_BR = 5, VECTOR_UD = 6, VECTOR_NM = 7, VECTOR_DF = 8,
-	VECTOR_TS = 10, VECTOR_NP = 11, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14,
-};
 
 /* Besides the verdicts, the functions here return this where the emulation goes on. */
 #define EMULATE_CONTINUE (-1)
@@ -72,7 +50,7 @@ static inline int fetch_insn(struct emulator *e, const struct emulate_memo **out
 }
 
 /* A segment register's hidden part, asked for where that has not happened yet. */
-struct emu_segment *segment_of(struct emulator *e, enum segment_register seg);
+struct segment_state *segment_of(struct emulator *e, enum segment_register seg);
 
 /* Segmentation: the linear address of `size` bytes at seg:offset, `offset` being cut to the address size by the caller. `access`
  * is WALK_READ or WALK_WRITE. Whether the address is canonical is left to translate(). Returns EMULATE_CONTINUE or a verdict. */

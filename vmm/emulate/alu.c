@@ -1,5 +1,6 @@
 #include "vmm/emulate/alu.h"
 
+#include "lib/x86/registers.h"
 #include "vmm/emulate/access.h"
 
 uint64_t alu(enum alu_op op, uint64_t a, uint64_t b, unsigned size, uint64_t *rflags)

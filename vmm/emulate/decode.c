@@ -1,6 +1,7 @@
 #include "vmm/emulate/decode.h"
 
 #include "lib/string.h"
+#include "lib/x86/segment.h"
 #include "vmm/emulate/decode_tables.h"
 
 #define REX_W 8

@@ -4,6 +4,7 @@
 #define VMM_EMULATE_DECODE_H
 
 #include "lib/types.h"
+#include "lib/x86/segment.h"
 
 #define INSN_LENGTH_MAX 15
 
@@ -15,7 +16,6 @@ enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI };
 #define REG_RIP 0xfe /* base only: the address of the next instruction */
 
 /* The first six have numbers in encodings. */
-enum segment_register { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT, SEG_LDTR = SEG_COUNT, SEG_TR, SEG_ALL };
 
 /* struct insn.flags */
 enum {

@@ -1,5 +1,8 @@
 #include "vmm/emulate/emulate.h"
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/alu.h"
 #include "vmm/emulate/execution.h"
 #include "vmm/emulate/string.h"

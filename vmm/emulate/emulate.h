@@ -3,28 +3,13 @@
 #define VMM_EMULATE_EMULATE_H
 
 #include "lib/types.h"
+#include "lib/x86/segment.h"
 #include "vmm/emulate/decode.h"
-#include "vmm/guest_memory.h"
-#include "vmm/guest_walk.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/memory/guest_walk.h"
 
 #define EMULATE_STRING_MAX 256 /* elements of a repeated string instruction that one call handles */
 #define EMULATE_IO_MAX 64      /* likewise for INS and OUTS */
-
-/* A segment register's hidden part. `ar` has the layout of the VMCS's access-rights fields (SDM vol. 3, "Guest Register State"):
- * the descriptor's bits 55:52 and 47:40 in 15:12 and 7:0, and bit 16 for an unusable segment. `limit` is in bytes. */
-struct emu_segment {
-	uint64_t base;
-	uint32_t limit;
-	uint32_t ar;
-	uint16_t selector; /* emulate_step() only */
-};
-
-#define SEGMENT_AR_TYPE_WRITABLE BIT(1) /* data segments; for code segments: readable */
-#define SEGMENT_AR_TYPE_EXPAND_DOWN BIT(2)
-#define SEGMENT_AR_TYPE_CODE BIT(3)
-#define SEGMENT_AR_L BIT(13)
-#define SEGMENT_AR_DB BIT(14)
-#define SEGMENT_AR_UNUSABLE BIT(16)
 
 #define EMULATE_MEMO 4 /* decoded instructions remembered, a power of two */
 
@@ -48,14 +33,14 @@ struct emulator {
 	enum decode_mode mode; /* from CS.L (with EFER.LMA) and CS.D */
 	bool fault_write;      /* the access that faulted was a write (VMX: exit qualification bit 1) */
 	uint8_t segments;      /* bit n: seg[n] is filled; set it to 0 before each call */
-	struct emu_segment seg[SEG_ALL];
+	struct segment_state seg[SEG_COUNT];
 	const struct guest_memory *mem;
 	struct guest_paging paging;
 	struct emulate_memo memo[EMULATE_MEMO]; /* the emulator's own */
 
 	void *ctx;             /* for the callbacks */
 	/* Fill in a segment register. In 64-bit mode asked for FS and GS only, for SEG_LDTR and SEG_TR by emulate_step() only. */
-	void (*segment)(void *ctx, enum segment_register which, struct emu_segment *seg);
+	void (*segment)(void *ctx, enum segment_register which, struct segment_state *seg);
 	/* An access to what is not RAM; `size` is 1, 2, 4 or 8. Bits of a value above the size are ignored. */
 	uint64_t (*mmio_read)(void *ctx, uint64_t gpa, unsigned size);
 	void (*mmio_write)(void *ctx, uint64_t gpa, unsigned size, uint64_t value);

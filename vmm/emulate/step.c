@@ -1,8 +1,9 @@
 #include "vmm/emulate/step.h"
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
-
-#define DR6_BS BIT(14)
 
 static int step_one_byte(struct execution *x)
 {

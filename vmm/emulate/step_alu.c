@@ -1,4 +1,6 @@
 /* Register and accumulator forms of the arithmetic, decimal adjustment, conversions and flags. */
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 static inline uint64_t *opcode_register(struct execution *x)
@@ -155,7 +157,7 @@ static int interrupt_flag(struct execution *x, bool on)
 {
 	struct emulator *e = x->e;
 
-	if ((e->paging.cr0 & GUEST_CR0_PE) && cpl(e) > iopl(e)) {
+	if ((e->paging.cr0 & CR0_PE) && cpl(e) > iopl(e)) {
 		if (e->paging.cr4 & (v86_mode(e) ? CR4_VME : CR4_PVI) && cpl(e) == 3)
 			return EMULATE_UNSUPPORTED; /* virtual interrupt flag */
 		return general_protection(x, 0);

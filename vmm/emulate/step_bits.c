@@ -1,3 +1,4 @@
+#include "lib/x86/registers.h"
 #include "vmm/emulate/step_parts.h"
 
 #define CPUID_7_EBX_BMI1 BIT(3)

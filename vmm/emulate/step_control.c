@@ -1,4 +1,6 @@
 /* Near jumps, calls and returns, loops, software interrupts, BOUND; what leaves the code segment is in step_far.c. */
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 static int jump_if(struct execution *x, bool taken)

@@ -1,3 +1,6 @@
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 static void describe(struct descriptor *d, uint64_t raw)
@@ -5,8 +8,8 @@ static void describe(struct descriptor *d, uint64_t raw)
 	d->raw = raw;
 	d->base = (raw >> 16 & 0xffffff) | (raw >> 32 & 0xff000000);
 	d->limit = (uint32_t)((raw & 0xffff) | (raw >> 32 & 0xf0000));
-	d->ar = raw >> 40 & 0xf0ff;
-	if (d->ar & AR_G)
+	d->access = raw >> 40 & 0xf0ff;
+	if (d->access & AR_G)
 		d->limit = d->limit << 12 | 0xfff;
 }
 
@@ -20,11 +23,11 @@ int descriptor_find(struct execution *x, uint16_t selector, struct descriptor *d
 	*found = false;
 	*d = (struct descriptor){ 0 };
 	if (selector & 4) {
-		const struct emu_segment *ldtr = segment_of(e, SEG_LDTR);
+		const struct segment_state *ldtr = segment_of(e, SEG_LDTR);
 
 		base = ldtr->base;
 		limit = ldtr->limit;
-		if (ldtr->ar & SEGMENT_AR_UNUSABLE)
+		if (ldtr->access & SEGMENT_UNUSABLE)
 			return EMULATE_CONTINUE;
 	}
 	if (selector_null(selector) || offset + 7 > limit)
@@ -50,16 +53,16 @@ int descriptor_read(struct execution *x, uint16_t selector, uint8_t vector, unsi
 
 int descriptor_accessed(struct execution *x, struct descriptor *d)
 {
-	if (d->ar & TYPE_ACCESSED)
+	if (d->access & TYPE_ACCESSED)
 		return EMULATE_CONTINUE;
-	d->ar |= TYPE_ACCESSED;
+	d->access |= TYPE_ACCESSED;
 	d->raw |= BIT(40);
 	return system_write(x, d->linear + 5, 1, d->raw >> 40 & 0xff);
 }
 
-static struct emu_segment *segment_change(struct emulator *e, enum segment_register which)
+static struct segment_state *segment_change(struct emulator *e, enum segment_register which)
 {
-	struct emu_segment *s = segment_of(e, which);
+	struct segment_state *s = segment_of(e, which);
 
 	e->step->changed |= 1U << which;
 	return s;
@@ -67,33 +70,33 @@ static struct emu_segment *segment_change(struct emulator *e, enum segment_regis
 
 void segment_set(struct emulator *e, enum segment_register which, uint16_t selector, const struct descriptor *d)
 {
-	struct emu_segment *s = segment_change(e, which);
+	struct segment_state *s = segment_change(e, which);
 
-	*s = (struct emu_segment){ .base = d->base, .limit = d->limit, .ar = d->ar, .selector = selector };
+	*s = (struct segment_state){ .base = d->base, .limit = d->limit, .access = d->access, .selector = selector };
 }
 
 void segment_set_real(struct emulator *e, enum segment_register which, uint16_t selector)
 {
-	struct emu_segment *s = segment_change(e, which);
+	struct segment_state *s = segment_change(e, which);
 
 	s->selector = selector;
 	s->base = (uint64_t)selector << 4;
 	if (v86_mode(e)) {
 		s->limit = 0xffff;
-		s->ar = 0xf3;
+		s->access = 0xf3;
 	} else {
 		/* Limit and size stay what they were: big real mode. */
-		s->ar = (s->ar & ~(uint32_t)SEGMENT_AR_UNUSABLE) | AR_P | AR_S;
+		s->access = (s->access & ~(uint32_t)SEGMENT_UNUSABLE) | AR_P | AR_S;
 	}
 }
 
 void segment_set_null(struct emulator *e, enum segment_register which, uint16_t selector)
 {
-	struct emu_segment *s = segment_change(e, which);
+	struct segment_state *s = segment_change(e, which);
 
-	s->ar |= SEGMENT_AR_UNUSABLE;
+	s->access |= SEGMENT_UNUSABLE;
 	if (which == SEG_SS) /* 64-bit mode only, where its DPL stays the CPL */
-		s->ar = (s->ar & ~0x60U) | cpl(e) << 5;
+		s->access = (s->access & ~0x60U) | cpl(e) << 5;
 	s->base = 0;
 	s->selector = selector;
 }
@@ -120,17 +123,17 @@ int segment_load(struct execution *x, enum segment_register which, uint16_t sele
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	if (which == SEG_SS) {
-		if (rpl != cpl(e) || dpl(d.ar) != cpl(e) || (d.ar & (AR_S | TYPE_CODE | TYPE_WRITABLE)) != (AR_S | TYPE_WRITABLE))
+		if (rpl != cpl(e) || dpl(d.access) != cpl(e) || (d.access & (AR_S | TYPE_CODE | TYPE_WRITABLE)) != (AR_S | TYPE_WRITABLE))
 			return general_protection(x, error);
 	} else {
-		bool code = d.ar & TYPE_CODE;
+		bool code = d.access & TYPE_CODE;
 
-		if (!(d.ar & AR_S) || (code && !(d.ar & TYPE_WRITABLE)))
+		if (!(d.access & AR_S) || (code && !(d.access & TYPE_WRITABLE)))
 			return general_protection(x, error);
-		if (!(code && (d.ar & TYPE_CONFORMING)) && (rpl > dpl(d.ar) || cpl(e) > dpl(d.ar)))
+		if (!(code && (d.access & TYPE_CONFORMING)) && (rpl > dpl(d.access) || cpl(e) > dpl(d.access)))
 			return general_protection(x, error);
 	}
-	if (!(d.ar & AR_P))
+	if (!(d.access & AR_P))
 		return raise_exception(x->r, which == SEG_SS ? VECTOR_SS : VECTOR_NP, error);
 	verdict = descriptor_accessed(x, &d);
 	if (verdict != EMULATE_CONTINUE)
@@ -152,7 +155,7 @@ int step_mov_to_segment(struct execution *x)
 	unsigned which = x->insn->modrm >> 3 & 7;
 	int verdict;
 
-	if (which >= SEG_COUNT || which == SEG_CS)
+	if (which >= SEG_OPERANDS || which == SEG_CS)
 		return undefined_opcode(x);
 	verdict = locate_operand(x, 2, WALK_READ);
 	if (verdict == EMULATE_CONTINUE)
@@ -165,7 +168,7 @@ int step_mov_from_segment(struct execution *x)
 	unsigned which = x->insn->modrm >> 3 & 7, size = x->insn->flags & INSN_MEM ? 2 : x->insn->operand_size;
 	int verdict;
 
-	if (which >= SEG_COUNT)
+	if (which >= SEG_OPERANDS)
 		return undefined_opcode(x);
 	verdict = locate_operand(x, size, WALK_WRITE);
 	if (verdict != EMULATE_CONTINUE)
@@ -198,7 +201,7 @@ int step_load_far_pointer(struct execution *x, enum segment_register which)
 /* Add the upper half of a system descriptor's base in long mode. */
 static int system_descriptor(struct execution *x, uint16_t selector, struct descriptor *d)
 {
-	const struct emu_segment *ldtr = segment_of(x->e, SEG_LDTR);
+	const struct segment_state *ldtr = segment_of(x->e, SEG_LDTR);
 	unsigned limit = selector & 4 ? ldtr->limit : x->e->step->gdtr.limit;
 	uint64_t high;
 	int verdict;
@@ -230,9 +233,9 @@ static int load_ldtr(struct execution *x, uint16_t selector)
 	verdict = descriptor_read(x, selector, VECTOR_GP, 0, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((d.ar & 0x1f) != TYPE_LDT)
+	if ((d.access & 0x1f) != TYPE_LDT)
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.ar & AR_P))
+	if (!(d.access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	verdict = system_descriptor(x, selector, &d);
 	if (verdict == EMULATE_CONTINUE)
@@ -253,16 +256,16 @@ static int load_tr(struct execution *x, uint16_t selector)
 	verdict = descriptor_read(x, selector, VECTOR_GP, 0, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	type = d.ar & 0x1f;
+	type = d.access & 0x1f;
 	if (type != TYPE_TSS32 && (type != TYPE_TSS16 || long_mode(x->e)))
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.ar & AR_P))
+	if (!(d.access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	verdict = system_descriptor(x, selector, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	d.ar |= 2; /* busy */
-	verdict = system_write(x, d.linear + 5, 1, d.ar & 0xff);
+	d.access |= 2; /* busy */
+	verdict = system_write(x, d.linear + 5, 1, d.access & 0xff);
 	if (verdict == EMULATE_CONTINUE)
 		segment_set(x->e, SEG_TR, selector, &d);
 	return verdict;
@@ -284,11 +287,11 @@ static int verify(struct execution *x, uint16_t selector, bool write)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	ok = found && (d.ar & AR_S) && visible(x->e, selector, d.ar);
+	ok = found && (d.access & AR_S) && visible(x->e, selector, d.access);
 	if (ok && write)
-		ok = (d.ar & (TYPE_CODE | TYPE_WRITABLE)) == TYPE_WRITABLE;
+		ok = (d.access & (TYPE_CODE | TYPE_WRITABLE)) == TYPE_WRITABLE;
 	else if (ok)
-		ok = !(d.ar & TYPE_CODE) || (d.ar & TYPE_WRITABLE);
+		ok = !(d.access & TYPE_CODE) || (d.access & TYPE_WRITABLE);
 	set_flag(x->e, RFLAGS_ZF, ok);
 	return done(x);
 }
@@ -349,11 +352,11 @@ int step_lar_lsl(struct execution *x)
 	verdict = descriptor_find(x, selector, &d, &found);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	ok = found && visible(e, selector, d.ar);
-	if (ok && !(d.ar & AR_S)) {
+	ok = found && visible(e, selector, d.access);
+	if (ok && !(d.access & AR_S)) {
 		unsigned types = limit ? long_mode(e) ? LSL_TYPES_LONG : LSL_TYPES_LEGACY : long_mode(e) ? LAR_TYPES_LONG : LAR_TYPES_LEGACY;
 
-		ok = types >> (d.ar & 15) & 1;
+		ok = types >> (d.access & 15) & 1;
 	}
 	set_flag(e, RFLAGS_ZF, ok);
 	if (ok)

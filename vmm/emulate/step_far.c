@@ -1,9 +1,12 @@
 /* Far jumps, calls and returns, IRET (SDM vol. 2 at these instructions; vol. 3, "Privilege Levels", "Call Gates"). */
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 static bool is_64bit_code(const struct emulator *e, uint32_t ar)
 {
-	return long_mode(e) && (ar & SEGMENT_AR_L);
+	return long_mode(e) && (ar & SEGMENT_L);
 }
 
 /* May execution go on at `offset` of this code segment? */
@@ -20,10 +23,10 @@ static bool offset_fits_real(struct emulator *e, uint64_t offset)
 
 int branch_near(struct execution *x, uint64_t offset, unsigned size)
 {
-	const struct emu_segment *cs = segment_of(x->e, SEG_CS);
+	const struct segment_state *cs = segment_of(x->e, SEG_CS);
 
 	offset &= size_mask(size);
-	if (!offset_fits(x->e, x->e->mode == DECODE_64 ? SEGMENT_AR_L : 0, cs->limit, offset))
+	if (!offset_fits(x->e, x->e->mode == DECODE_64 ? SEGMENT_L : 0, cs->limit, offset))
 		return general_protection(x, 0);
 	x->e->rip = offset;
 	x->e->rflags &= ~RFLAGS_RF;
@@ -34,9 +37,9 @@ int code_segment_enter(struct execution *x, uint16_t selector, struct descriptor
 {
 	int verdict;
 
-	if (long_mode(x->e) && (d->ar & SEGMENT_AR_L) && (d->ar & SEGMENT_AR_DB))
+	if (long_mode(x->e) && (d->access & SEGMENT_L) && (d->access & SEGMENT_DB))
 		return general_protection(x, (selector & 0xfffc) | ext);
-	if (!offset_fits(x->e, d->ar, d->limit, offset))
+	if (!offset_fits(x->e, d->access, d->limit, offset))
 		return general_protection(x, ext);
 	verdict = descriptor_accessed(x, d);
 	if (verdict != EMULATE_CONTINUE)
@@ -58,9 +61,9 @@ int stack_segment_enter(struct execution *x, uint16_t selector, unsigned level, 
 	verdict = descriptor_read(x, selector, vector, ext, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((selector & 3U) != level || dpl(d.ar) != level || (d.ar & (AR_S | TYPE_CODE | TYPE_WRITABLE)) != (AR_S | TYPE_WRITABLE))
+	if ((selector & 3U) != level || dpl(d.access) != level || (d.access & (AR_S | TYPE_CODE | TYPE_WRITABLE)) != (AR_S | TYPE_WRITABLE))
 		return raise_exception(x->r, vector, error);
-	if (!(d.ar & AR_P))
+	if (!(d.access & AR_P))
 		return raise_exception(x->r, VECTOR_SS, error);
 	verdict = descriptor_accessed(x, &d);
 	if (verdict != EMULATE_CONTINUE)
@@ -72,13 +75,13 @@ int stack_segment_enter(struct execution *x, uint16_t selector, unsigned level, 
 
 int tss_stack_enter(struct execution *x, unsigned level, unsigned ext, uint64_t *sp)
 {
-	const struct emu_segment *tr = segment_of(x->e, SEG_TR);
-	bool wide = tr->ar & 8;
+	const struct segment_state *tr = segment_of(x->e, SEG_TR);
+	bool wide = tr->access & 8;
 	unsigned size = wide ? 4 : 2, offset = wide ? level * 8 + 4 : level * 4 + 2;
 	uint64_t selector;
 	int verdict;
 
-	if ((tr->ar & SEGMENT_AR_UNUSABLE) || offset + size + 1 > tr->limit)
+	if ((tr->access & SEGMENT_UNUSABLE) || offset + size + 1 > tr->limit)
 		return raise_exception(x->r, VECTOR_TS, (tr->selector & 0xfffc) | ext);
 	verdict = system_read(x, tr->base + offset, size, sp);
 	if (verdict == EMULATE_CONTINUE)
@@ -93,10 +96,10 @@ void drop_inner_segments(struct emulator *e)
 	static const uint8_t which[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(which); i++) {
-		const struct emu_segment *s = segment_of(e, which[i]);
-		bool conforming = (s->ar & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
+		const struct segment_state *s = segment_of(e, which[i]);
+		bool conforming = (s->access & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
 
-		if (!(s->ar & SEGMENT_AR_UNUSABLE) && !conforming && dpl(s->ar) < cpl(e))
+		if (!(s->access & SEGMENT_UNUSABLE) && !conforming && dpl(s->access) < cpl(e))
 			segment_set_null(e, which[i], 0);
 	}
 }
@@ -113,7 +116,7 @@ static int push_return(struct execution *x, struct stack *stack, unsigned size, 
 static int transfer_real(struct execution *x, uint16_t selector, uint64_t offset, unsigned size, bool call)
 {
 	struct emulator *e = x->e;
-	const struct emu_segment *cs = segment_of(e, SEG_CS);
+	const struct segment_state *cs = segment_of(e, SEG_CS);
 	struct stack stack = stack_begin(e);
 	int verdict;
 
@@ -135,10 +138,10 @@ static int transfer_real(struct execution *x, uint16_t selector, uint64_t offset
 static int call_inner(struct execution *x, uint16_t selector, struct descriptor *code, uint64_t offset, unsigned size, unsigned count)
 {
 	struct emulator *e = x->e;
-	struct emu_segment ss = *segment_of(e, SEG_SS), cs = *segment_of(e, SEG_CS);
+	struct segment_state ss = *segment_of(e, SEG_SS), cs = *segment_of(e, SEG_CS);
 	struct stack stack = stack_begin(e);
 	uint64_t parameter[GATE_PARAMETERS_MAX] = { 0 }, next = next_rip(x), rsp = e->gpr[REG_RSP], sp = 0;
-	unsigned level = dpl(code->ar);
+	unsigned level = dpl(code->access);
 	int verdict;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -181,27 +184,27 @@ static int transfer_same(struct execution *x, uint16_t selector, struct descript
 static int call_gate(struct execution *x, uint16_t selector, const struct descriptor *gate, bool call)
 {
 	struct emulator *e = x->e;
-	unsigned size = (gate->ar & 15) == TYPE_CALL_GATE32 ? 4 : 2;
+	unsigned size = (gate->access & 15) == TYPE_CALL_GATE32 ? 4 : 2;
 	uint16_t target = gate->raw >> 16 & 0xffff;
 	uint64_t offset = (gate->raw & 0xffff) | (size == 4 ? gate->raw >> 32 & 0xffff0000 : 0);
 	struct descriptor code;
 	bool conforming;
 	int verdict;
 
-	if (dpl(gate->ar) < cpl(e) || (selector & 3U) > dpl(gate->ar))
+	if (dpl(gate->access) < cpl(e) || (selector & 3U) > dpl(gate->access))
 		return general_protection(x, selector & 0xfffc);
-	if (!(gate->ar & AR_P))
+	if (!(gate->access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	verdict = descriptor_read(x, target, VECTOR_GP, 0, &code);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	conforming = code.ar & TYPE_CONFORMING;
-	if ((code.ar & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || dpl(code.ar) > cpl(e) ||
-	    (!call && !conforming && dpl(code.ar) != cpl(e)))
+	conforming = code.access & TYPE_CONFORMING;
+	if ((code.access & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || dpl(code.access) > cpl(e) ||
+	    (!call && !conforming && dpl(code.access) != cpl(e)))
 		return general_protection(x, target & 0xfffc);
-	if (!(code.ar & AR_P))
+	if (!(code.access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, target & 0xfffc);
-	if (!conforming && dpl(code.ar) < cpl(e))
+	if (!conforming && dpl(code.access) < cpl(e))
 		return call_inner(x, target, &code, offset, size, gate->raw >> 32 & 31);
 	return transfer_same(x, target, &code, offset, size, call);
 }
@@ -215,8 +218,8 @@ static int transfer_protected(struct execution *x, uint16_t selector, uint64_t o
 	verdict = descriptor_read(x, selector, VECTOR_GP, 0, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if (!(d.ar & AR_S)) {
-		switch (d.ar & 15) {
+	if (!(d.access & AR_S)) {
+		switch (d.access & 15) {
 		case TYPE_CALL_GATE16:
 			if (long_mode(e))
 				break;
@@ -234,10 +237,10 @@ static int transfer_protected(struct execution *x, uint16_t selector, uint64_t o
 		}
 		return general_protection(x, selector & 0xfffc);
 	}
-	if (!(d.ar & TYPE_CODE) || dpl(d.ar) > cpl(e) ||
-	    (!(d.ar & TYPE_CONFORMING) && ((selector & 3U) > cpl(e) || dpl(d.ar) != cpl(e))))
+	if (!(d.access & TYPE_CODE) || dpl(d.access) > cpl(e) ||
+	    (!(d.access & TYPE_CONFORMING) && ((selector & 3U) > cpl(e) || dpl(d.access) != cpl(e))))
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.ar & AR_P))
+	if (!(d.access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	return transfer_same(x, selector, &d, offset, size, call);
 }
@@ -278,9 +281,9 @@ static int return_protected(struct execution *x, struct stack *stack, unsigned s
 	verdict = descriptor_read(x, selector, VECTOR_GP, 0, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((d.ar & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || rpl < before || (d.ar & TYPE_CONFORMING ? dpl(d.ar) > rpl : dpl(d.ar) != rpl))
+	if ((d.access & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || rpl < before || (d.access & TYPE_CONFORMING ? dpl(d.access) > rpl : dpl(d.access) != rpl))
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.ar & AR_P))
+	if (!(d.access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	stack->sp = (stack->sp + release) & size_mask(stack->width);
 	if (rpl == before && !full) {
@@ -294,9 +297,9 @@ static int return_protected(struct execution *x, struct stack *stack, unsigned s
 		verdict = stack_pop(x, stack, size, &ss);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if (selector_null((uint16_t)ss) && is_64bit_code(e, d.ar) && rpl != 3 && (ss & 3) == rpl) {
+	if (selector_null((uint16_t)ss) && is_64bit_code(e, d.access) && rpl != 3 && (ss & 3) == rpl) {
 		segment_set_null(e, SEG_SS, (uint16_t)ss);
-		e->seg[SEG_SS].ar = (e->seg[SEG_SS].ar & ~0x60U) | rpl << 5;
+		e->seg[SEG_SS].access = (e->seg[SEG_SS].access & ~0x60U) | rpl << 5;
 	} else {
 		verdict = stack_segment_enter(x, (uint16_t)ss, rpl, VECTOR_GP, 0);
 		if (verdict != EMULATE_CONTINUE)

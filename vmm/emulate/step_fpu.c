@@ -1,4 +1,6 @@
 /* What firmware and start-up code ask of the FPU: whether it is there, and its initial state. */
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 int step_fpu(struct execution *x)

@@ -1,4 +1,7 @@
 /* Delivery of interrupts and exceptions (SDM vol. 3, chapter "Interrupt and Exception Handling"; real mode: "8086 Emulation"). */
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 /* The bit of error codes that says that the selector is an index into the IDT. */
@@ -72,13 +75,13 @@ static int find_target(struct execution *x, uint8_t vector, bool software, unsig
 	verdict = descriptor_read(x, t->selector, VECTOR_GP, ext, &t->code);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((t->code.ar & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || dpl(t->code.ar) > cpl(e))
+	if ((t->code.access & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || dpl(t->code.access) > cpl(e))
 		return general_protection(x, (t->selector & 0xfffc) | ext);
-	if (!(t->code.ar & AR_P))
+	if (!(t->code.access & AR_P))
 		return raise_exception(x->r, VECTOR_NP, (t->selector & 0xfffc) | ext);
-	t->inner = !(t->code.ar & TYPE_CONFORMING) && dpl(t->code.ar) < cpl(e);
+	t->inner = !(t->code.access & TYPE_CONFORMING) && dpl(t->code.access) < cpl(e);
 	/* Virtual-8086 mode is left for CPL 0 or not at all. */
-	if (v86_mode(e) && (!t->inner || dpl(t->code.ar)))
+	if (v86_mode(e) && (!t->inner || dpl(t->code.access)))
 		return general_protection(x, (t->selector & 0xfffc) | ext);
 	return EMULATE_CONTINUE;
 }
@@ -96,7 +99,7 @@ static int deliver_protected(struct execution *x, uint8_t vector, bool software,
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	level = t.inner ? dpl(t.code.ar) : cpl(e);
+	level = t.inner ? dpl(t.code.access) : cpl(e);
 	if (v86)
 		for (unsigned i = 0; i < ARRAY_SIZE(v86_order); i++)
 			push[n++] = segment_of(e, v86_order[i])->selector;
@@ -141,7 +144,7 @@ int interrupt_deliver(struct execution *x, uint8_t vector, bool software, unsign
 
 	if (long_mode(x->e))
 		return EMULATE_UNSUPPORTED;
-	if (!(x->e->paging.cr0 & GUEST_CR0_PE))
+	if (!(x->e->paging.cr0 & CR0_PE))
 		return deliver_real(x, vector, return_rip);
 	snapshot_take(&before, x->e);
 	verdict = deliver_protected(x, vector, software, ext, error, return_rip);

@@ -1,3 +1,5 @@
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"
 
 /* The TSS's word that says where its I/O permission bitmap is (SDM vol. 1, "I/O Permission Bit Map"). */
@@ -7,14 +9,14 @@
 static int check_ports(struct execution *x, unsigned port, unsigned size)
 {
 	struct emulator *e = x->e;
-	const struct emu_segment *tr;
+	const struct segment_state *tr;
 	uint64_t map, bits;
 	int verdict;
 
-	if (!(e->paging.cr0 & GUEST_CR0_PE) || (!v86_mode(e) && cpl(e) <= iopl(e)))
+	if (!(e->paging.cr0 & CR0_PE) || (!v86_mode(e) && cpl(e) <= iopl(e)))
 		return EMULATE_CONTINUE;
 	tr = segment_of(e, SEG_TR);
-	if ((tr->ar & SEGMENT_AR_UNUSABLE) || !(tr->ar & 8) || tr->limit < TSS_IO_MAP + 1)
+	if ((tr->access & SEGMENT_UNUSABLE) || !(tr->access & 8) || tr->limit < TSS_IO_MAP + 1)
 		return general_protection(x, 0);
 	verdict = system_read(x, tr->base + TSS_IO_MAP, 2, &map);
 	if (verdict != EMULATE_CONTINUE)

@@ -1,3 +1,4 @@
+#include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"
 
 int memory_read(struct execution *x, enum segment_register seg, uint64_t offset, unsigned size, uint64_t *value)
@@ -48,7 +49,7 @@ int system_write(struct execution *x, uint64_t linear, unsigned size, uint64_t v
 
 struct stack stack_begin(struct emulator *e)
 {
-	unsigned width = e->mode == DECODE_64 ? 8 : segment_of(e, SEG_SS)->ar & SEGMENT_AR_DB ? 4 : 2;
+	unsigned width = e->mode == DECODE_64 ? 8 : segment_of(e, SEG_SS)->access & SEGMENT_DB ? 4 : 2;
 
 	return (struct stack){ .sp = e->gpr[REG_RSP] & size_mask(width), .width = width };
 }

@@ -1,3 +1,5 @@
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 /* Write a double-width result to ax, or rdx:rax. */

@@ -2,26 +2,16 @@
 #ifndef VMM_EMULATE_STEP_PARTS_H
 #define VMM_EMULATE_STEP_PARTS_H
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/alu.h"
 #include "vmm/emulate/execution.h"
 #include "vmm/emulate/step.h"
 
-#define CR0_MP BIT(1)
-#define CR0_EM BIT(2)
-#define CR0_TS BIT(3)
-#define CR0_ET BIT(4)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define CR4_VME BIT(0)
-#define CR4_PVI BIT(1)
-#define CR4_TSD BIT(2)
-#define CR4_DE BIT(3)
-#define CR4_UMIP BIT(11)
-#define EFER_LME BIT(8)
-
 static inline bool protected_mode(const struct emulator *e)
 {
-	return (e->paging.cr0 & GUEST_CR0_PE) && !(e->rflags & RFLAGS_VM);
+	return (e->paging.cr0 & CR0_PE) && !(e->rflags & RFLAGS_VM);
 }
 
 static inline bool v86_mode(const struct emulator *e)
@@ -31,7 +21,7 @@ static inline bool v86_mode(const struct emulator *e)
 
 static inline bool long_mode(const struct emulator *e)
 {
-	return e->paging.efer & GUEST_EFER_LMA;
+	return e->paging.efer & EFER_LMA;
 }
 
 static inline unsigned cpl(const struct emulator *e)
@@ -114,7 +104,7 @@ struct step_snapshot {
 	uint64_t rip, rflags, rsp;
 	uint32_t changed;
 	uint8_t segments, shadow;
-	struct emu_segment seg[SEG_ALL];
+	struct segment_state seg[SEG_COUNT];
 };
 
 void snapshot_take(struct step_snapshot *s, const struct emulator *e);
@@ -134,7 +124,7 @@ struct descriptor {
 	uint64_t raw;
 	uint64_t linear; /* where it is */
 	uint64_t base;
-	uint32_t limit, ar;
+	uint32_t limit, access;
 };
 
 static inline bool selector_null(uint16_t selector)

@@ -1,4 +1,5 @@
 /* Shifts and rotates. Of the flags that the manual leaves undefined, Intel's CPUs clear AF and set OF as a shift by one bit would. */
+#include "lib/x86/registers.h"
 #include "vmm/emulate/step_parts.h"
 
 enum { OP_ROL, OP_ROR, OP_RCL, OP_RCR, OP_SHL, OP_SHR, OP_SAL, OP_SAR };

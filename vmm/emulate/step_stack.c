@@ -1,3 +1,5 @@
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"
 
 static int push_one(struct execution *x, unsigned size, uint64_t value)

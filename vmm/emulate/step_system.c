@@ -1,17 +1,13 @@
 /* Control and debug registers, MSRs, CPUID, HLT (SDM vol. 3, "Control Registers"; vol. 2 at each instruction). */
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 /* The bits of CR0 that exist; MOV to CR0 ignores the others. */
-#define CR0_BITS (GUEST_CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | BIT(5) | GUEST_CR0_WP | BIT(18) | CR0_NW | CR0_CD | GUEST_CR0_PG)
-#define CR4_PGE BIT(7)
-#define CR4_PCIDE BIT(17)
+#define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | BIT(5) | CR0_WP | BIT(18) | CR0_NW | CR0_CD | CR0_PG)
 #define CR3_KEEP_TLB BIT(63) /* with PCIDs */
-
-#define MSR_TSC 0x10
-#define MSR_EFER 0xc0000080
-#define MSR_FS_BASE 0xc0000100
-#define MSR_GS_BASE 0xc0000101
-#define MSR_TSC_AUX 0xc0000103
 
 /* What a callback gave: go on, or raise it. */
 static int accepted(struct execution *x, int vector)
@@ -26,7 +22,7 @@ static int load_pdptes(struct execution *x, struct guest_paging *p)
 {
 	uint64_t reserved = ~(BIT(p->maxphyaddr) - 1) | 0x1e6, entry[4];
 
-	if (!(p->cr0 & GUEST_CR0_PG) || !(p->cr4 & GUEST_CR4_PAE) || (p->efer & GUEST_EFER_LMA))
+	if (!(p->cr0 & CR0_PG) || !(p->cr4 & CR4_PAE) || (p->efer & EFER_LMA))
 		return EMULATE_CONTINUE;
 	if (guest_read(x->e->mem, p->cr3 & 0xffffffe0, entry, sizeof(entry)))
 		return EMULATE_UNSUPPORTED; /* outside RAM */
@@ -62,24 +58,24 @@ static int write_cr0(struct execution *x, uint64_t value)
 		return general_protection(x, 0);
 	value = (value & CR0_BITS) | CR0_ET;
 	toggled = value ^ p.cr0;
-	if (((value & GUEST_CR0_PG) && !(value & GUEST_CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
+	if (((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
 		return general_protection(x, 0);
-	if (toggled & value & GUEST_CR0_PG && p.efer & EFER_LME) {
-		const struct emu_segment *tr = segment_of(e, SEG_TR);
+	if (toggled & value & CR0_PG && p.efer & EFER_LME) {
+		const struct segment_state *tr = segment_of(e, SEG_TR);
 
 		/* Long mode starts in compatibility mode, with PAE and with no 16-bit TSS. */
-		if (!(p.cr4 & GUEST_CR4_PAE) || (segment_of(e, SEG_CS)->ar & SEGMENT_AR_L) ||
-		    (!(tr->ar & SEGMENT_AR_UNUSABLE) && (tr->ar & 15) == TYPE_TSS16_BUSY))
+		if (!(p.cr4 & CR4_PAE) || (segment_of(e, SEG_CS)->access & SEGMENT_L) ||
+		    (!(tr->access & SEGMENT_UNUSABLE) && (tr->access & 15) == TYPE_TSS16_BUSY))
 			return general_protection(x, 0);
-		p.efer |= GUEST_EFER_LMA;
+		p.efer |= EFER_LMA;
 	}
-	if (toggled & ~value & GUEST_CR0_PG) {
+	if (toggled & ~value & CR0_PG) {
 		if (e->mode == DECODE_64 || (p.cr4 & CR4_PCIDE))
 			return general_protection(x, 0);
-		p.efer &= ~GUEST_EFER_LMA;
+		p.efer &= ~EFER_LMA;
 	}
 	p.cr0 = value;
-	return commit(x, 0, value, &p, toggled & (CR0_CD | CR0_NW | GUEST_CR0_PG));
+	return commit(x, 0, value, &p, toggled & (CR0_CD | CR0_NW | CR0_PG));
 }
 
 static int write_cr3(struct execution *x, uint64_t value)
@@ -95,12 +91,12 @@ static int write_cr4(struct execution *x, uint64_t value)
 	struct guest_paging p = x->e->paging;
 	uint64_t toggled = value ^ p.cr4;
 
-	if (long_mode(x->e) && ((toggled & GUEST_CR4_LA57) || !(value & GUEST_CR4_PAE)))
+	if (long_mode(x->e) && ((toggled & CR4_LA57) || !(value & CR4_PAE)))
 		return general_protection(x, 0);
 	if ((toggled & value & CR4_PCIDE) && (!long_mode(x->e) || (p.cr3 & 0xfff)))
 		return general_protection(x, 0);
 	p.cr4 = value;
-	return commit(x, 4, value, &p, toggled & (GUEST_CR4_PAE | GUEST_CR4_PSE | CR4_PGE | GUEST_CR4_SMEP));
+	return commit(x, 4, value, &p, toggled & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP));
 }
 
 int step_lmsw(struct execution *x, uint16_t value)
@@ -226,8 +222,8 @@ static int write_msr(struct execution *x)
 	int verdict;
 
 	if (msr == MSR_EFER) {
-		value = (value & ~GUEST_EFER_LMA) | (e->paging.efer & GUEST_EFER_LMA);
-		if (((value ^ e->paging.efer) & EFER_LME) && (e->paging.cr0 & GUEST_CR0_PG))
+		value = (value & ~EFER_LMA) | (e->paging.efer & EFER_LMA);
+		if (((value ^ e->paging.efer) & EFER_LME) && (e->paging.cr0 & CR0_PG))
 			return general_protection(x, 0);
 	}
 	verdict = accepted(x, e->step->write_msr(e->ctx, msr, value));

@@ -1,5 +1,8 @@
 #include "vmm/emulate/string.h"
 
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/alu.h"
 
 /* One of the two operands of a string instruction, as it moves on. */

@@ -1,8 +1,10 @@
 #include "vmm/loader/linux.h"
 
 #include "lib/string.h"
-#include "vmm/e820.h"
-#include "vmm/layout.h"
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "vmm/memory/e820.h"
+#include "vmm/memory/layout.h"
 
 #define HEADER_OFFSET 0x1f1
 #define SIGNATURE_OFFSET 0x202
@@ -21,14 +23,6 @@
 #define VIDEO_MODE_NORMAL 0xffff
 #define ENTRY_64_OFFSET 0x200
 
-#define CR0_PE BIT(0)
-#define CR0_ET BIT(4)
-#define CR0_PG BIT(31)
-#define CR4_PAE BIT(5)
-#define EFER_LME BIT(8)
-#define EFER_LMA BIT(10)
-#define PTE_PRESENT BIT(0)
-#define PTE_WRITE BIT(1)
 #define PDE_LARGE BIT(7)
 
 /* boot.rst, "The Real-Mode Kernel Header". */
@@ -239,11 +233,11 @@ static int write_page_tables(struct loader *l)
 		return ERR_RANGE;
 	table = guest_ptr(l->in->mem, LAYOUT_LINUX_PAGE_TABLES, 6UL * PAGE_SIZE);
 	memset(table, 0, 2UL * PAGE_SIZE);
-	table[0] = (LAYOUT_LINUX_PAGE_TABLES + PAGE_SIZE) | PTE_PRESENT | PTE_WRITE;
+	table[0] = (LAYOUT_LINUX_PAGE_TABLES + PAGE_SIZE) | PTE_P | PTE_W;
 	for (uint64_t i = 0; i < 4; i++)
-		table[512 + i] = (LAYOUT_LINUX_PAGE_TABLES + (2 + i) * PAGE_SIZE) | PTE_PRESENT | PTE_WRITE;
+		table[512 + i] = (LAYOUT_LINUX_PAGE_TABLES + (2 + i) * PAGE_SIZE) | PTE_P | PTE_W;
 	for (uint64_t i = 0; i < 4 * 512UL; i++)
-		table[1024 + i] = MIB(2) * i | PTE_PRESENT | PTE_WRITE | PDE_LARGE;
+		table[1024 + i] = MIB(2) * i | PTE_P | PTE_W | PDE_LARGE;
 	return 0;
 }
 

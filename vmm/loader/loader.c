@@ -2,9 +2,9 @@
 
 #include "lib/printf.h"
 #include "lib/string.h"
-#include "vmm/layout.h"
 #include "vmm/loader/linux.h"
 #include "vmm/loader/multiboot.h"
+#include "vmm/memory/layout.h"
 
 int loader_refuse(struct loader *l, const char *file, const char *fmt, ...)
 {

@@ -3,8 +3,8 @@
 #define VMM_LOADER_LOADER_H
 
 #include "lib/types.h"
-#include "vmm/guest_memory.h"
 #include "vmm/loader/placement.h"
+#include "vmm/memory/guest_memory.h"
 
 #define LOADER_MODULES_MAX 8
 /* Room for any refusal, with its NUL. */

@@ -1,15 +1,13 @@
 #include "vmm/loader/multiboot.h"
 
 #include "lib/string.h"
-#include "vmm/e820.h"
-#include "vmm/layout.h"
+#include "lib/x86/registers.h"
 #include "vmm/loader/multiboot_image.h"
+#include "vmm/memory/e820.h"
+#include "vmm/memory/layout.h"
 
 #define BOOTLOADER_MAGIC 0x2badb002
 #define LOADER_NAME "Lamina"
-
-#define CR0_PE BIT(0)
-#define CR0_ET BIT(4)
 
 #define INFO_MEMORY BIT(0)
 #define INFO_CMDLINE BIT(2)

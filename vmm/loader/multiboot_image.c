@@ -1,7 +1,7 @@
 #include "vmm/loader/multiboot_image.h"
 
 #include "lib/string.h"
-#include "vmm/layout.h"
+#include "vmm/memory/layout.h"
 
 #define HEADER_MAGIC 0x1badb002U
 #define HEADER_SEARCH 8192

@@ -1,6 +1,6 @@
 #include "vmm/loader/placement.h"
 
-#include "vmm/layout.h"
+#include "vmm/memory/layout.h"
 
 /* Guest-physical addresses stay below this, so that sums of an address, a length and an alignment cannot wrap. */
 #define ADDRESS_LIMIT BIT(52)

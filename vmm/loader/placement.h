@@ -3,7 +3,7 @@
 #define VMM_LOADER_PLACEMENT_H
 
 #include "lib/types.h"
-#include "vmm/guest_memory.h"
+#include "vmm/memory/guest_memory.h"
 
 #define PLACEMENT_MAX 96
 #define PLACEMENT_NONE UINT64_MAX

@@ -1,3 +1,4 @@
+#include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
 #include "lib/string.h"

@@ -15,8 +15,8 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
-#include "vmm/guest_memory.h"
-#include "vmm/guest_walk.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/memory/guest_walk.h"
 
 #define SHADOW_VCPUS_MAX 64
 #define SHADOW_PAGES_MAX (1U << 20)

@@ -1,3 +1,4 @@
+#include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
 /* Whether the entry is on the list that starts at `head`, and its neighbours know it. */

@@ -1,3 +1,4 @@
+#include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
 /* Lists run through the tables' companions. A head is a page's `parents` or, for leaves, one of mmu->frames. */

@@ -1,3 +1,5 @@
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
 #include "vmm/shadow/shadow_page.h"
 
 #define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
@@ -115,11 +117,11 @@ static inline bool allowed(const struct walk *w)
 		/* Without EFER.NXE the bit is reserved and has faulted, or the entries are too small to have it. */
 		if (w->any & PTE_NX)
 			return false;
-		return w->user || !(w->all & PTE_U) || !(paging->cr4 & GUEST_CR4_SMEP);
+		return w->user || !(w->all & PTE_U) || !(paging->cr4 & CR4_SMEP);
 	}
-	if (w->write && !(w->all & PTE_W) && (w->user || (paging->cr0 & GUEST_CR0_WP)))
+	if (w->write && !(w->all & PTE_W) && (w->user || (paging->cr0 & CR0_WP)))
 		return false;
-	return w->user || w->ac || !(w->all & PTE_U) || !(paging->cr4 & GUEST_CR4_SMAP);
+	return w->user || w->ac || !(w->all & PTE_U) || !(paging->cr4 & CR4_SMAP);
 }
 
 static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct shadow_fault *fault)
@@ -128,7 +130,7 @@ static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct 
 		cause |= PF_WRITE;
 	if (w->user)
 		cause |= PF_USER;
-	if (w->exec && ((w->role & ROLE_NXE) || (w->sv->paging.cr4 & GUEST_CR4_SMEP)))
+	if (w->exec && ((w->role & ROLE_NXE) || (w->sv->paging.cr4 & CR4_SMEP)))
 		cause |= PF_FETCH;
 	fault->error = cause;
 	w->sv->mmu->stats.reflected++;

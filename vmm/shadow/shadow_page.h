@@ -2,23 +2,11 @@
 #ifndef VMM_SHADOW_SHADOW_PAGE_H
 #define VMM_SHADOW_SHADOW_PAGE_H
 
+#include "lib/x86/paging.h"
 #include "vmm/shadow/shadow.h"
 
 /* Entries, of the guest's tables and of ours (SDM vol. 3, "4-Level Paging", "PAE Paging"). */
-#define PTE_P BIT(0)
-#define PTE_W BIT(1)
-#define PTE_U BIT(2)
-#define PTE_PWT BIT(3)
-#define PTE_PCD BIT(4)
-#define PTE_A BIT(5)
-#define PTE_D BIT(6)
-#define PTE_PS BIT(7)        /* above level 1 */
-#define PTE_PAT BIT(7)       /* at level 1 */
-#define PTE_G BIT(8)
 #define PTE_LISTED BIT(9)    /* ours only, ignored by the CPU: the entry is on a list */
-#define PTE_PAT_LARGE BIT(12)
-#define PTE_NX BIT(63)
-#define PTE_ADDRESS 0x000ffffffffff000ULL
 
 #define ENTRIES 512
 #define LEVEL_SHIFT(level) (12 + 9 * ((level) - 1))

@@ -1,3 +1,4 @@
+#include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
 #define IDLE_SYNCS 2   /* a leaf table that keeps changing and that nobody uses is none any more */

@@ -1,25 +1,26 @@
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
 #include "vmm/shadow/shadow_page.h"
 
-#define CR4_PGE BIT(7)
 /* What of CR4 the hardware itself heeds, so that a change of it is one for the TLB. */
-#define CR4_TLB (GUEST_CR4_PSE | GUEST_CR4_PAE | CR4_PGE | GUEST_CR4_SMEP | GUEST_CR4_SMAP)
+#define CR4_TLB (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
 
 static uint32_t role_of(const struct guest_paging *paging)
 {
 	uint32_t role;
 
-	if (!(paging->cr0 & GUEST_CR0_PG))
+	if (!(paging->cr0 & CR0_PG))
 		return ROLE_DIRECT;
-	if (paging->efer & GUEST_EFER_LMA)
+	if (paging->efer & EFER_LMA)
 		role = ROLE_LONG;
-	else if (paging->cr4 & GUEST_CR4_PAE)
+	else if (paging->cr4 & CR4_PAE)
 		role = ROLE_PAE;
 	else
-		role = ROLE_32BIT | (paging->cr4 & GUEST_CR4_PSE ? ROLE_PSE : 0);
-	if (role != ROLE_32BIT && !(role & ROLE_PSE) && (paging->efer & GUEST_EFER_NXE))
+		role = ROLE_32BIT | (paging->cr4 & CR4_PSE ? ROLE_PSE : 0);
+	if (role != ROLE_32BIT && !(role & ROLE_PSE) && (paging->efer & EFER_NXE))
 		role |= ROLE_NXE;
-	if (!(paging->cr0 & GUEST_CR0_WP))
-		role |= ROLE_WP0 | (paging->cr4 & GUEST_CR4_SMEP ? ROLE_SMEP : 0) | (paging->cr4 & GUEST_CR4_SMAP ? ROLE_SMAP : 0);
+	if (!(paging->cr0 & CR0_WP))
+		role |= ROLE_WP0 | (paging->cr4 & CR4_SMEP ? ROLE_SMEP : 0) | (paging->cr4 & CR4_SMAP ? ROLE_SMAP : 0);
 	return role;
 }
 

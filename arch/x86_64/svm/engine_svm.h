@@ -2,7 +2,7 @@
 #ifndef ARCH_X86_64_SVM_ENGINE_SVM_H
 #define ARCH_X86_64_SVM_ENGINE_SVM_H
 
-#include "vmm/engine.h"
+#include "vmm/interface/engine.h"
 
 extern const struct engine engine_svm;
 

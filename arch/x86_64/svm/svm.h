@@ -3,9 +3,8 @@
 #define ARCH_X86_64_SVM_SVM_H
 
 #include "arch/x86_64/svm/vmcb.h"
-#include "vmm/vcpu.h"
-
-#define EFER_SVME BIT(12)
+#include "lib/x86/segment.h"
+#include "vmm/vcpu/vcpu.h"
 
 /* What this CPU has; the same on every core. */
 struct svm_features {
@@ -121,8 +120,8 @@ uint64_t svm_host_vmcb(void);
 uint64_t svm_read(struct vcpu *v, enum vcpu_register reg);
 void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
 void svm_read_context(struct vcpu *v, struct vcpu_context *context);
-void svm_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
-void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
+void svm_read_segment(struct vcpu *v, enum segment_register seg, struct segment_state *state);
+void svm_write_segment(struct vcpu *v, enum segment_register seg, const struct segment_state *state);
 int svm_set_cr0(struct vcpu *v, uint64_t value);
 int svm_set_cr4(struct vcpu *v, uint64_t value);
 int svm_set_efer(struct vcpu *v, uint64_t value);

@@ -4,11 +4,12 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/memory.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/svm/engine_svm.h"
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/svm/vm_cr.h"
 #include "arch/x86_64/traps.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
 
 #define INT_PENDING_C1E (3UL << 27) /* SmiOnCmpHalt, C1eOnCmpHalt */
 

@@ -2,6 +2,7 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/svm/svm.h"
 #include "lib/log.h"
+#include "lib/x86/registers.h"
 
 static const struct {
 	uint16_t offset;

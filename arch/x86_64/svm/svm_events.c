@@ -1,12 +1,11 @@
 /* Events for the guest, and the ways to hear when it can take them (APM vol. 2, "Event Injection", "Interrupt and Local APIC Support"). */
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/svm/svm.h"
-#include "vmm/core.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/devices/lapic.h"
-#include "vmm/vm.h"
-
-#define VECTOR_BP 3
-#define VECTOR_OF 4
+#include "vmm/interface/core.h"
+#include "vmm/vm/vm.h"
 
 static bool nmi_blocked(const struct svm_vcpu *x)
 {

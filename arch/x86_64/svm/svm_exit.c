@@ -1,15 +1,17 @@
 /* From the VMCB's exit information to the neutral struct vm_exit (APM vol. 2, "#VMEXIT", "Instruction Intercepts", "Exception
  * Intercepts"). */
 #include "arch/x86_64/asm.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/traps.h"
 #include "lib/log.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/access.h"
 #include "vmm/emulate/decode.h"
-#include "vmm/exit.h"
-#include "vmm/exit_mmio.h"
-#include "vmm/vm.h"
+#include "vmm/exits/exit.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/vm/vm.h"
 
 /* APM vol. 2, appendix C, "SVM Intercept Exit Codes". */
 enum {
@@ -45,8 +47,6 @@ enum {
 
 #define CODE_INVALID 0xffffffffU /* VMRUN refused the state. 64 bits of ones; some leave the upper half 0 */
 
-#define DR6_BS BIT(14)
-#define DR7_GD BIT(13)
 #define MCG_STATUS_MCIP BIT(2)
 
 static inline bool hand_on(struct vcpu *v, enum vm_exit_kind kind)
@@ -82,7 +82,7 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	exit->exception.vector = (uint8_t)(b->exit_code - CODE_EXCEPTION);
 	exit->exception.has_error = exit->exception.vector == 17;
 	exit->exception.error = exit->exception.has_error ? (uint32_t)b->exit_info1 : 0;
-	if (exit->exception.vector == VECTOR_MACHINE_CHECK)
+	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
 	if (exit->exception.vector == VECTOR_DB) {
 		if (__builtin_expect(x->stepping, 0)) {

@@ -2,12 +2,12 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/svm/svm.h"
 #include "lib/string.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
 #include "vmm/emulate/decode.h"
-#include "vmm/exit_mmio.h"
-#include "vmm/vm.h"
+#include "vmm/exits/exit_mmio.h"
+#include "vmm/vm/vm.h"
 
-#define VECTOR_DB 1
-#define DR6_BS BIT(14)
 #define ATTRIBUTE_L BIT(9)
 
 /* By exit code, the length of the usual encoding of the instruction that causes it. */

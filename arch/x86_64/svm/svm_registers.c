@@ -2,12 +2,12 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/svm/svm.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/vm.h"
+#include "vmm/vm/vm.h"
 
 #define ATTRIBUTE_PRESENT BIT(7)
-#define ACCESS_DPL_SHIFT 5
-#define ACCESS_DPL 0x60U
 #define TYPE_BUSY 2U
 #define TYPE_TSS_32 9 /* or 64; not every CPU keeps the busy bit in the hidden part of TR */
 
@@ -16,27 +16,27 @@ static uint32_t access_of(uint16_t attributes)
 {
 	uint32_t access = (attributes & 0xff) | (attributes & 0xf00U) << 4;
 
-	return attributes & ATTRIBUTE_PRESENT ? access : access | ACCESS_UNUSABLE;
+	return attributes & ATTRIBUTE_PRESENT ? access : access | SEGMENT_UNUSABLE;
 }
 
 static uint16_t attributes_of(uint32_t access)
 {
-	return access & ACCESS_UNUSABLE ? 0 : (uint16_t)((access & 0xff) | (access >> 4 & 0xf00));
+	return access & SEGMENT_UNUSABLE ? 0 : (uint16_t)((access & 0xff) | (access >> 4 & 0xf00));
 }
 
-static struct vmcb_segment *segment_of(struct vmcb *vmcb, enum vcpu_segment seg)
+static struct vmcb_segment *segment_of(struct vmcb *vmcb, enum segment_register seg)
 {
-	static const uint16_t offsets[VSEG_COUNT] = {
+	static const uint16_t offsets[SEG_COUNT] = {
 #define OFFSET(seg, field) [seg] = __builtin_offsetof(struct vmcb, field)
-		OFFSET(VSEG_ES, es), OFFSET(VSEG_CS, cs), OFFSET(VSEG_SS, ss), OFFSET(VSEG_DS, ds), OFFSET(VSEG_FS, fs),
-		OFFSET(VSEG_GS, gs), OFFSET(VSEG_LDTR, ldtr), OFFSET(VSEG_TR, tr),
+		OFFSET(SEG_ES, es), OFFSET(SEG_CS, cs), OFFSET(SEG_SS, ss), OFFSET(SEG_DS, ds), OFFSET(SEG_FS, fs),
+		OFFSET(SEG_GS, gs), OFFSET(SEG_LDTR, ldtr), OFFSET(SEG_TR, tr),
 #undef OFFSET
 	};
 
 	return (struct vmcb_segment *)((uint8_t *)vmcb + offsets[seg]);
 }
 
-void svm_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state)
+void svm_read_segment(struct vcpu *v, enum segment_register seg, struct segment_state *state)
 {
 	const struct vmcb_segment *s = segment_of(vmcb_of(v), seg);
 
@@ -45,11 +45,11 @@ void svm_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment
 	state->access = access_of(s->attributes);
 	state->base = s->base;
 	/* The CPL has a field of its own: SYSRET and nulled selectors leave another DPL in SS. */
-	if (seg == VSEG_SS)
-		state->access = (state->access & ~ACCESS_DPL) | (uint32_t)vmcb_of(v)->cpl << ACCESS_DPL_SHIFT;
+	if (seg == SEG_SS)
+		state->access = (state->access & ~SEGMENT_DPL) | (uint32_t)vmcb_of(v)->cpl << SEGMENT_DPL_SHIFT;
 }
 
-void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state)
+void svm_write_segment(struct vcpu *v, enum segment_register seg, const struct segment_state *state)
 {
 	struct vmcb_segment *s = segment_of(vmcb_of(v), seg);
 
@@ -57,8 +57,8 @@ void svm_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_
 	s->limit = state->limit;
 	s->attributes = attributes_of(state->access);
 	s->base = state->base;
-	if (seg == VSEG_SS)
-		vmcb_of(v)->cpl = state->access >> ACCESS_DPL_SHIFT & 3;
+	if (seg == SEG_SS)
+		vmcb_of(v)->cpl = state->access >> SEGMENT_DPL_SHIFT & 3;
 	svm_changed(vmcb_of(v), CLEAN_SEGMENTS);
 }
 
@@ -158,7 +158,7 @@ void svm_read_context(struct vcpu *v, struct vcpu_context *c)
 	c->cr4 = b->cr4;
 	c->efer = b->efer & ~EFER_SVME;
 	c->cs_access = access_of(b->cs.attributes);
-	c->ss_access = (access_of(b->ss.attributes) & ~ACCESS_DPL) | (uint32_t)b->cpl << ACCESS_DPL_SHIFT;
+	c->ss_access = (access_of(b->ss.attributes) & ~SEGMENT_DPL) | (uint32_t)b->cpl << SEGMENT_DPL_SHIFT;
 	if (shadowed(v)) {
 		c->cr3 = v->cr3;
 		c->cr4 = svm_of(v)->cr4;
@@ -332,7 +332,7 @@ int svm_set_cr0(struct vcpu *v, uint64_t value)
 	const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 	struct vmcb *b = vmcb_of(v);
 	uint64_t old = guest_cr0(v), cr4 = guest_cr4(v), efer = guest_efer(v);
-	bool code_64 = access_of(b->cs.attributes) & ACCESS_L;
+	bool code_64 = access_of(b->cs.attributes) & SEGMENT_L;
 
 	if (value >> 32)
 		return ERR_INVALID;

@@ -3,23 +3,17 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/fpu.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/svm/engine_svm.h"
 #include "arch/x86_64/svm/svm.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "mm/page_table.h"
-#include "vmm/cpuid.h"
-#include "vmm/monitor_mode.h"
-#include "vmm/vm.h"
-
-#define ACCESS_CODE_16 0x9bU  /* present, code, readable, accessed */
-#define ACCESS_DATA_16 0x93U
-#define ACCESS_LDT 0x82U
-#define ACCESS_TSS_32 0x8bU
-#define DR6_RESET 0xffff0ff0
-#define DR7_RESET 0x400
-#define PAT_RESET 0x0007040600070406ULL
+#include "vmm/config/monitor_mode.h"
+#include "vmm/exits/cpuid.h"
+#include "vmm/vm/vm.h"
 
 /* MSRs that the guest uses directly: VMLOAD and VMSAVE switch them. */
 static const uint32_t direct_msrs[] = {
@@ -129,16 +123,16 @@ static void write_controls(struct vcpu *v)
 
 static void reset_segments(struct vcpu *v)
 {
-	const struct vcpu_segment_state data = { 0, 0xffff, ACCESS_DATA_16, 0 };
-	const struct vcpu_segment_state code = { 0xf000, 0xffff, ACCESS_CODE_16, 0xffff0000 };
-	const struct vcpu_segment_state ldt = { 0, 0xffff, ACCESS_LDT, 0 };
-	const struct vcpu_segment_state tss = { 0, 0xffff, ACCESS_TSS_32, 0 };
+	const struct segment_state data = { 0, 0xffff, SEGMENT_DATA_16, 0 };
+	const struct segment_state code = { 0xf000, 0xffff, SEGMENT_CODE_16, 0xffff0000 };
+	const struct segment_state ldt = { 0, 0xffff, SEGMENT_LDT, 0 };
+	const struct segment_state tss = { 0, 0xffff, SEGMENT_TSS_32, 0 };
 
-	for (enum vcpu_segment s = VSEG_ES; s <= VSEG_GS; s++)
+	for (enum segment_register s = SEG_ES; s <= SEG_GS; s++)
 		svm_write_segment(v, s, &data);
-	svm_write_segment(v, VSEG_CS, &code);
-	svm_write_segment(v, VSEG_LDTR, &ldt);
-	svm_write_segment(v, VSEG_TR, &tss);
+	svm_write_segment(v, SEG_CS, &code);
+	svm_write_segment(v, SEG_LDTR, &ldt);
+	svm_write_segment(v, SEG_TR, &tss);
 	vmcb_of(v)->gdtr.limit = vmcb_of(v)->idtr.limit = 0xffff;
 }
 

@@ -2,7 +2,7 @@
 #ifndef ARCH_X86_64_VMX_ENGINE_VMX_H
 #define ARCH_X86_64_VMX_ENGINE_VMX_H
 
-#include "vmm/engine.h"
+#include "vmm/interface/engine.h"
 
 extern const struct engine engine_vmx;
 

@@ -3,7 +3,8 @@
 #define ARCH_X86_64_VMX_VMX_H
 
 #include "arch/x86_64/vmx/vmcs.h"
-#include "vmm/vcpu.h"
+#include "lib/x86/segment.h"
+#include "vmm/vcpu/vcpu.h"
 
 /* Pin-based controls (SDM vol. 3, table "Definitions of Pin-Based VM-Execution Controls"). */
 #define PIN_EXTERNAL_INTERRUPT BIT(0)
@@ -134,8 +135,8 @@ int vmx_vm_create(struct vm *vm);
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg);
 void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
 void vmx_read_context(struct vcpu *v, struct vcpu_context *context);
-void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state);
-void vmx_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state);
+void vmx_read_segment(struct vcpu *v, enum segment_register seg, struct segment_state *state);
+void vmx_write_segment(struct vcpu *v, enum segment_register seg, const struct segment_state *state);
 void vmx_shadow_root(struct vcpu *v, uint64_t root);
 int vmx_set_cr0(struct vcpu *v, uint64_t value);
 int vmx_set_cr4(struct vcpu *v, uint64_t value);

@@ -3,11 +3,12 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/memory.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/vmx/engine_vmx.h"
 #include "arch/x86_64/vmx/feature_control.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/printf.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
 
 struct vmx_controls vmx_controls;
 

@@ -3,6 +3,8 @@
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
 #include "lib/types.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 
 static const struct {
 	uint32_t encoding;
@@ -58,15 +60,15 @@ static void check_registers(void)
 		complain("SYSENTER_ESP or EIP not canonical", vmread(VMCS_GUEST_SYSENTER_EIP));
 }
 
-static void check_segment(struct vcpu *v, enum vcpu_segment seg, const char *name)
+static void check_segment(struct vcpu *v, enum segment_register seg, const char *name)
 {
-	struct vcpu_segment_state s;
+	struct segment_state s;
 	bool virtual_8086 = vmread(VMCS_GUEST_RFLAGS) & RFLAGS_VM;
 
 	vmx_read_segment(v, seg, &s);
-	if (s.access & ACCESS_UNUSABLE && seg != VSEG_CS && seg != VSEG_TR)
+	if (s.access & SEGMENT_UNUSABLE && seg != SEG_CS && seg != SEG_TR)
 		return;
-	if (virtual_8086 && seg <= VSEG_GS && (s.base != (uint64_t)s.selector << 4 || s.limit != 0xffff || s.access != 0xf3)) {
+	if (virtual_8086 && seg <= SEG_GS && (s.base != (uint64_t)s.selector << 4 || s.limit != 0xffff || s.access != 0xf3)) {
 		complain(name, s.access);
 		return;
 	}
@@ -76,9 +78,9 @@ static void check_segment(struct vcpu *v, enum vcpu_segment seg, const char *nam
 		complain("reserved access-right bits are not 0", s.access);
 	if (((s.limit & 0xfff) != 0xfff && s.access & BIT(15)) || (s.limit >> 20 && !(s.access & BIT(15))))
 		complain("granularity and limit do not fit each other", s.limit);
-	if (seg == VSEG_TR && (s.access & 15) != 11 && (s.access & 15) != 3)
+	if (seg == SEG_TR && (s.access & 15) != 11 && (s.access & 15) != 3)
 		complain("TR is not a busy TSS", s.access);
-	if (seg == VSEG_CS && s.access & ACCESS_L && s.access & ACCESS_DB)
+	if (seg == SEG_CS && s.access & SEGMENT_L && s.access & SEGMENT_DB)
 		complain("CS has both L and D", s.access);
 }
 
@@ -87,7 +89,7 @@ static void check_rest(void)
 {
 	uint64_t rflags = vmread(VMCS_GUEST_RFLAGS), rip = vmread(VMCS_GUEST_RIP);
 	uint32_t blocking = vmread32(VMCS_GUEST_INTERRUPTIBILITY), event = vmread32(VMCS_ENTRY_INTERRUPTION);
-	bool code_64 = vmread32(VMCS_ENTRY_CONTROLS) & ENTRY_IA32E && vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L;
+	bool code_64 = vmread32(VMCS_ENTRY_CONTROLS) & ENTRY_IA32E && vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L;
 
 	if (rflags & ~0x3f7fd7UL || !(rflags & RFLAGS_FIXED))
 		complain("RFLAGS reserved bits", rflags);
@@ -110,7 +112,7 @@ void vmx_explain_entry_failure(struct vcpu *v)
 	static const char *const names[] = { "ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR" };
 
 	check_registers();
-	for (enum vcpu_segment s = VSEG_ES; s < VSEG_COUNT; s++)
+	for (enum segment_register s = SEG_ES; s < SEG_COUNT; s++)
 		check_segment(v, s, names[s]);
 	check_rest();
 }

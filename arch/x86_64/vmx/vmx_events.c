@@ -1,7 +1,8 @@
 /* Events for the guest, and the ways to hear when it can take them. */
-#include "arch/x86_64/vmx/vmx.h"
 #include "arch/x86_64/asm.h"
-#include "vmm/vm.h"
+#include "arch/x86_64/vmx/vmx.h"
+#include "lib/x86/registers.h"
+#include "vmm/vm/vm.h"
 
 bool vmx_can_inject(struct vcpu *v, enum vcpu_event_type type)
 {

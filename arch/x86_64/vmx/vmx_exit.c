@@ -3,8 +3,10 @@
 #include "arch/x86_64/traps.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
-#include "vmm/exit.h"
-#include "vmm/vm.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/vectors.h"
+#include "vmm/exits/exit.h"
+#include "vmm/vm/vm.h"
 
 /* SDM vol. 3, appendix C, "VMX Basic Exit Reasons". */
 enum {
@@ -45,9 +47,6 @@ enum {
 };
 
 #define REASON_ENTRY_FAILED BIT(31)
-#define VECTOR_UD 6
-#define VECTOR_GP 13
-#define VECTOR_PF 14
 
 /* Most exits happen outside the delivery of an event. */
 static inline bool requeue_vectoring(void)
@@ -81,7 +80,7 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	exit->exception.vector = (uint8_t)info;
 	exit->exception.has_error = info & INTR_HAS_ERROR;
 	exit->exception.error = exit->exception.has_error ? vmread32(VMCS_EXIT_ERROR_CODE) : 0;
-	if (exit->exception.vector == VECTOR_MACHINE_CHECK)
+	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
 	if (exit->exception.vector == 1) {
 		/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */

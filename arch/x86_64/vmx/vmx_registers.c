@@ -2,30 +2,33 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/vmx/vmx.h"
-#include "vmm/vm.h"
+#include "lib/x86/paging.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "vmm/vm/vm.h"
 
-/* The VMCS keeps the eight segments two encodings apart, in the order of enum vcpu_segment (ES, CS, SS, DS, FS, GS, LDTR, TR). */
-static struct vmcs_field16 selector_field(enum vcpu_segment s)
+/* The VMCS keeps the eight segments two encodings apart, in the order of enum segment_register (ES, CS, SS, DS, FS, GS, LDTR, TR). */
+static struct vmcs_field16 selector_field(enum segment_register s)
 {
 	return (struct vmcs_field16){ VMCS_GUEST_ES_SELECTOR.encoding + 2 * s };
 }
 
-static struct vmcs_field32 limit_field(enum vcpu_segment s)
+static struct vmcs_field32 limit_field(enum segment_register s)
 {
 	return (struct vmcs_field32){ VMCS_GUEST_ES_LIMIT.encoding + 2 * s };
 }
 
-static struct vmcs_field32 access_field(enum vcpu_segment s)
+static struct vmcs_field32 access_field(enum segment_register s)
 {
 	return (struct vmcs_field32){ VMCS_GUEST_ES_ACCESS.encoding + 2 * s };
 }
 
-static struct vmcs_field_natural base_field(enum vcpu_segment s)
+static struct vmcs_field_natural base_field(enum segment_register s)
 {
 	return (struct vmcs_field_natural){ VMCS_GUEST_ES_BASE.encoding + 2 * s };
 }
 
-void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment_state *state)
+void vmx_read_segment(struct vcpu *v, enum segment_register seg, struct segment_state *state)
 {
 	(void)v;
 	state->selector = vmread16(selector_field(seg));
@@ -34,7 +37,7 @@ void vmx_read_segment(struct vcpu *v, enum vcpu_segment seg, struct vcpu_segment
 	state->base = vmread(base_field(seg));
 }
 
-void vmx_write_segment(struct vcpu *v, enum vcpu_segment seg, const struct vcpu_segment_state *state)
+void vmx_write_segment(struct vcpu *v, enum segment_register seg, const struct segment_state *state)
 {
 	(void)v;
 	vmwrite16(selector_field(seg), state->selector);
@@ -301,8 +304,6 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 }
 
 #define TYPE_BUSY_TSS_32 11
-#define PDPTE_PRESENT BIT(0)
-#define PDPTE_RESERVED_LOW 0x1e6UL /* bits 2:1 and 8:5 */
 
 /* With PAE paging the CPU takes the four PDPTEs from the VMCS at an entry, and a MOV to CR0 or CR4 loads them from memory (SDM vol. 3,
  * "Loading the PDPTEs"). Where CR3 points outside RAM they are not present. Returns ERR_INVALID (#GP) for reserved bits. */
@@ -314,7 +315,7 @@ static int load_pdptes(struct vcpu *v)
 	if (vcpu_read_pdptes(v, read_cr3_of(v), pdpte))
 		pdpte[0] = pdpte[1] = pdpte[2] = pdpte[3] = 0;
 	for (unsigned i = 0; i < 4; i++)
-		if (pdpte[i] & PDPTE_PRESENT && pdpte[i] & reserved)
+		if (pdpte[i] & PTE_P && pdpte[i] & reserved)
 			return ERR_INVALID;
 	if (v->shadow)
 		return 0;
@@ -331,7 +332,7 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 	const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 	uint64_t old = vmx_read(v, VCPU_CR0), cr4 = vmx_read(v, VCPU_CR4);
 	uint64_t efer = read_efer_of(v);
-	bool long_code = efer & EFER_LMA && vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L;
+	bool long_code = efer & EFER_LMA && vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L;
 
 	if (value >> 32)
 		return ERR_INVALID;
@@ -342,7 +343,7 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 		return ERR_INVALID;
 	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
 		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS (SDM vol. 3, "Initializing IA-32e Mode"). */
-		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L || (vmread32(VMCS_GUEST_TR_ACCESS) & 15) != TYPE_BUSY_TSS_32)
+		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L || (vmread32(VMCS_GUEST_TR_ACCESS) & 15) != TYPE_BUSY_TSS_32)
 			return ERR_INVALID;
 		write_efer_state(v, efer | EFER_LMA);
 	}
@@ -398,7 +399,7 @@ void vmx_advance(struct vcpu *v, unsigned length)
 	(void)v;
 	/* Outside 64-bit code RIP is EIP (or IP, whose overflow raises #GP by CS's limit at the next fetch). */
 	if (__builtin_expect((rip ^ old) >> 32 != 0, 0) &&
-	    !(vmread32(VMCS_GUEST_CS_ACCESS) & ACCESS_L && read_efer_of(v) & EFER_LMA))
+	    !(vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L && read_efer_of(v) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);
 	if (__builtin_expect((blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != 0, 0))

@@ -3,28 +3,23 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/fpu.h"
-#include "arch/x86_64/msr.h"
 #include "arch/x86_64/vmx/engine_vmx.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/msr.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "mm/page_table.h"
-#include "vmm/cpuid.h"
-#include "vmm/monitor_mode.h"
-#include "vmm/vm.h"
+#include "vmm/config/monitor_mode.h"
+#include "vmm/exits/cpuid.h"
+#include "vmm/vm/vm.h"
 
 /* A guest that causes no exits gets one so often. Host interrupts exit by themselves; but an emulator may hold them back as long as the guest
  * keeps RFLAGS.IF clear (Bochs 2.7 decides that only when IF changes), and no guest shall have a core for itself. */
 #define SLICE_HZ 100
 
 #define ACTIVITY_ACTIVE 0
-#define SEGMENT_CODE_16 0x9b  /* present, code, readable, accessed */
-#define SEGMENT_DATA_16 0x93
-#define SEGMENT_LDT 0x82
-#define SEGMENT_TSS_32 0x8b
-#define DR6_RESET 0xffff0ff0
-#define DR7_RESET 0x400
-#define PAT_RESET 0x0007040600070406ULL
 
 /* MSRs that the guest uses directly and Lamina never: they change hands only between vCPUs. */
 static const uint32_t switched_msrs[VMX_SWITCHED_MSRS] = {
@@ -237,16 +232,16 @@ static void write_host_state(void)
 
 static void reset_segments(struct vcpu *v)
 {
-	const struct vcpu_segment_state data = { 0, 0xffff, SEGMENT_DATA_16, 0 };
-	const struct vcpu_segment_state code = { 0xf000, 0xffff, SEGMENT_CODE_16, 0xffff0000 };
-	const struct vcpu_segment_state ldt = { 0, 0xffff, SEGMENT_LDT, 0 };
-	const struct vcpu_segment_state tss = { 0, 0xffff, SEGMENT_TSS_32, 0 };
+	const struct segment_state data = { 0, 0xffff, SEGMENT_DATA_16, 0 };
+	const struct segment_state code = { 0xf000, 0xffff, SEGMENT_CODE_16, 0xffff0000 };
+	const struct segment_state ldt = { 0, 0xffff, SEGMENT_LDT, 0 };
+	const struct segment_state tss = { 0, 0xffff, SEGMENT_TSS_32, 0 };
 
-	for (enum vcpu_segment s = VSEG_ES; s <= VSEG_GS; s++)
+	for (enum segment_register s = SEG_ES; s <= SEG_GS; s++)
 		vmx_write_segment(v, s, &data);
-	vmx_write_segment(v, VSEG_CS, &code);
-	vmx_write_segment(v, VSEG_LDTR, &ldt);
-	vmx_write_segment(v, VSEG_TR, &tss);
+	vmx_write_segment(v, SEG_CS, &code);
+	vmx_write_segment(v, SEG_LDTR, &ldt);
+	vmx_write_segment(v, SEG_TR, &tss);
 	vmx_write(v, VCPU_GDT_BASE, 0);
 	vmx_write(v, VCPU_GDT_LIMIT, 0xffff);
 	vmx_write(v, VCPU_IDT_BASE, 0);

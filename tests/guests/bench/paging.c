@@ -1,5 +1,5 @@
-#include "tests/guests/bench/bench.h"
 #include "lib/string.h"
+#include "tests/guests/bench/bench.h"
 #include "tests/guests/lib/trap.h"
 #include "tests/guests/lib/window.h"
 

@@ -1,7 +1,7 @@
-#include "tests/guests/stress/stress.h"
 #include "tests/guests/lib/console.h"
 #include "tests/guests/lib/test.h"
 #include "tests/guests/lib/trap.h"
+#include "tests/guests/stress/stress.h"
 
 #define BATCHES 30
 

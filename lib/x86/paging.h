@@ -1,0 +1,35 @@
+/* Page-table entries of x86's own paging modes, and the page fault's error code (SDM vol. 3, "Paging", "Page-Fault Exceptions"). EPT's
+ * entries have another format: mm/policy_ept.c. */
+#ifndef LIB_X86_PAGING_H
+#define LIB_X86_PAGING_H
+
+#include "lib/types.h"
+
+#define PTE_P BIT(0)
+#define PTE_W BIT(1)
+#define PTE_U BIT(2)
+#define PTE_PWT BIT(3)
+#define PTE_PCD BIT(4)
+#define PTE_A BIT(5)
+#define PTE_D BIT(6)
+#define PTE_PS BIT(7)        /* above level 1: a leaf */
+#define PTE_PAT BIT(7)       /* at level 1 */
+#define PTE_G BIT(8)
+#define PTE_PAT_LARGE BIT(12) /* in a leaf above level 1 */
+#define PTE_NX BIT(63)
+#define PTE_ADDRESS 0x000ffffffffff000ULL
+#define PTE_PKEY(entry) ((unsigned)((entry) >> 59) & 15)
+
+/* The bits of the four entries that PAE paging loads from CR3 that must be 0: 2:1 and 8:5. */
+#define PDPTE_RESERVED_LOW 0x1e6UL
+
+enum page_fault_error {
+	PF_PRESENT = 1 << 0,
+	PF_WRITE = 1 << 1,
+	PF_USER = 1 << 2,
+	PF_RESERVED = 1 << 3,
+	PF_FETCH = 1 << 4,
+	PF_PROTECTION_KEY = 1 << 5,
+};
+
+#endif

@@ -1,0 +1,37 @@
+/* Segment registers: their order, their hidden part, and the access rights in it. */
+#ifndef LIB_X86_SEGMENT_H
+#define LIB_X86_SEGMENT_H
+
+#include "lib/types.h"
+
+/* In the order of the instructions' encoding (SDM vol. 2, "ModRM"); LDTR and TR are no operands. */
+enum segment_register { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+/* `limit` is in bytes. `access` has the layout of the VMCS's access-rights fields (SDM vol. 3, "Guest Register State"): the descriptor's
+ * bits 55:52 and 47:40 in 15:12 and 7:0, and bit 16 for an unusable segment. */
+struct segment_state {
+	uint16_t selector;
+	uint32_t limit, access;
+	uint64_t base;
+};
+
+#define SEG_OPERANDS SEG_LDTR /* how many of them an instruction can name */
+
+#define SEGMENT_TYPE 0xfU
+#define SEGMENT_TYPE_WRITABLE BIT(1) /* data segments; for code segments: readable */
+#define SEGMENT_TYPE_EXPAND_DOWN BIT(2)
+#define SEGMENT_TYPE_CODE BIT(3)
+#define SEGMENT_DPL_SHIFT 5
+#define SEGMENT_DPL (3U << SEGMENT_DPL_SHIFT)
+#define SEGMENT_P BIT(7)
+#define SEGMENT_L BIT(13)
+#define SEGMENT_DB BIT(14)
+#define SEGMENT_UNUSABLE BIT(16)
+
+/* Whole access rights, as a reset leaves them: present, accessed. */
+#define SEGMENT_CODE_16 0x9bU /* readable */
+#define SEGMENT_DATA_16 0x93U /* writable */
+#define SEGMENT_LDT 0x82U
+#define SEGMENT_TSS_32 0x8bU /* busy */
+
+#endif

@@ -1,0 +1,249 @@
+#include "vmm/exits/msr.h"
+
+#include "lib/string.h"
+#include "lib/x86/msr.h"
+#include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/vm.h"
+
+#define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's rate, as CPUID's invariant TSC says */
+
+#define MTRR_VARIABLE 8
+#define MTRRCAP (MTRR_VARIABLE | BIT(8) | BIT(10)) /* variable ranges, fixed ranges, write-combining */
+#define MTRR_ENABLED (BIT(11) | BIT(10))
+#define MISC_ENABLE_DEFAULT (BIT(0) | BIT(11) | BIT(12)) /* fast strings; no branch trace storage, no PEBS */
+
+void msr_reset(struct msr_state *state, unsigned phys_bits)
+{
+	memset(state, 0, sizeof(*state));
+	memset(state->mtrr_fixed, MTRR_TYPE_WB, sizeof(state->mtrr_fixed));
+	state->mtrr_def_type = MTRR_ENABLED | MTRR_TYPE_WB;
+	/* 0xc0000000..0xffffffff: uncached. */
+	state->mtrr_variable[0] = 0xc0000000 | MTRR_TYPE_UC;
+	state->mtrr_variable[1] = ((BIT(phys_bits) - 1) & ~0x3fffffffULL) | BIT(11);
+}
+
+static uint64_t *fixed_mtrr(struct msr_state *state, uint32_t msr)
+{
+	if (msr == MSR_MTRR_FIX64K_00000)
+		return &state->mtrr_fixed[0];
+	if (msr >= MSR_MTRR_FIX16K_80000 && msr <= MSR_MTRR_FIX16K_A0000)
+		return &state->mtrr_fixed[1 + msr - MSR_MTRR_FIX16K_80000];
+	if (msr >= MSR_MTRR_FIX4K_C0000 && msr <= MSR_MTRR_FIX4K_F8000)
+		return &state->mtrr_fixed[3 + msr - MSR_MTRR_FIX4K_C0000];
+	return NULL;
+}
+
+static bool valid_type(uint8_t type)
+{
+	return type == 0 || type == 1 || type == 4 || type == 5 || type == 6;
+}
+
+static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	struct msr_state *state = &v->vm->msr;
+	uint64_t *fixed = fixed_mtrr(state, msr);
+	uint64_t beyond = ~(BIT(v->vm->cpuid.extended[8][CPUID_EAX] & 0xff) - 1);
+
+	if (fixed) {
+		for (unsigned i = 0; i < 8; i++)
+			if (!valid_type((uint8_t)(value >> 8 * i)))
+				return ERR_INVALID;
+		*fixed = value;
+		return 0;
+	}
+	if (msr == MSR_MTRR_DEF_TYPE) {
+		if (value & ~(MTRR_ENABLED | 0xff) || !valid_type((uint8_t)value))
+			return ERR_INVALID;
+		state->mtrr_def_type = value;
+		return 0;
+	}
+	if (value & beyond || (msr & 1 ? value & 0x7ff : value & 0xf00 || !valid_type((uint8_t)value)))
+		return ERR_INVALID;
+	state->mtrr_variable[msr - MSR_MTRR_PHYSBASE0] = value;
+	return 0;
+}
+
+static int read_mtrr(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+	struct msr_state *state = &v->vm->msr;
+	uint64_t *fixed = fixed_mtrr(state, msr);
+
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it holds that fixed being NULL could mean that state is */
+	*value = fixed ? *fixed : msr == MSR_MTRR_DEF_TYPE ? state->mtrr_def_type : state->mtrr_variable[msr - MSR_MTRR_PHYSBASE0];
+	return 0;
+}
+
+static void set_tsc_offset(struct vcpu *v, int64_t offset)
+{
+	lapic_set_tsc_offset(&v->lapic, offset);
+	v->engine->tsc_offset(v, offset);
+}
+
+/* What the CPU's own vendor has: the other's MSRs do not exist. */
+static bool amd(const struct vm *vm)
+{
+	return vm->cpuid.basic[0][CPUID_EBX] == 0x68747541; /* "Auth" */
+}
+
+static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+	*value = 0;
+	switch (msr) {
+	case MSR_PLATFORM_ID:
+	case MSR_BIOS_SIGN_ID:
+	case MSR_MISC_FEATURES_ENABLES:
+	case MSR_PLATFORM_INFO:
+		return amd(v->vm) && msr != MSR_BIOS_SIGN_ID ? ERR_INVALID : 0;
+	case MSR_FEATURE_CONTROL:
+		*value = BIT(0); /* locked, with nothing enabled */
+		return amd(v->vm) ? ERR_INVALID : 0;
+	case MSR_MISC_ENABLE:
+		*value = v->misc_enable;
+		return amd(v->vm) ? ERR_INVALID : 0;
+	case MSR_MCG_CAP:    /* no banks */
+	case MSR_MCG_STATUS:
+	case MSR_DEBUGCTL:
+		return 0;
+	case MSR_XSS:
+		return v->vm->cpuid.xsave[1][CPUID_EAX] & BIT(3) ? 0 : ERR_INVALID;
+	case MSR_HWCR:
+		*value = HWCR_TSC_FREQ_SEL;
+		return amd(v->vm) ? 0 : ERR_INVALID;
+	case MSR_SYSCFG:
+	case MSR_NB_CFG:
+	case MSR_INT_PENDING: /* nothing happens when the cores halt */
+		return amd(v->vm) ? 0 : ERR_INVALID;
+	default:
+		return ERR_INVALID;
+	}
+}
+
+int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+	switch (msr) {
+	case MSR_APIC_BASE:
+		*value = lapic_base_msr(&v->lapic);
+		return 0;
+	case MSR_TSC_DEADLINE:
+		*value = lapic_deadline_read(&v->lapic);
+		return 0;
+	case MSR_X2APIC_FIRST ... MSR_X2APIC_LAST:
+		return lapic_msr_read(&v->lapic, msr, value);
+	case MSR_TSC:
+		*value = time_now() + (uint64_t)v->lapic.tsc_offset;
+		return 0;
+	case MSR_TSC_ADJUST:
+		*value = (uint64_t)v->tsc_adjust;
+		return 0;
+	case MSR_EFER:
+		*value = vcpu_read(v, VCPU_EFER);
+		return 0;
+	case MSR_PAT: /* exits only where the CPU cannot switch it */
+		*value = vcpu_read(v, VCPU_PAT);
+		return 0;
+	case MSR_MTRRCAP:
+		*value = MTRRCAP;
+		return 0;
+	case MSR_MTRR_PHYSBASE0 ... MSR_MTRR_PHYSMASK7:
+	case MSR_MTRR_FIX64K_00000:
+	case MSR_MTRR_FIX16K_80000 ... MSR_MTRR_FIX16K_A0000:
+	case MSR_MTRR_FIX4K_C0000 ... MSR_MTRR_FIX4K_F8000:
+	case MSR_MTRR_DEF_TYPE:
+		return read_mtrr(v, msr, value);
+	default:
+		return read_other(v, msr, value);
+	}
+}
+
+static int write_tsc(struct vcpu *v, uint64_t value)
+{
+	int64_t change = (int64_t)(value - (time_now() + (uint64_t)v->lapic.tsc_offset));
+
+	/* SDM vol. 3, "IA32_TSC_ADJUST MSR": a write of the TSC adds its change there. */
+	v->tsc_adjust += change;
+	set_tsc_offset(v, v->lapic.tsc_offset + change);
+	return 0;
+}
+
+static int write_apic_base(struct vcpu *v, uint64_t value)
+{
+	if (lapic_set_base(&v->lapic, value))
+		return ERR_INVALID;
+	vcpu_apply_apic_mode(v);
+	/* A disabled one lets the 8259s through. */
+	__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	uint64_t old;
+
+	if (read_other(v, msr, &old))
+		return ERR_INVALID;
+	switch (msr) {
+	case MSR_NB_CFG: /* the north bridge's switches, among them one for I/O access to extended PCI registers; all stay off */
+	case MSR_BIOS_SIGN_ID: /* written before CPUID, to ask for the microcode's revision */
+		return 0;
+	case MSR_MISC_ENABLE:
+		/* Only the enabling of what is there: fast strings, and the limit of CPUID leaves, which is ignored. */
+		if ((value ^ MISC_ENABLE_DEFAULT) & (BIT(11) | BIT(12)))
+			return ERR_INVALID;
+		v->misc_enable = value;
+		return 0;
+	case MSR_DEBUGCTL: /* LBR and BTF are in every CPU: systems set them without asking. Here they do nothing. */
+		return value & ~(BIT(0) | BIT(1)) ? ERR_INVALID : 0;
+	case MSR_MCG_STATUS:
+	case MSR_XSS:
+	case MSR_MISC_FEATURES_ENABLES:
+		return value ? ERR_INVALID : 0;
+	default:
+		return ERR_INVALID; /* read-only */
+	}
+}
+
+/* SDM vol. 3, "Page Attribute Table": the MTRRs' types, and UC-. */
+static int write_pat(struct vcpu *v, uint64_t value)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (!valid_type((uint8_t)(value >> 8 * i)) && (uint8_t)(value >> 8 * i) != 7)
+			return ERR_INVALID;
+	vcpu_write(v, VCPU_PAT, value);
+	return 0;
+}
+
+int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	switch (msr) {
+	case MSR_TSC_DEADLINE:
+		lapic_deadline_write(&v->lapic, value);
+		return 0;
+	case MSR_X2APIC_FIRST ... MSR_X2APIC_LAST:
+		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+		return lapic_msr_write(&v->lapic, msr, value);
+	case MSR_APIC_BASE:
+		return write_apic_base(v, value);
+	case MSR_PAT:
+		return write_pat(v, value);
+	case MSR_TSC:
+		return write_tsc(v, value);
+	case MSR_TSC_ADJUST:
+		set_tsc_offset(v, v->lapic.tsc_offset + ((int64_t)value - v->tsc_adjust));
+		v->tsc_adjust = (int64_t)value;
+		return 0;
+	case MSR_EFER:
+		if (v->engine->set_efer(v, value))
+			return ERR_INVALID;
+		virtual_mmu_update(v);
+		return 0;
+	case MSR_MTRR_PHYSBASE0 ... MSR_MTRR_PHYSMASK7:
+	case MSR_MTRR_FIX64K_00000:
+	case MSR_MTRR_FIX16K_80000 ... MSR_MTRR_FIX16K_A0000:
+	case MSR_MTRR_FIX4K_C0000 ... MSR_MTRR_FIX4K_F8000:
+	case MSR_MTRR_DEF_TYPE:
+		return write_mtrr(v, msr, value);
+	default:
+		return write_other(v, msr, value);
+	}
+}

@@ -1,0 +1,24 @@
+/* The guest's model-specific registers: those that it does not touch directly. An allow-list; everything else raises #GP. */
+#ifndef VMM_EXITS_MSR_H
+#define VMM_EXITS_MSR_H
+
+#include "lib/types.h"
+
+struct vcpu;
+
+/* What RDMSR and WRMSR see of the memory-type range registers (SDM vol. 3, "Memory Type Range Registers (MTRRs)"). They are kept
+ * and have no effect: guest memory is write-back, device registers are emulated. */
+struct msr_state {
+	uint64_t mtrr_def_type;
+	uint64_t mtrr_variable[16];
+	uint64_t mtrr_fixed[11];
+};
+
+/* As firmware leaves them: everything write-back but the PCI window. */
+void msr_reset(struct msr_state *state, unsigned phys_bits);
+
+/* The guest's RDMSR and WRMSR. Return 0, or ERR_INVALID: #GP. */
+int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value);
+int msr_write(struct vcpu *v, uint32_t msr, uint64_t value);
+
+#endif

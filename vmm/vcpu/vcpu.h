@@ -1,0 +1,132 @@
+/* A virtual CPU. It lives in its VM's arena and is touched by the core that it is pinned to; `pending`, and the local APIC's posted
+ * interrupts, are the ways in for others. */
+#ifndef VMM_VCPU_VCPU_H
+#define VMM_VCPU_VCPU_H
+
+#include "lib/types.h"
+#include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
+#include "vmm/devices/lapic.h"
+#include "vmm/emulate/emulate.h"
+#include "vmm/exits/vm_exit.h"
+#include "vmm/interface/engine.h"
+#include "vmm/sched/timer.h"
+
+struct cr3_memo;
+struct real_mode;
+struct shadow_vcpu;
+struct vm;
+struct sched_slot;
+
+/* Encoding order (SDM vol. 2, ModRM). */
+enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13,
+       GPR_R14, GPR_R15, GPR_COUNT };
+
+/* Bits of `pending`: why the vCPU must look around before it enters the guest again. */
+enum {
+	PENDING_POSTED = 1 << 0,  /* the local APIC has posted interrupts */
+	PENDING_EVALUATE = 1 << 1, /* see which interrupt can be delivered */
+	PENDING_TIMER = 1 << 2,   /* the timer queue's head has come, or changed */
+	PENDING_NMI = 1 << 3,
+	PENDING_INIT = 1 << 4,
+	PENDING_SIPI = 1 << 5,
+	PENDING_INPUT = 1 << 6,   /* console input for the VM (vCPU 0 only) */
+	PENDING_LEAVE = 1 << 7,   /* the VM resets or ends */
+	PENDING_YIELD = 1 << 8,   /* another vCPU's turn on this core */
+	PENDING_RESET = 1 << 9,   /* the VM has been reset: start from the beginning */
+	PENDING_FLUSH = 1 << 10,  /* shadow page tables changed under it */
+	PENDING_DISK = 1 << 11,   /* requests of the VM's disks have ended (vCPU 0 only) */
+};
+
+enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI, VCPU_PARKED };
+
+struct vcpu {
+	uint64_t gpr[GPR_COUNT]; /* first: the entry stub's operand. [GPR_RSP] is the engine's (VCPU_RSP) */
+	uint32_t pending;        /* atomic */
+	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
+	bool held_back;          /* an interrupt of the local APIC's waits for an interrupt window all the same */
+	bool nmi_pending;
+	bool running;            /* in vcpu_run on its core */
+	bool kickable;           /* others must know whether it runs guest code: its VM's vCPUs share shadow page tables */
+	bool in_guest;           /* atomic: it does, or is about to; kept only where `kickable` */
+	bool by_emulation;       /* in a mode that the CPU does not run */
+	bool leaves;             /* parked for a request of the VM, and not yet counted */
+	uint8_t sipi_vector;
+	enum vcpu_state state;
+	const struct engine *engine;
+	struct vm *vm;
+	unsigned index;
+	void *hw;                /* the engine's own */
+	struct sched_slot *slot;
+	struct shadow_vcpu *shadow; /* NULL with nested paging */
+	uint64_t shadow_root;    /* that the engine knows */
+	struct cr3_memo *cr3_memo;
+	uint64_t cr3;            /* with shadow paging: as the guest knows it */
+	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
+	struct lapic lapic;
+	struct timer_queue timers;
+	struct emulator emulator;
+	struct vcpu_context context; /* of the instruction being emulated */
+	struct emulate_result emulated;
+	int64_t tsc_adjust;      /* IA32_TSC_ADJUST as the guest wrote it */
+	uint64_t xcr0;
+	uint64_t misc_enable;
+	uint32_t exit_start;     /* core_ticks() when its handling began */
+	uint32_t turn_start, turn_ticks; /* core_ticks() when interrupts were let in last, and after how many to do so again */
+	struct vm_exit exit;     /* the exit being handled: the engine's word to its handler */
+	uint64_t msr_value;      /* what RDMSR gives */
+	uint64_t exit_count[EXIT_KINDS];
+	uint64_t exit_ticks[EXIT_KINDS];
+	uint64_t emulated_instructions; /* because of the mode */
+};
+
+static inline uint64_t vcpu_read(struct vcpu *v, enum vcpu_register reg)
+{
+	return v->engine->read(v, reg);
+}
+
+static inline void vcpu_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
+{
+	v->engine->write(v, reg, value);
+}
+
+static inline bool vcpu_in_64bit_code(const struct vcpu_context *c)
+{
+	return c->efer & EFER_LMA && c->cs_access & SEGMENT_L;
+}
+
+/* A general-purpose register by its encoding, RSP included. */
+uint64_t vcpu_read_gpr(struct vcpu *v, unsigned gpr);
+void vcpu_write_gpr(struct vcpu *v, unsigned gpr, uint64_t value);
+
+/* Set bits of `pending`, and make the vCPU's core notice. From any core of the VM. */
+void vcpu_notify(struct vcpu *v, uint32_t bits);
+
+/* For tests of the dump: start the guest with a code segment that VM entry refuses. */
+extern bool vcpu_debug_bad_entry;
+
+/* Make the control structures. Returns 0 or an error, logged. */
+int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index);
+/* The state after power-up: vCPU 0 runs (the loader sets where), the others wait for SIPI. */
+void vcpu_reset(struct vcpu *v);
+
+/* The four entries that PAE paging loads from `cr3`. Returns 0 or ERR_RANGE. */
+int vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4]);
+
+/* Queue an exception; `error` counts only where the vector has an error code. */
+void vcpu_inject_exception(struct vcpu *v, uint8_t vector, uint32_t error);
+
+/* Tell the engine of the local APIC's mode and of the interrupts in its page. */
+void vcpu_apply_apic_mode(struct vcpu *v);
+
+/* Everything that `pending` asks for, before the guest is entered. Returns whether it may be entered. */
+bool vcpu_prepare(struct vcpu *v);
+/* The same, for the engine's loop: from a true result on the vCPU is in_guest. */
+bool vcpu_may_enter(struct vcpu *v);
+/* Run the guest for as long as it may and wants to; then its `state` says why it stopped. */
+void vcpu_run(struct vcpu *v);
+
+/* Print every register, where the guest is and the bytes there. */
+void vcpu_dump(struct vcpu *v);
+
+#endif
