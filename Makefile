@@ -14,8 +14,18 @@ include tests/unit/unit.mk
 include vmm/devices/dsdt.mk
 include tests/guests/guests.mk
 include boot/efi/efi.mk
+include tools/checker/checker.mk
 -include tools/run.mk
 -include tools/check.mk
+
+# What nothing can be built without; the set-up itself needs none of it.
+NEEDED := $(foreach tool,$(CC) nasm ld objcopy $(IASL) python3,$(if $(shell command -v $(tool)),,$(tool))) \
+	$(foreach file,/usr/include/efi/efi.h /usr/share/consolefonts/Unifont-APL8x16.psf.gz,$(if $(wildcard $(file)),,$(file)))
+ifneq ($(strip $(NEEDED)),)
+ifneq ($(filter all lamina,$(or $(MAKECMDGOALS),all)),)
+$(error missing: $(strip $(NEEDED)): run `make setup` first)
+endif
+endif
 
 KERNEL_CFLAGS := -std=gnu17 -O2 -I. -I$(OUT) -DLAMINA_VERSION='"$(VERSION)"' -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wundef -Wpointer-arith -ffreestanding -fno-strict-aliasing -fstack-protector-strong \

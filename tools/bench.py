@@ -32,6 +32,8 @@ import re
 import struct
 import subprocess
 import sys
+import threading
+import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 RUNNER = os.path.join(TOP, "tools", "lamina-run")
@@ -68,6 +70,26 @@ PROGRAM_LIMITS = {      # with shadow page tables, over native
 EXITS_LIMIT = 500_000   # with shadow page tables, from boot to power-off with the standard programs between
 AMD_LIMIT = 1.2         # AMD-V's figures, as a multiple of VT-x's
 IMAGE_LIMIT, MACHINE_LIMIT, VM_LIMIT = 384, 4096, 512   # KiB
+
+
+running = set()         # the runs under way, which Ctrl-C ends
+lock = threading.Lock()
+stopped = threading.Event()
+started = time.monotonic()
+
+
+def progress(text):
+    """A line on the terminal: the table itself comes at the end."""
+    sys.stderr.write(f"bench: {time.monotonic() - started:5.0f} s  {text}\n")
+    sys.stderr.flush()
+
+
+def stop():
+    """Ends the runs under way, and lets no other begin."""
+    stopped.set()
+    with lock:
+        for process in running:
+            process.terminate()
 
 
 class NoEngine(Exception):
@@ -152,13 +174,22 @@ class Bench:
     def run(self, name, options, meanwhile=None):
         """One batch run; returns its console and what the machine printed. It must end well."""
         command, (log, output, _) = self.command(name, options)
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        if stopped.is_set():
+            raise RuntimeError("interrupted")
+        progress(f"{self.column}: {name} runs")
+        # A session of its own: Ctrl-C reaches it through stop(), and lamina-run then ends its machine.
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+            with lock:
+                running.add(process)
             try:
                 if meanwhile:
                     meanwhile()
                 said, _ = process.communicate()
             finally:
                 process.terminate()
+                with lock:
+                    running.discard(process)
+        progress(f"{self.column}: {name} ended")
         texts = []
         for path in (log, output):
             with open(path, encoding="utf-8", errors="replace") as file:
@@ -395,8 +426,14 @@ def main():
         if not options.native_only:
             work += [pool.submit(bench.attempt, measure) for bench in benches
                      for measure in (bench.measure_lamina, bench.measure_rest, bench.measure_guest)]
-        for future in work:
-            future.result()
+        progress(f"{len(work)} measurements, two at a time; about 15 minutes on two idle cores")
+        try:
+            for future in work:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop()
+            raise
     for bench in benches:
         bench.bare, bench.bare_programs = natives[bench.machine].bare, natives[bench.machine].bare_programs
 
@@ -423,3 +460,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except (RuntimeError, OSError) as error:
         sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted")

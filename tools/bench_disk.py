@@ -42,7 +42,7 @@ class Run:
         bochs = kind == "ata"
         clock = "tsc_early_khz=100000" if bochs else ""
         work = "fio lamina.tests=" + ",".join(tests) if tests else "null"
-        command = [os.path.join(TOP, "tools", "lamina-run"), "--machine", "bochs" if bochs else "qemu", "--batch", "--timeout", "1800",
+        command = [os.path.join(TOP, "tools", "lamina-run"), "--machine", "bochs" if bochs else "qemu", *([] if bochs else ["--accel", "tcg"]), "--batch", "--timeout", "1800",
                    "--log", self.log, "--kernel", os.path.join(DISKS, "vmlinuz"), "--initrd", os.path.join(DISKS, "initrd.gz"), "--cmdline",
                    f"console=ttyS0 quiet no_timer_check {clock} lamina.run={work} lamina.seconds={seconds}",
                    "--host-disk", f"{kind}={image}", *(["--native"] if native else ["--disk", NAMES[kind]])]

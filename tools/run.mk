@@ -23,13 +23,17 @@ endif
 GUEST_FILES += $(if $(GUEST_INITRD),--initrd '$(GUEST_INITRD)') $(foreach disk,$(GUEST_DISK),--disk '$(disk)') \
 	$(foreach module,$(GUEST_MODULES),--module '$(module)') \
 	$(if $(GUEST_CMDLINE),--cmdline '$(GUEST_CMDLINE)') $(if $(GUEST_MEM),--memory $(GUEST_MEM)) $(if $(GUEST_CPUS),--cpus $(GUEST_CPUS))
-RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
+RUN_MACHINE = $(if $(MACHINE),--machine $(MACHINE)) $(if $(ACCEL),--accel $(ACCEL)) $(if $(CPU),--cpu $(CPU)) $(if $(HOST_MEM),--host-memory $(HOST_MEM)) \
 	--host-cpus $(HOST_CPUS) $(if $(UEFI),--uefi) $(if $(BOOT),--boot-from $(BOOT)) \
 	$(if $(DISK),--host-disk '$(DISK)=$(HOST_DISK)')
 
-.PHONY: setup guests guest-root run run-qemu native image test test-matrix bench bench-disk help
+.PHONY: setup setup-run guests guest-root run run-qemu native image test test-matrix bench bench-disk help
 setup:
 	@tools/setup.sh
+
+# What a run needs is a third of it.
+setup-run:
+	@tools/setup.sh run $(if $(filter bochs,$(MACHINE)),bochs) $(if $(UEFI),uefi) $(if $(filter net,$(BOOT)),net)
 
 # Each of these sets the machine up first, so that a fresh clone needs one command; a second make then builds with what is there.
 guests: setup
@@ -39,7 +43,7 @@ guests: setup
 guest-root: setup
 	@tools/make-root.sh
 
-run: setup
+run: setup-run
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
 	@$(if $(DISK),test -e '$(HOST_DISK)' || cp build/guests/disk.img '$(HOST_DISK)')
@@ -49,11 +53,11 @@ run: setup
 run-qemu: override MACHINE = qemu
 run-qemu: run
 
-native: setup
+native: setup-run
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
 	@tools/lamina-run $(RUN_MACHINE) --native $(GUEST_FILES) $(RUN_OPTIONS)
 
-image: setup
+image: setup-run
 	@+$(MAKE) --no-print-directory lamina
 	@$(if $(GUEST_KERNEL),:,tools/fetch-guests.sh linux)
 	@tools/lamina-image --out build/lamina.img --lamina $(LAMINA_ELF) $(GUEST_FILES)
@@ -80,6 +84,7 @@ help:
 	@echo 'make run            install what is missing, build, and boot the demo guest; Ctrl-] leaves'
 	@echo '                    GUEST_KERNEL= GUEST_INITRD= GUEST_DISK= GUEST_MODULES= GUEST_CMDLINE=: your own files'
 	@echo '                    GUEST_MEM=MIB GUEST_CPUS=N HOST_CPUS=N HOST_MEM=MIB MACHINE=bochs|qemu CPU=MODEL'
+	@echo '                    ACCEL=auto|kvm|tcg: how QEMU makes the CPU'
 	@echo 'make run-qemu       the same in QEMU: with KVM where that offers nested VT-x or AMD-V, else by QEMU alone with AMD-V'
 	@echo '                    DISK=nvme|ahci|virtio|ata (MACHINE=bochs: ata): the disk is the machine'"'"'s own, HOST_DISK=FILE'
 	@echo 'make native         the same guest without Lamina'

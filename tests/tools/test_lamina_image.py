@@ -19,8 +19,9 @@ KERNEL = bytes(0x202) + b"HdrS" + bytes(100)
 IMAGE = bytes(range(256)) * 4096    # 1 MiB
 
 
-def run(*words, **environment):
-    done = subprocess.run([TOOL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False,
+def run(*words, checked=False, **environment):
+    """What the fixture calls Lamina and a kernel is neither: unless a test is about that, it is not checked."""
+    done = subprocess.run([TOOL, *words, *([] if checked else ["--no-check"])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False,
                           env=dict(os.environ, **environment))
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -267,3 +268,67 @@ def test_a_stick_that_keeps_nothing(system, monkeypatch):
 def test_what_is_no_disk(files, path, said):
     status, _, error = run("--image", f"{files}/linux", "--write", path.replace("@", f"{files}/"))
     assert status == 2 and said in error
+
+
+LAMINA = os.path.join(TOP, "build", "lamina.elf")
+
+
+@pytest.fixture(scope="module")
+def lamina():
+    """The hypervisor and what is built with it."""
+    subprocess.run(["make", "-s", "-C", TOP, "lamina"], check=True, stdout=subprocess.DEVNULL,
+                   env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")})
+    return LAMINA
+
+
+@pytest.mark.parametrize("words, sentences", [
+    (["--guest-kernel", "@text"], ["text: is no kernel that can be loaded"]),
+    (["--guest-kernel", "@empty"], ['kernel = "empty": the file is empty']),
+    (["--guest-kernel", "@text", "--guest-initrd", "@empty"], ['initrd = "empty": the file is empty']),
+    (["--guest-kernel", "@text", "--memory", "99999999", "--cpus", "5000"], ["memsize is \"99999999\"", "numvcpus is \"5000\""]),
+    (["--guest-kernel", "@text", "--set", "numvcpus=zero", "--set", "blah=5"], ['numvcpus is "zero"', 'unknown setting "blah"']),
+    (["--guest-kernel", "@text", "--set", "vm.nosuch.memsize=5"], ['unknown setting "vm.nosuch.memsize"']),
+    (["--config", "@empty"], ["no VM: expected a section [vm NAME]"]),
+    (["--config", "@utf16.cfg"], ["utf16.cfg:1: the file is UTF-16 text"]),
+    (["--config", "@binary.cfg"], ["binary.cfg:1: the file is not text"]),
+    (["--config", "@wrong.cfg"], [f"wrong.cfg:{line}: unknown key" for line in range(2, 27)]),
+    (["--config", "@missing.cfg", "--check"], ['vm a: kernel = "nothing": there is no such file', 'vm b: initrd = "nowhere": there is no such file']),
+    (["--config", "@disks.cfg"], ["vm b: disk0 = \"module:text\": disk0 of vm a is this file too"]),
+    (["--guest-kernel", "@text", "--lamina", "@text"], ["not lamina.elf"]),
+    (["--guest-kernel", "@"], ["a folder, not a file"]),
+    (["--guest-kernel", "@text", "--guest-disk", "sata:0"], ["nvme:", "ahci:", "virtio:", " ata:", "serial:"]),
+])
+def test_what_lamina_would_refuse(lamina, tmp_path, words, sentences):
+    """Nothing is made, the status is 2, and all that is wrong is said once."""
+    (tmp_path / "text").write_text("not a kernel\n")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "utf16.cfg").write_bytes("[vm a]\nkernel = text\n".encode("utf-16"))
+    (tmp_path / "binary.cfg").write_bytes(b"[vm a]\n" + bytes(100))
+    (tmp_path / "wrong.cfg").write_text("[vm a]\n" + "what = 1\n" * 25 + "kernel = text\n")
+    (tmp_path / "missing.cfg").write_text("[vm a]\nkernel = nothing\n[vm b]\nkernel = text\ninitrd = nowhere\n")
+    (tmp_path / "disks.cfg").write_text('[vm a]\nkernel = text\ndisk0 = "module:text"\n[vm b]\nkernel = text\ndisk0 = "module:text"\n')
+    words = [f"{tmp_path}/{word[1:]}" if word.startswith("@") else word for word in words]
+    target = [] if "--check" in words else ["--out", f"{tmp_path}/a.img"]
+    status, _, error = run("--lamina", lamina, *words, *target, checked=True)
+    assert status == 2 and not (tmp_path / "a.img").exists()
+    for sentence in sentences:
+        assert error.count(sentence) == 1, error
+    assert "Traceback" not in error and "usage:" not in error
+
+
+def test_a_byte_order_mark_hides_no_setting(lamina, tmp_path):
+    """The first line counts, with and without the mark."""
+    (tmp_path / "a.cfg").write_bytes(b'\xef\xbb\xbfmonitor.virtual_mmu = "nonsense"\n[vm a]\nkernel = text\n')
+    (tmp_path / "text").write_text("x")
+    status, _, error = run("--lamina", lamina, "--config", f"{tmp_path}/a.cfg", "--check", checked=True)
+    assert status == 2 and 'a.cfg:1: monitor.virtual_mmu is "nonsense"' in error
+
+
+def test_the_folder_of_out_is_named_as_given(tmp_path):
+    status, _, error = run("--guest-kernel", TOOL, "--out", "no/such/folder/a.img")
+    assert status == 2 and "--out no/such/folder/a.img: there is no folder no/such/folder" in error
+
+
+def test_a_wrong_option_is_one_sentence():
+    status, _, error = run("--nosuch")
+    assert status == 2 and error == "lamina-image: unrecognized arguments: --nosuch; see lamina-image --help\n"

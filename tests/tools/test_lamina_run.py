@@ -84,12 +84,29 @@ def test_native(files):
     (["--kernel", "@linux", "--native", "--uefi"], "--uefi"),
     (["--kernel", "@linux", "--boot-from", "net", "--keep-iso", "x"], "--keep-iso"),
     (["--kernel", "@linux", "--native", "--boot-from", "net"], "--boot-from"),
+    (["--kernel", "@linux", "--log", "/nonexistent/log"], "there is no folder /nonexistent"),
+    (["--kernel", "@linux", "--keep-iso", "/nonexistent/iso", "--no-run"], "there is no folder /nonexistent"),
+    (["--kernel", "@linux", "--log", "@"], "a folder"),
+    (["--kernel", "@"], "a folder, not a file"),
+    (["--kernel", "@linux", "--disk", "sata:0"], "nvme:"),
+    (["--kernel", "@linux", "--nosuch"], "unrecognized arguments: --nosuch; see lamina-run --help"),
     ([], "--kernel"),
 ])
 def test_usage_errors(files, options, word):
     options = [f"{files}/{option[1:]}" if option.startswith("@") else option for option in options]
     status, _, error = run("--dry-run", *options)
-    assert status == 2 and word in error
+    assert status == 2 and word in error and "Traceback" not in error and "usage:" not in error
+
+
+@pytest.mark.parametrize("options, word", [
+    (["--cpu", "nosuch"], "unable to find CPU model 'nosuch'"),
+    (["--host-cpus", "1000"], "Invalid SMP CPUs 1000"),
+])
+def test_a_machine_that_qemu_has_not(files, options, word):
+    """QEMU's own sentence, and the status of a wrong option: it is not Lamina that failed."""
+    (files / "lamina.efi").write_bytes(b"efi")
+    status, _, error = run("--machine", "qemu", "--batch", "--no-check", "--kernel", f"{files}/linux", "--lamina", f"{files}/linux", *options)
+    assert status == 2 and word in error and "Lamina failed" not in error
 
 
 def test_a_missing_file_of_a_configuration(files):

@@ -47,10 +47,11 @@ def test_kvm_that_is_not_there(device):
     ([], None, False, True, "bochs", "QEMU is not installed"),
     ([], "VT-x", False, True, "bochs", "QEMU is not installed"),
     (["--cpu", "corei7_skylake_x"], "VT-x", True, True, "bochs", "corei7_skylake_x"),
-    (["--cpu", "max,-npt"], None, True, True, "qemu", "emulates AMD-V"),
-    (["--bochs-commands", "/x"], None, True, True, "bochs", "only for it"),
-    (["--bochs-line", "x"], "VT-x", True, True, "bochs", "only for it"),
-    (["--icount"], None, True, True, "qemu", "only for it"),
+    (["--cpu", "max,-npt"], None, True, True, "qemu", "max,-npt is a CPU that it emulates"),
+    (["--bochs-commands", "/x"], None, True, True, "bochs", "only Bochs has --bochs-commands"),
+    (["--bochs-line", "x"], "VT-x", True, True, "bochs", "only Bochs has --bochs-line"),
+    (["--icount"], None, True, True, "qemu", "only QEMU has --icount"),
+    (["--accel", "tcg"], None, True, True, "qemu", "only QEMU has --accel"),
     (["--machine", "bochs"], "VT-x", True, True, "bochs", None),
     (["--machine", "qemu"], None, True, True, "qemu", None),
     (["--machine", "qemu", "--cpu", "corei7_skylake_x"], None, True, True, "qemu", None),
@@ -77,7 +78,8 @@ def test_decisions_refused(words, have_qemu, have_bochs, word):
 
 def qemu_command(nested, *words, disks=(), tmp_path="/tmp"):
     guest = types.SimpleNamespace(disks=[(types.SimpleNamespace(path=path), suffix) for path, suffix in disks])
-    machine = qemu.Qemu(parsed(*words), guest, str(tmp_path), nested)
+    options = parsed(*words)
+    machine = qemu.Qemu(options, guest, str(tmp_path), qemu.nesting(options, nested))
     return machine, machine.command("/boot.iso", "/dev/pts/9")
 
 
@@ -87,8 +89,12 @@ def after(command, option):
 
 @pytest.mark.parametrize("nested, words, accel, cpu, said", [
     (None, [], "tcg", "EPYC,+svm,+npt", "its own emulation, which has AMD-V"),
-    ("VT-x", [], "kvm", "host,+vmx", "KVM with nested VT-x"),
-    ("AMD-V", [], "kvm", "host,+svm,+npt", "KVM with nested AMD-V"),
+    ("VT-x", [], "kvm", "host,+vmx,+invtsc", "KVM with nested VT-x"),
+    ("AMD-V", [], "kvm", "host,+svm,+npt,+invtsc", "KVM with nested AMD-V"),
+    ("VT-x", ["--accel", "tcg"], "tcg", "EPYC,+svm,+npt", "its own emulation"),
+    ("VT-x", ["--cpu", "EPYC,+svm,+npt"], "tcg", "EPYC,+svm,+npt", "its own emulation"),
+    ("VT-x", ["--cpu", "EPYC,+svm,+npt", "--accel", "kvm"], "kvm", "EPYC,+svm,+npt", "KVM"),
+    ("VT-x", ["--cpu", "host,-invtsc"], "kvm", "host,-invtsc", "KVM"),
     (None, ["--cpu", "max"], "tcg", "max", "max"),
     ("VT-x", ["--icount"], "tcg", "EPYC,+svm,+npt", "counting instructions"),
 ])
@@ -97,6 +103,37 @@ def test_acceleration(nested, words, accel, cpu, said):
     assert after(command, "-accel") == [accel]
     assert after(command, "-cpu") == [cpu]
     assert said in machine.describe()
+
+
+@pytest.fixture(autouse=True)
+def no_accelerator(monkeypatch):
+    """The runner of the tests names one for them."""
+    monkeypatch.delenv("LAMINA_ACCEL", raising=False)
+
+
+def test_an_accelerator_from_the_environment(monkeypatch):
+    monkeypatch.setenv("LAMINA_ACCEL", "tcg")
+    assert qemu.nesting(parsed(), "VT-x") is None
+    assert qemu.nesting(parsed("--accel", "kvm"), "VT-x") == "VT-x"
+    monkeypatch.setenv("LAMINA_ACCEL", "hvf")
+    with pytest.raises(UsageError, match="LAMINA_ACCEL=hvf"):
+        parsed()
+
+
+def test_kvm_that_has_no_nesting_is_refused():
+    with pytest.raises(UsageError, match="--accel tcg"):
+        qemu.nesting(parsed("--accel", "kvm"), None)
+
+
+def test_what_to_try_where_kvm_fails():
+    assert "ACCEL=tcg" in qemu_command("VT-x")[0].advice() and qemu_command(None)[0].advice() is None
+
+
+def test_a_model_that_bochs_has_not(tmp_path):
+    with pytest.raises(UsageError, match="--cpu nosuch: Bochs's models are .*tigerlake"):
+        bochs.Bochs(parsed("--cpu", "nosuch"), None, str(tmp_path))
+    with pytest.raises(UsageError, match="at most 255"):
+        bochs.Bochs(parsed("--host-cpus", "1000"), None, str(tmp_path))
 
 
 @pytest.mark.parametrize("words, device", [

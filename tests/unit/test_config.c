@@ -256,6 +256,29 @@ static void duplicates_and_limits(void **state)
 	assert_false(cfg.vm[1].broken);
 }
 
+/* A file that is no text gets one report, not one for each line. */
+static void other_files(void **state)
+{
+	static const struct { const char *text; size_t len; const char *expected; } other[] = {
+		{ "\xff\xfe[\0v\0m\0", 8, "UTF-16" },
+		{ "\xfe\xff\0[\0v\0m", 8, "UTF-16" },
+		{ "[vm a]\nkernel=k\n\0\n\0", 20, "not text" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(other); i++) {
+		memset(&errors, 0, sizeof(errors));
+		assert_int_equal(config_parse(&cfg, other[i].text, other[i].len, record, &errors), ERR_INVALID);
+		assert_int_equal(errors.count, 1);
+		expect_error(1, other[i].expected);
+		assert_int_equal(cfg.count, 0);
+	}
+	/* The mark of UTF-8 is none of these. */
+	parse("\xef\xbb\xbf[vm a]\nkernel=k\n");
+	assert_int_equal(errors.count, 0);
+	assert_int_equal(cfg.count, 1);
+}
+
 static void long_values(void **state)
 {
 	static char value[5000], text[11000];
@@ -384,7 +407,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whole_file), cmocka_unit_test(wrong_lines), cmocka_unit_test(wrong_sections),
-		cmocka_unit_test(duplicates_and_limits), cmocka_unit_test(long_values), cmocka_unit_test(overrides),
+		cmocka_unit_test(duplicates_and_limits), cmocka_unit_test(other_files), cmocka_unit_test(long_values), cmocka_unit_test(overrides),
 		cmocka_unit_test(machine_wide), cmocka_unit_test(many_errors), cmocka_unit_test(hostile),
 	};
 

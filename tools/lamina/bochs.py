@@ -8,6 +8,7 @@ from .machine import Machine
 CPU = "corei7_skylake_x"
 BIOS = "/usr/share/bochs/BIOS-bochs-latest"
 VGA = "/usr/share/bochs/VGABIOS-lgpl-latest"
+CPUS_LIMIT = 255
 HOST_LIMIT = 2048       # MiB that Bochs can hold itself; it swaps the rest to a file
 
 # `bochs -help cpu`: by these names --machine auto knows that --cpu means Bochs.
@@ -33,6 +34,10 @@ class Bochs(Machine):
         super().__init__(options, guest, folder)
         if not installed():
             raise UsageError("Bochs is missing: run tools/setup.sh")
+        if options.host_cpus > CPUS_LIMIT:
+            raise UsageError(f"--host-cpus {options.host_cpus}: Bochs has at most {CPUS_LIMIT}")
+        if options.cpu and options.cpu not in MODELS:
+            raise UsageError(f"--cpu {options.cpu}: Bochs's models are {', '.join(sorted(MODELS))}")
 
     def describe(self):
         return f"Bochs, {self.options.cpu or CPU}, {self.size()}"

@@ -4,6 +4,7 @@ import re
 import struct
 
 from .errors import UsageError
+from .options import not_a_file
 
 # A module's name travels through GRUB's command line and lamina.cfg: only characters that neither of them treats specially.
 NAME = re.compile(r"^[A-Za-z0-9._+:/@-]+$")
@@ -12,6 +13,7 @@ SECTION = re.compile(r"^\s*\[")
 VM_SECTION = re.compile(r"^\s*\[\s*vm\s+([^\s\]]+)")
 LINE = re.compile(r'^\s*([A-Za-z0-9._]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"#]+))')
 REAL_DISK = re.compile(r"^(nvme|ahci|ata|virtio|serial):")
+DISK_KIND = re.compile(r"^[a-z]+:[^/]*$")
 FILE_KEY = re.compile(r"^(kernel|initrd|module\d+|disk\d+)$")
 
 
@@ -29,7 +31,7 @@ class BootFile:
 
 def must_exist(path, what):
     if not os.path.isfile(path):
-        raise UsageError(f"{what} {path}: no such file")
+        raise UsageError(f"{what} {path}: {not_a_file(path)}")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{what} {path}: not readable")
     return path
@@ -70,6 +72,8 @@ class Guest:
     def __init__(self):
         self.files = []
         self.config = ""
+        self.source = None      # the configuration without the settings: the user's own file, or text
+        self.settings = []      # what --set and its kin say
         self.kernel = None
         self.kind = None
         self.initrd = None
@@ -106,6 +110,8 @@ def from_options(options):
         if REAL_DISK.match(path):
             disks.append(path)
             continue
+        if DISK_KIND.match(path) and not os.path.exists(path):
+            raise UsageError(f"--disk {path}: no such file; the machine's own disks are nvme:…, ahci:…, virtio:…, ata:… and serial:…")
         suffix = ",ro" if path.endswith(",ro") else ""
         guest.disks.append((guest.add(must_exist(path.removesuffix(suffix), "--disk")), suffix))
         disks.append(f"module:{guest.disks[-1][0].name}{suffix}")
@@ -122,8 +128,9 @@ def from_options(options):
         lines["cmdline"] = guest.cmdline
     for index, value in enumerate(disks):
         lines[f"disk{index}"] = value
-    text = ["[vm guest]"] + [quoted(key, value) for key, value in lines.items()]
-    guest.config = overridden("\n".join(text) + "\n", options.settings, options.set_machine)
+    text = "\n".join(["[vm guest]"] + [quoted(key, value) for key, value in lines.items()]) + "\n"
+    guest.source, guest.settings = overridden(text, [], options.set_machine), options.settings
+    guest.config = overridden(text, options.settings, options.set_machine)
     return guest
 
 
@@ -157,13 +164,17 @@ def from_config(options):
     """The guests of the user's lamina.cfg. Its mistakes are Lamina's to report: only file names are read here."""
     guest = Guest()
     must_exist(options.config, "--config")
-    with open(options.config, encoding="utf-8", errors="surrogateescape") as file:
+    # Some editors put a byte order mark there.
+    with open(options.config, encoding="utf-8-sig", errors="surrogateescape") as file:
         text = file.read()
     settings = list(options.settings)
     for key, value in (("cmdline", options.cmdline), ("memsize", options.memory), ("numvcpus", options.cpus)):
         if value is not None:
             settings.append((key, str(value)))
+    guest.settings = settings
     guest.config = overridden(text, settings, options.set_machine)
+    if options.set_machine:
+        guest.source = overridden(text, [], options.set_machine)
 
     folder = os.path.dirname(os.path.abspath(options.config))
     for line in guest.config.splitlines():
@@ -180,7 +191,7 @@ def from_config(options):
         if not name or any(file.name == name for file in guest.files):
             continue
         path = os.path.join(folder, name)
-        if not os.path.isfile(path) and options.allow_missing:
+        if not os.path.isfile(path) and (options.allow_missing or options.check):
             continue
         guest.add(must_exist(path, f"{options.config}: {key}"), name)
     return guest

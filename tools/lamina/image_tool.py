@@ -6,9 +6,9 @@ import sys
 import tempfile
 
 from . import guest as guests
-from . import image, netboot, stick
-from .errors import UsageError
-from .options import TOP, key_value, positive
+from . import check, image, netboot, stick
+from .errors import Parser, UsageError
+from .options import TOP, check_folder, key_value, positive
 
 EPILOG = """\
 examples:
@@ -21,8 +21,8 @@ examples:
 
 
 def parser():
-    result = argparse.ArgumentParser(prog="lamina-image", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
-                                     description="Makes an image that boots Lamina from a USB stick or CD, by BIOS or UEFI.")
+    result = Parser(prog="lamina-image", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
+                    description="Makes an image that boots Lamina from a USB stick or CD, by BIOS or UEFI.")
     what = result.add_argument_group("what it boots")
     what.add_argument("--config", metavar="FILE", help="a lamina.cfg; the files that it names are beside it")
     what.add_argument("--guest-kernel", "--kernel", dest="kernel", metavar="FILE", help="Linux bzImage (or one like it) or Multiboot kernel")
@@ -39,6 +39,10 @@ def parser():
     what.add_argument("--lamina", metavar="FILE", default=os.path.join(TOP, "build", "lamina.elf"),
                       help="the hypervisor (build/lamina.elf); lamina.efi of the same build is beside it")
     what.add_argument("--lamina-cmdline", metavar="TEXT", default="", help="command line for Lamina itself")
+
+    what.add_argument("--check", action="store_true",
+                      help="only say what Lamina would find wrong with the configuration and its files (status 2 if anything)")
+    what.add_argument("--no-check", action="store_true", help="make the image whatever Lamina will find wrong: it says so itself")
 
     where = result.add_argument_group("where it goes")
     where.add_argument("--out", metavar="FILE", help="write the image to this file")
@@ -60,7 +64,11 @@ def parse(arguments):
         raise UsageError("give --guest-kernel FILE (and what it needs) or --config FILE")
     if options.config and (options.kernel or options.initrd or options.module or options.disk):
         raise UsageError("--config names the guest's files itself: leave out --guest-kernel, --guest-initrd, --guest-module and --guest-disk")
-    if not (options.out or options.write or options.netboot):
+    if options.check and options.no_check:
+        raise UsageError("--check and --no-check exclude each other")
+    if options.check and (options.image or options.out or options.write or options.netboot):
+        raise UsageError("--check makes no image: leave out --image, --out, --write and --netboot")
+    if not (options.out or options.write or options.netboot or options.check):
         raise UsageError("say where it goes: --out FILE, --write /dev/sdX or --netboot FOLDER")
     if options.mac and not options.netboot:
         raise UsageError("--mac is for --netboot FOLDER")
@@ -72,6 +80,14 @@ def run(options):
         stick.write(guests.must_exist(options.image, "--image"), options.write)
         return
     guest = guests.from_any(options)
+    check_folder("--out", options.out)
+    if not options.no_check:
+        check.lamina(options.lamina)
+        with tempfile.TemporaryDirectory(prefix="lamina-image.") as folder:
+            check.configuration(options, guest, folder)
+    if options.check:
+        print("nothing is wrong with the configuration and its files")
+        return
     if options.out:
         image.check_target("--out", options.out, options, guest)
     if options.netboot:

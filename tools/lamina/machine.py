@@ -28,6 +28,10 @@ class Machine:
     def spawn(self, command, output):
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
 
+    def advice(self):
+        """What to try where the machine did not start, or None."""
+        return None
+
     def size(self):
         return f"{self.options.host_cpus} CPU(s), {self.options.host_memory} MiB"
 

@@ -3,7 +3,7 @@ import argparse
 import os
 import re
 
-from .errors import UsageError
+from .errors import Parser, UsageError
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
@@ -29,6 +29,9 @@ examples:
 """
 
 
+ACCELERATORS = ("auto", "kvm", "tcg")
+
+
 def positive(text):
     number = int(text, 0)
     if number <= 0:
@@ -37,14 +40,18 @@ def positive(text):
 
 
 def parser():
-    result = argparse.ArgumentParser(prog="lamina-run", description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    result = Parser(prog="lamina-run", description=DESCRIPTION, epilog=EPILOG,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     machine = result.add_argument_group("the machine")
     machine.add_argument("--machine", choices=("auto", "bochs", "qemu"), default="auto",
                          help="auto: Bochs where --cpu names one of its models, else QEMU, which boots ten times faster: under KVM "
                               "where that offers nested VT-x or AMD-V, else by its own emulation with AMD-V")
     machine.add_argument("--cpu", metavar="MODEL",
                          help="CPU model of the machine (Bochs: corei7_skylake_x; QEMU: host under KVM, else EPYC,+svm,+npt)")
+    machine.add_argument("--accel", choices=ACCELERATORS,
+                         help="how QEMU makes the CPU. auto, the default where the variable LAMINA_ACCEL says nothing else: by KVM where "
+                              "that offers nested VT-x or AMD-V and --cpu names no CPU of another kind (host and max are the machine's "
+                              "own), else by its own emulation (tcg)")
     machine.add_argument("--host-cpus", type=positive, default=1, metavar="N", help="cores of the machine (1)")
     machine.add_argument("--host-memory", type=positive, default=3072, metavar="MIB", help="memory of the machine (3072)")
     machine.add_argument("--host-disk", metavar="KIND=FILE[,serial=S]", action="append", default=[], dest="host_disks",
@@ -77,8 +84,12 @@ def parser():
     guest.add_argument("--set-machine", metavar="KEY=VALUE", action="append", default=[],
                        help="the same for a key that stands before the sections")
     guest.add_argument("--allow-missing", action="store_true",
-                       help="start even if a file that --config names is missing (Lamina reports it then)")
+                       help="start even if a file that --config names is missing, and whatever else is wrong: Lamina reports it then")
 
+    guest.add_argument("--check", action="store_true",
+                       help="only say what Lamina would find wrong with the configuration and its files (status 2 if anything)")
+    guest.add_argument("--no-check", action="store_true",
+                       help="start whatever Lamina will find wrong: it says so itself, and the VMs that are right run")
     guest.add_argument("--omit-config", action="store_true", help="leave lamina.cfg off the image (for tests)")
 
     run = result.add_argument_group("the run")
@@ -107,6 +118,22 @@ def key_value(text, option):
     return key.strip(), value.strip()
 
 
+def not_a_file(path):
+    """Why a path is no file that can be read."""
+    if os.path.isdir(path):
+        return "a folder, not a file"
+    return "neither a file nor a folder" if os.path.exists(path) else "no such file"
+
+
+def check_folder(option, path):
+    """A file is going to be written there."""
+    if path and os.path.isdir(path):
+        raise UsageError(f"{option} {path}: a folder: name a file in it")
+    folder = os.path.dirname(os.path.abspath(path)) if path else None
+    if folder and not os.path.isdir(folder):
+        raise UsageError(f"{option} {path}: there is no folder {os.path.dirname(path)}")
+
+
 HOST_DISK_KINDS = ("nvme", "ahci", "virtio", "ata")
 
 
@@ -121,12 +148,16 @@ class HostDisk:
         self.path, comma, serial = rest.partition(",serial=")
         self.serial = serial if comma else f"LAMINA{index}"
         if not os.path.isfile(self.path):
-            raise UsageError(f"--host-disk {self.path}: no such file")
+            raise UsageError(f"--host-disk {self.path}: {not_a_file(self.path)}")
 
 
 def parse(arguments):
     """Parses and checks the options; argparse itself exits with status 2 and a message."""
     options = parser().parse_args(arguments)
+    options.accel_given = options.accel is not None
+    options.accel = options.accel or os.environ.get("LAMINA_ACCEL", "auto")
+    if options.accel not in ACCELERATORS:
+        raise UsageError(f"LAMINA_ACCEL={options.accel}: expected one of {', '.join(ACCELERATORS)}")
     options.settings = [key_value(text, "--set") for text in options.settings]
     options.host_disks = [HostDisk(text, index) for index, text in enumerate(options.host_disks)]
     options.set_machine = [key_value(text, "--set-machine") for text in options.set_machine]
@@ -134,6 +165,8 @@ def parse(arguments):
         raise UsageError("give --kernel FILE (and what it needs) or --config FILE")
     if options.config and (options.kernel or options.initrd or options.module or options.disk):
         raise UsageError("--config names the guest's files itself: leave out --kernel, --initrd, --module and --disk")
+    for option in ("log", "keep_iso", "machine_log", "machine_output"):
+        check_folder("--" + option.replace("_", "-"), getattr(options, option))
     if options.config and options.native:
         raise UsageError("--native needs --kernel, not --config")
     if options.native and (options.uefi or options.boot_from == "net"):
@@ -142,6 +175,10 @@ def parse(arguments):
         raise UsageError("--boot-from net makes no image to keep: leave out --keep-iso, or use tools/lamina-image --netboot")
     if options.icount and options.host_cpus > 1:
         raise UsageError("--icount counts on one core: leave out --host-cpus")
+    if options.icount and options.accel == "kvm":
+        raise UsageError("--icount counts what QEMU's own emulation runs: leave out --accel kvm")
+    if options.check and options.no_check:
+        raise UsageError("--check and --no-check exclude each other")
     if options.no_run and not options.keep_iso:
         raise UsageError("--no-run is for --keep-iso FILE")
     if options.until:

@@ -8,7 +8,8 @@ from .machine import Machine
 
 PROGRAM = "qemu-system-x86_64"
 EMULATED_CPU = "EPYC,+svm,+npt"
-NESTED_CPU = {"VT-x": "host,+vmx", "AMD-V": "host,+svm,+npt"}
+NESTED_CPU = {"VT-x": "host,+vmx,+invtsc", "AMD-V": "host,+svm,+npt,+invtsc"}
+OWN_CPUS = ("host", "max", "base")      # what KVM makes of the machine's own CPU; other models are of a kind that may not be there
 OVMF = "/usr/share/ovmf/OVMF.fd"
 POWERED_OFF = "qemu_system_shutdown_request "   # the trace event of a power-off; a reset that ends the machine is none
 
@@ -17,8 +18,16 @@ def installed():
     return bool(shutil.which(PROGRAM))
 
 
+def nesting(options, offered):
+    """The extension that the CPU gets from KVM, or None for QEMU's own emulation. `offered`: kvm.offers()."""
+    if options.accel == "kvm" and not offered:
+        raise UsageError("--accel kvm: KVM on this machine offers its guests neither VT-x nor AMD-V; --accel tcg emulates AMD-V")
+    emulated = options.icount or (options.cpu and options.cpu.partition(",")[0] not in OWN_CPUS)
+    return None if options.accel == "tcg" or (options.accel == "auto" and emulated) else offered
+
+
 class Qemu(Machine):
-    """A q35 PC. `nested` is what KVM offers (kvm.offers), None for QEMU's own emulation."""
+    """A q35 PC. `nested` is what KVM gives its CPU (nesting()), None for QEMU's own emulation."""
 
     name = "qemu"
     log_name = "qemu.log"
@@ -29,8 +38,7 @@ class Qemu(Machine):
             raise UsageError("QEMU is missing: run tools/setup.sh")
         if options.uefi and not os.path.isfile(OVMF):
             raise UsageError(f"{OVMF} is missing: run tools/setup.sh")
-        # Counting instructions is the emulation's.
-        self.nested = None if options.icount else nested
+        self.nested = nested
         self.output = None
 
     def acceleration(self):
@@ -96,6 +104,10 @@ class Qemu(Machine):
                 raise UsageError("--host-disk: QEMU's machines have either ata or ahci")
             words += ["-drive", f"file={disk.path},format=raw,if=none,id={name}", "-device", f"{device[disk.kind]},drive={name},serial={disk.serial}"]
         return words
+
+    def advice(self):
+        """What to try where the machine did not start."""
+        return "KVM's nested virtualization may be at fault: --accel tcg (make run ACCEL=tcg) does without it" if self.nested else None
 
     def start(self, image, tty, output):
         self.output = output

@@ -7,7 +7,7 @@ import tempfile
 import time
 
 from . import guest as guests
-from . import image, machines, netboot, options as command_line, verdict
+from . import check, image, machines, netboot, options as command_line, verdict
 from .console import Console, Serial, say
 from .errors import UsageError
 
@@ -96,7 +96,10 @@ class Run:
         complaint = self.machine.complaint()
         say(f"the machine ended {'by a power-off that Lamina did not announce' if orderly else 'by itself'}"
             + (f": {complaint}" if complaint else ""))
-        return verdict.FAILED
+        if self.machine.advice():
+            say(self.machine.advice())
+        # A machine that says why it does not start, before anything has run, was asked for something that it has not.
+        return verdict.USAGE if complaint and not self.text.strip() and self.process.returncode != 0 else verdict.FAILED
 
     def tail(self):
         lines = self.text.replace("\r", "").split("\n")
@@ -113,7 +116,7 @@ def stop(process):
 def report(run, status, options):
     """The last words of a batch run."""
     words = {verdict.POWERED_OFF: "the guest powered itself off", verdict.TIMED_OUT: "time-out",
-             verdict.STOPPED: "Lamina stopped the guest", verdict.FAILED: "Lamina failed" if not options.native else "the machine failed"}
+             verdict.USAGE: "the machine did not start", verdict.STOPPED: "Lamina stopped the guest", verdict.FAILED: "Lamina failed" if not options.native else "the machine failed"}
     if status in (verdict.TIMED_OUT, verdict.FAILED, verdict.STOPPED) and options.log:
         say(f"the end of {options.log}:")
         sys.stderr.write(run.tail().rstrip() + "\n")
@@ -132,6 +135,13 @@ def boot(options, folder):
         return 0
     if options.keep_iso:
         image.check_target("--keep-iso", options.keep_iso, options, guest)
+    if not (options.no_check or options.allow_missing or options.native):
+        check.lamina(options.lamina)
+        if not options.omit_config:
+            check.configuration(options, guest, folder)
+    if options.check:
+        say("nothing is wrong with the configuration and its files")
+        return 0
     machine, reason = (None, None) if options.no_run else machines.choose(options, guest, folder)
     iso = netboot.make(options, guest, os.path.join(folder, "server")) if options.boot_from == "net" else image.make(options, guest, folder)
     if options.keep_iso:
@@ -177,6 +187,9 @@ def main(arguments):
             return boot(options, folder)
     except UsageError as error:
         say(str(error))
+        return verdict.USAGE
+    except OSError as error:
+        say(f"{error.filename or 'input/output'}: {error.strerror}")
         return verdict.USAGE
     except Interrupted as signal_name:
         say(f"ended by {signal_name}")

@@ -203,14 +203,30 @@ static void parse_line(struct parser *p, struct rest r)
 		p->vm->broken = true;
 }
 
+/* What the file is, where it is no text of bytes at all: one report says more than one for each line. NULL: it may be text. */
+static const char *what_else(const char *text, size_t len)
+{
+	if (len >= 2 && (!strncmp(text, "\xff\xfe", 2) || !strncmp(text, "\xfe\xff", 2)))
+		return "the file is UTF-16 text: expected UTF-8 or ASCII, so save it as that";
+	for (size_t i = 0; i < len; i++)
+		if (!text[i])
+			return "the file is not text, as it holds bytes of 0: expected lines key = \"value\" and [vm NAME]";
+	return NULL;
+}
+
 int config_parse(struct lamina_config *cfg, const char *text, size_t len, config_error error, void *ctx)
 {
 	struct parser p = { .to = { .cfg = cfg, .error = error, .ctx = ctx }, .vm = &cfg->defaults };
-	const char *end = text + len;
+	const char *end = text + len, *other = what_else(text, len);
 
 	cfg->count = 0;
 	cfg->errors = 0;
 	set_defaults(&cfg->defaults);
+	if (other) {
+		p.to.line = 1;
+		config_report(&p.to, "%s", other);
+		return ERR_INVALID;
+	}
 	if (len >= 3 && !strncmp(text, "\xef\xbb\xbf", 3))
 		text += 3; /* some editors put a byte order mark there */
 	while (text < end) {
