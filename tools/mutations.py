@@ -76,11 +76,14 @@ def tokens_of(text, start, end):
 
 
 def printers_of(texts):
-    """The functions of all these files that are declared to take a format and print, or end, with it."""
-    found = set()
+    """The functions of all these files that are declared to take a format, and whether printing it is all that they do: others
+    also end, or report a failure."""
+    found = {}
     for text in texts:
-        found.update(re.findall(r"\b(\w+)\([^()]*\)\s*PRINTF_LIKE\(", text))
-    return found - FORMATTERS
+        for start, name in re.findall(r"^([^\n(]*?)(\w+)\([^()]*\)\s*PRINTF_LIKE\(", text, re.MULTILINE):
+            if name not in FORMATTERS:
+                found[name] = start.split() == ["void"] and bool(re.search(rf"\b{name}\(const char \*", text))
+    return found
 
 
 class Source:
@@ -134,8 +137,10 @@ class Source:
         for index, token in enumerate(self.tokens):
             after = self.partner.get(index + 1) if self.text(index + 1) == "(" else None
             if token.kind == "id" and after:
-                if token.text in NO_CODE or token.text in self.printers:
+                if token.text in NO_CODE or self.printers.get(token.text):
                     self.skip(index, after)
+                elif token.text in self.printers:
+                    self.skip(index + 1, after)
                 elif token.text == "__builtin_expect":
                     self.skip(after - 1, after)
                 elif token.text in ("if", "for", "while") and self.only_prints(after + 1):
@@ -151,7 +156,7 @@ class Source:
             if token.text == "{" and self.text(index + 1) == "0" and self.text(index + 2) == "}":
                 self.skip(index, index + 2)
         for name, start, opening, end in self.functions:
-            if PRINTS.match(name) and any(self.text(at) in self.printers for at in range(opening, end)):
+            if PRINTS.match(name) and any(self.printers.get(self.text(at)) for at in range(opening, end)):
                 self.skip(start, end)
 
     def end_of_statement(self, index):
@@ -171,7 +176,7 @@ class Source:
             return False
         at, last = (index + 1, end - 1) if self.text(index) == "{" else (index, end)
         while at <= last:
-            if not (self.text(at) in self.printers and self.text(at) != "panic" and self.text(at + 1) == "("):
+            if not self.printers.get(self.text(at)) or self.text(at + 1) != "(":
                 return False
             stop = self.end_of_statement(at)
             if stop is None or self.partner.get(at + 1) != stop - 1:
@@ -313,7 +318,7 @@ class Source:
         if first.kind != "id" or self.text(stop - 1) != ")":
             return False
         called = self.text(self.partner[stop - 1] - 1)
-        return not UNSEEN.match(called) and not PRINTS.match(called) and called != "log_line"
+        return not UNSEEN.match(called) and not PRINTS.match(called)
 
     def mutations(self, text):
         yield from self.operators()
@@ -333,8 +338,8 @@ def neighbours(number):
             yield (f"{digits[:2]}{other:0{len(digits) - 2}x}" if digits[:2] in ("0x", "0X") else f"0{other:o}" if octal else str(other)) + suffix
 
 
-def find(text, printers=frozenset(), errors=()):
-    """Every mutation of a source's text. `printers`: functions that only print; `errors`: the names of error constants."""
+def find(text, printers, errors):
+    """Every mutation of a source's text. `printers`: what printers_of says; `errors`: the names of error constants."""
     code, macros = blanked(text)
     stretches, at = [], 0
     outside = []

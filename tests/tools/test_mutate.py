@@ -97,6 +97,10 @@ def test_a_test_that_fails_anyway_judges_nothing(project):
     assert status == 1 and "test_max fails without a mutation" in text and "no mutants" in text
 
 
+LOG = """void log_line(const char *fmt, ...) PRINTF_LIKE(1, 2);
+int refuse(const char *fmt, ...) PRINTF_LIKE(1, 2);
+"""
+
 CODE = """#include "lib/types.h"
 #define LIMIT 4
 #ifdef NEVER == 3
@@ -117,6 +121,8 @@ int visit(struct room *room, int a)
 	log_line("%d of %d", a + 1, 5);
 	if (a > 3)
 		log_line("many");
+	if (a == 6)
+		refuse("%d", a + 1);
 	if (__builtin_expect(a, 1) && *p)
 		return ERR_IO;
 	spin_lock(&room->lock);
@@ -138,7 +144,7 @@ void log_room(struct room *room)
 
 def changes():
     lines = CODE.splitlines()
-    for mutation in mutations.find(CODE, {"log_line"}, ["ERR_IO", "ERR_BUSY"]):
+    for mutation in mutations.find(CODE, mutations.printers_of([LOG]), ["ERR_IO", "ERR_BUSY"]):
         new = mutations.apply(CODE, mutation).splitlines()
         assert len(new) == len(lines)
         yield mutation.kind, mutation.line, " ".join(new[mutation.line - 1].split())
@@ -149,25 +155,28 @@ def test_what_is_mutated():
     for change in [
         ("constant", 2, "#define LIMIT 5"),
         ("constant", 2, "#define LIMIT 3"),
-        ("logic", 21, "if (__builtin_expect(a, 1) || *p)"),
-        ("condition", 21, "if (!(__builtin_expect(a, 1) && *p))"),
-        ("return", 22, "return 0;"),
-        ("return", 22, "return ERR_BUSY;"),
-        ("deletion", 24, ";"),
-        ("deletion", 25, ""),
-        ("deletion", 28, ";"),
-        ("bit", 28, "a -= BIT(4) | 8;"),
-        ("bits", 28, "a -= BIT(3) & 8;"),
-        ("arithmetic", 28, "a += BIT(3) | 8;"),
-        ("return", 29, "return ERR_IO;"),
+        ("comparison", 21, "if (a != 6)"),
+        ("deletion", 22, ";"),
+        ("logic", 23, "if (__builtin_expect(a, 1) || *p)"),
+        ("condition", 23, "if (!(__builtin_expect(a, 1) && *p))"),
+        ("return", 24, "return 0;"),
+        ("return", 24, "return ERR_BUSY;"),
+        ("deletion", 26, ";"),
+        ("deletion", 27, ""),
+        ("deletion", 30, ";"),
+        ("bit", 30, "a -= BIT(4) | 8;"),
+        ("bits", 30, "a -= BIT(3) & 8;"),
+        ("arithmetic", 30, "a += BIT(3) | 8;"),
+        ("return", 31, "return ERR_IO;"),
     ]:
         assert change in found
 
 
 def test_what_is_not():
-    assert {line for _, line, _ in changes()} == {2, 21, 22, 24, 25, 27, 28, 29}
-    assert not [change for change in changes() if change[1] == 21 and "(a, 1)" not in change[2]]
-    assert [kind for kind, line, _ in changes() if line == 24] == ["deletion"]     # neither the cast's minus nor ->
+    assert {line for _, line, _ in changes()} == {2, 21, 22, 23, 24, 26, 27, 29, 30, 31}
+    assert not [change for change in changes() if change[1] == 23 and "(a, 1)" not in change[2]]
+    assert [kind for kind, line, _ in changes() if line == 22] == ["deletion"]     # the call, not what it says
+    assert [kind for kind, line, _ in changes() if line == 26] == ["deletion"]     # neither the cast's minus nor ->
 
 
 def test_notation_stays():
