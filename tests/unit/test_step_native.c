@@ -26,6 +26,7 @@ enum {
 	F_STRING = 1 << 8,
 	F_NO_67 = 1 << 9,
 	F_REP = 1 << 10,   /* F3 is part of the opcode */
+	F_DOUBLE_SHIFT = 1 << 11, /* the last byte, or CL, is the count */
 };
 
 struct form {
@@ -65,6 +66,14 @@ static bool aim(enum decode_mode mode, uint8_t *bytes, const struct insn *insn, 
 			return false;
 	}
 	return true;
+}
+
+/* SHLD and SHRD by more bits than the operand has: result and flags differ between CPUs (SDM vol. 2, "SHLD"). */
+static bool is_undefined(const uint8_t *bytes, const struct insn *insn)
+{
+	uint64_t count = insn->opcode & 1 ? native_gpr[REG_RCX] : bytes[insn->length - 1];
+
+	return insn->operand_size == 2 && (count & 31) > 16;
 }
 
 static void run_mode(enum decode_mode mode, const struct form *f, unsigned times)
@@ -123,6 +132,8 @@ static void run_mode(enum decode_mode mode, const struct form *f, unsigned times
 				native_gpr[insn.reg] = ((uint64_t)bit & size_mask(insn.operand_size)) |
 						(mode == DECODE_64 || insn.operand_size != 2 ? 0 : native_random64() & 0xffff0000);
 		}
+		if (f->how & F_DOUBLE_SHIFT && is_undefined(bytes, &insn))
+			continue;
 		native_run_both(mode, bytes, insn.length, flags, f->flags);
 		times--;
 	}
@@ -243,7 +254,7 @@ static void test_double_shifts(void **unused)
 
 	(void)unused;
 	for (unsigned i = 0; i < 4; i++)
-		run_form(&(struct form){ { 0x0f, opcode[i] }, 2, 0, 0, LOGIC & ~(RFLAGS_OF | RFLAGS_CF) }, 500);
+		run_form(&(struct form){ { 0x0f, opcode[i] }, 2, 0, F_DOUBLE_SHIFT, LOGIC & ~(RFLAGS_OF | RFLAGS_CF) }, 500);
 }
 
 static void test_bits(void **unused)
@@ -369,7 +380,7 @@ static void test_strings(void **unused)
 			start = base + (flags & RFLAGS_DF ? span - insn.operand_size : 0);
 			native_gpr[REG_RSI] = start + native_random_below(DATA_SIZE - span);
 			native_gpr[REG_RDI] = start + native_random_below(DATA_SIZE - span);
-			native_gpr[REG_RCX] = count | (mode == DECODE_16 ? native_random64() & 0xffff0000 : 0);
+			native_gpr[1] = count | (mode == DECODE_16 ? native_random64() & 0xffff0000 : 0);
 			if (which == 4 && native_random_below(2))
 				native_gpr[REG_RAX] = 0;
 			if (which == 1 && native_random_below(2))
