@@ -5,7 +5,7 @@
 
 /* How the book-keeping memory is cut. */
 struct layout {
-	uint64_t hash, frames, tables_in, size; /* offsets; the pages come first */
+	uint64_t hash, frames, tables_in_block, size; /* offsets; the pages come first */
 	uint32_t first[GUEST_REGIONS_MAX][3];
 	uint32_t first_block;
 	unsigned hash_bits;
@@ -33,8 +33,8 @@ static bool plan(struct layout *layout, const struct guest_memory *mem, unsigned
 		layout->hash_bits++;
 	layout->hash = (uint64_t)table_pages * sizeof(struct shadow_page);
 	layout->frames = layout->hash + (sizeof(uint32_t) << layout->hash_bits);
-	layout->tables_in = layout->frames + count * sizeof(uint32_t);
-	layout->size = layout->tables_in + (count - layout->first_block) * sizeof(uint32_t);
+	layout->tables_in_block = layout->frames + count * sizeof(uint32_t);
+	layout->size = layout->tables_in_block + (count - layout->first_block) * sizeof(uint32_t);
 	return true;
 }
 
@@ -69,7 +69,7 @@ static void free_all(struct shadow_mmu *mmu)
 	}
 	mmu->free_pages = vcpus;
 	mmu->free_count = pages - vcpus;
-	mmu->hand = 0;
+	mmu->reclaim_next = 0;
 	mmu->unsynced = 0;
 	mmu->unsynced_count = 0;
 }
@@ -93,7 +93,7 @@ int shadow_init(struct shadow_mmu *mmu, const struct shadow_config *config)
 	mmu->hash = (uint32_t *)(meta + layout.hash);
 	mmu->hash_shift = 64 - layout.hash_bits;
 	mmu->frames = (uint32_t *)(meta + layout.frames);
-	mmu->tables_in = (uint32_t *)(meta + layout.tables_in);
+	mmu->tables_in_block = (uint32_t *)(meta + layout.tables_in_block);
 	mmu->first_block = layout.first_block;
 	mmu->region_count = config->mem->count;
 	for (unsigned i = 0; i < mmu->region_count; i++) {
@@ -112,10 +112,10 @@ static void start(struct shadow_vcpu *sv)
 {
 	sv->role = ROLE_DIRECT;
 	sv->paging = (struct guest_paging){ .maxphyaddr = sv->mmu->maxphyaddr };
-	sv->page = sv->pae;
+	sv->root_page = sv->pdpte_page;
 	sv->last[0].root = sv->last[1].root = NULL;
-		sv->previous = NULL;
-	sv->root = sv->pae->table_phys;
+	sv->previous_root = NULL;
+	sv->root = sv->pdpte_page->table_phys;
 	shadow_need_flush(sv, SHADOW_FLUSH_ALL);
 }
 
@@ -123,7 +123,7 @@ int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow_mmu *mmu, unsigned in
 {
 	if (index >= mmu->config.vcpus || mmu->vcpu[index])
 		return ERR_INVALID;
-	*sv = (struct shadow_vcpu){ .mmu = mmu, .index = index, .pae = &mmu->pages[index] };
+	*sv = (struct shadow_vcpu){ .mmu = mmu, .index = index, .pdpte_page = &mmu->pages[index] };
 	spin_lock(&mmu->lock);
 	mmu->vcpu[index] = sv;
 	start(sv);
@@ -144,8 +144,8 @@ void shadow_reset(struct shadow_mmu *mmu)
 	free_all(mmu);
 	mmu->writable_unflushed = false;
 	mmu->retired = false;
-	mmu->changes++;
-	mmu->splits++;
+	mmu->entry_changes++;
+	mmu->upper_changes++;
 	for (unsigned i = 0; i < mmu->config.vcpus; i++)
 		if (mmu->vcpu[i])
 			start(mmu->vcpu[i]);

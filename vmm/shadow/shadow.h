@@ -73,7 +73,7 @@ struct shadow_config {
 	/* Machine address of the page that holds `gpa`, and *size: PAGE_SIZE, MIB(2) or GIB(1), where the naturally aligned block of this
 	 * size around gpa is backed by one that is aligned alike. Returns false where the VM has no memory: an access is MMIO.
 	 * It may name pages that are not in `mem` (the APIC-access page): they are mapped but cannot hold page tables. */
-	bool (*machine)(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size);
+	bool (*to_hpa)(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size);
 	/* Make vCPU `index`, if it runs guest code, leave it; return when it has. It may not enter again before it has seen its `flush`.
 	 * Called with the MMU's lock held, never for the caller's own vCPU. NULL where there is one vCPU. */
 	void (*kick)(void *ctx, unsigned index);
@@ -88,16 +88,16 @@ struct shadow_vcpu {
 	unsigned index;
 	uint32_t role;              /* what of the paging state the shadow tables depend on */
 	struct guest_paging paging;
-	struct shadow_page *page;   /* of the root */
-	struct shadow_page *previous; /* of the one before */
-	struct shadow_page *pae;    /* the four PDPTEs of legacy mode */
+	struct shadow_page *root_page;   /* of the root */
+	struct shadow_page *previous_root; /* of the one before */
+	struct shadow_page *pdpte_page;    /* the four PDPTEs of legacy mode */
 	struct shadow_last {
-		uint64_t block, links;      /* linear address / 2 MiB; mmu->links then */
-		uint64_t all, any;          /* rights above */
+		uint64_t block, link_changes;      /* linear address / 2 MiB; mmu->link_changes then */
+		uint64_t in_all, in_any;          /* rights above */
 		struct shadow_page *root, *page; /* the leaf table there, and the root above it; NULL: none yet */
 	} last[2];                          /* of the last fault in each half of the address space: the next is often beside it */
-	uint64_t flushed_changes;   /* mmu->changes when the TLB was last flushed of what is not global */
-	uint64_t flushed_splits;    /* mmu->splits when it was last flushed whole */
+	uint64_t flushed_entry_changes;   /* mmu->entry_changes when the TLB was last flushed of what is not global */
+	uint64_t flushed_upper_changes;    /* mmu->upper_changes when it was last flushed whole */
 };
 
 /* A VM's shadow tables. All of it is the shadow MMU's own, but for `stats`, which may be read. */
@@ -110,21 +110,21 @@ struct shadow_mmu {
 	uint32_t *hash;                  /* tables by guest frame */
 	unsigned hash_shift;
 	uint32_t *frames;                /* reverse map: of each RAM page, then of each 2 MiB and each 1 GiB block */
-	uint32_t *tables_in;             /* guest page tables in each of those blocks; as `frames`, from first_block on */
+	uint32_t *tables_in_block;             /* guest page tables in each of those blocks; as `frames`, from first_block on */
 	uint32_t first_block;
 	struct { uint64_t gpa, size; uint8_t *base; uint32_t first[3]; } region[GUEST_REGIONS_MAX]; /* first: in frames, by level */
 	unsigned region_count;
-	struct { uint64_t gpa, mask, hpa, size; } block; /* the last that config.machine found; mask 0: none yet */
+	struct { uint64_t gpa, mask, hpa, size; } block; /* the last that config.to_hpa found; mask 0: none yet */
 	uint32_t free_pages, free_count; /* list, and its length */
-	uint32_t hand;                   /* where reclaim goes on */
+	uint32_t reclaim_next;                   /* where reclaim goes on */
 	uint32_t unsynced;               /* ring of the leaf tables that are out of sync, newest first; 0: none */
 	unsigned unsynced_count;
 	bool writable_unflushed;         /* a TLB may hold writable translations that no shadow entry has any more */
 	bool retired;                    /* pages were freed that a TLB may still lead to */
 	uint32_t epoch;                  /* counts loads of CR3 */
-	uint64_t changes;                /* counts changes that a TLB may not know */
-	uint64_t splits;                 /* likewise, above the leaf tables: what INVLPG of one address may not reach */
-	uint64_t links;                  /* counts links that went or changed */
+	uint64_t entry_changes;                /* counts changes that a TLB may not know */
+	uint64_t upper_changes;                 /* likewise, above the leaf tables: what INVLPG of one address may not reach */
+	uint64_t link_changes;                  /* counts links that went or changed */
 	unsigned maxphyaddr;
 	uint64_t reserved[4][2];         /* in the guest's entries, by format and EFER.NXE */
 };

@@ -62,10 +62,10 @@ static const char *check_page(const struct shadow_mmu *mmu, const struct shadow_
 	}
 	if (!sp->live)
 		return NULL;
-	if (shadow_find(mmu, sp->frame, sp->role) != sp)
+	if (shadow_find(mmu, sp->gpa, sp->role) != sp)
 		return "a table that is not in the hash, or twice";
 	if (sp->guest) {
-		uint32_t frame = mmu->frames[shadow_frame(mmu, sp->frame, 1)];
+		uint32_t frame = mmu->frames[shadow_frame(mmu, sp->gpa, 1)];
 
 		if (!(frame & FRAME_SHADOWED))
 			return "a table's page is not known as one";

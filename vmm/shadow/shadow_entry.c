@@ -49,7 +49,7 @@ static inline void store(struct shadow_page *sp, unsigned slot, uint64_t entry)
 }
 
 /* Take the entry off its list before it changes, and count what TLBs may still hold. */
-static void leave(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t old)
+static void unlist(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t old)
 {
 	bool leaf = shadow_is_leaf(sp, old);
 
@@ -58,12 +58,12 @@ static void leave(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot,
 		if (leaf)
 			mmu->writable_unflushed = true;
 	}
-	mmu->changes++;
+	mmu->entry_changes++;
 	if (!leaf)
-		mmu->links++;
+		mmu->link_changes++;
 	/* A vCPU's PDPTEs change only when it loads CR3, which flushes, or with their tables' end, which does so too. */
 	if (shadow_level(sp) > 1 && sp->live)
-		mmu->splits++;
+		mmu->upper_changes++;
 }
 
 void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
@@ -72,7 +72,7 @@ void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
 
 	if (!old)
 		return;
-	leave(mmu, sp, slot, old);
+	unlist(mmu, sp, slot, old);
 	store(sp, slot, 0);
 }
 
@@ -88,7 +88,7 @@ void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 			goto set;
 		if (old == (entry | (frame != NO_FRAME ? PTE_LISTED : 0)))
 			return;
-		leave(mmu, sp, slot, old);
+		unlist(mmu, sp, slot, old);
 	}
 set:
 	if (frame != NO_FRAME) {
@@ -107,18 +107,18 @@ void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 	if (old == entry)
 		return;
 	if (old && !shadow_is_leaf(sp, old) && (old & PTE_ADDRESS) == (entry & PTE_ADDRESS)) {
-		mmu->links++;
+		mmu->link_changes++;
 		if ((old & ~entry & (PTE_W | PTE_U)) || (entry & ~old & PTE_NX)) {
-			mmu->changes++;
-			mmu->splits++;
+			mmu->entry_changes++;
+			mmu->upper_changes++;
 		}
 	} else {
 		if (old)
-			leave(mmu, sp, slot, old);
+			unlist(mmu, sp, slot, old);
 		list_add(mmu, &child->parents, (uint32_t)(child - mmu->pages), sp, slot);
 	}
 	sp->touched |= (uint8_t)(1 << slot / 64);
-	sp->writes = 0;
+	sp->writes_since_use = 0;
 	store(sp, slot, entry);
 }
 
@@ -152,9 +152,9 @@ bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa)
 			list_remove(mmu, sp, slot, true);
 			/* A large page is made anew in pieces; a small one just loses the right. */
 			store(sp, slot, level == 1 ? old & ~(PTE_W | PTE_LISTED) : 0);
-			mmu->changes++;
+			mmu->entry_changes++;
 			if (level > 1)
-				mmu->splits++;
+				mmu->upper_changes++;
 		}
 	}
 	return any;

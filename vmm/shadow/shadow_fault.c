@@ -11,10 +11,10 @@ struct walk {
 	bool write, exec, user, ac;
 	bool wide;              /* entries of 8 bytes */
 	uint32_t role;
-	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; its rights are in all, any */
+	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; its rights are in in_all, in_any */
 	unsigned leaf;          /* level of the entry that maps the page */
-	uint64_t all;           /* AND: PTE_W, PTE_U */
-	uint64_t any;           /* OR: PTE_NX */
+	uint64_t in_all;        /* AND: PTE_W, PTE_U */
+	uint64_t in_any;        /* OR: PTE_NX */
 	uint64_t gpa;
 	uint64_t entry[5];
 	void *at[5];            /* NULL: not in RAM */
@@ -46,17 +46,17 @@ static void descend(struct walk *w, struct shadow_page *sp)
 	/* With CR0.WP = 0 the links' W is not the guest's: the role has it. */
 	if (__builtin_expect(sp->role & ROLE_WP0, 0))
 		all = (sp->role & ROLE_W ? PTE_W : 0) | (sp->role & ROLE_U ? PTE_U : 0);
-	w->all = all;
-	w->any = any;
+	w->in_all = all;
+	w->in_any = any;
 	w->sp = sp;
 	if (shadow_level(sp) == 1) {
 		struct shadow_last *last = shadow_last_of(w->sv, w->linear);
 
 		last->block = w->linear >> 21;
-		last->links = mmu->links;
-		last->all = all;
-		last->any = any;
-		last->root = w->sv->page;
+		last->link_changes = mmu->link_changes;
+		last->in_all = all;
+		last->in_any = any;
+		last->root = w->sv->root_page;
 		last->page = sp;
 	}
 }
@@ -78,8 +78,8 @@ static inline uint32_t walk_guest(struct walk *w)
 			return PF_PRESENT | PF_RESERVED;
 		w->entry[level] = entry;
 		w->at[level] = at;
-		w->all &= entry;
-		w->any |= entry;
+		w->in_all &= entry;
+		w->in_any |= entry;
 		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
 			break;
 		level--;
@@ -111,17 +111,17 @@ static inline bool allowed(const struct walk *w)
 {
 	const struct guest_paging *paging = &w->sv->paging;
 
-	if (w->user && !(w->all & PTE_U))
+	if (w->user && !(w->in_all & PTE_U))
 		return false;
 	if (w->exec) {
 		/* Without EFER.NXE the bit is reserved and has faulted, or the entries are too small to have it. */
-		if (w->any & PTE_NX)
+		if (w->in_any & PTE_NX)
 			return false;
-		return w->user || !(w->all & PTE_U) || !(paging->cr4 & CR4_SMEP);
+		return w->user || !(w->in_all & PTE_U) || !(paging->cr4 & CR4_SMEP);
 	}
-	if (w->write && !(w->all & PTE_W) && (w->user || (paging->cr0 & CR0_WP)))
+	if (w->write && !(w->in_all & PTE_W) && (w->user || (paging->cr0 & CR0_WP)))
 		return false;
-	return w->user || w->ac || !(w->all & PTE_U) || !(paging->cr4 & CR4_SMAP);
+	return w->user || w->ac || !(w->in_all & PTE_U) || !(paging->cr4 & CR4_SMAP);
 }
 
 static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct shadow_fault *fault)
@@ -179,7 +179,7 @@ static bool large_possible(const struct shadow_mmu *mmu, uint64_t gpa, unsigned 
 	if (size < LEVEL_SIZE(level) || level > (mmu->config.pages_1g ? 3 : 2))
 		return false;
 	block = shadow_frame(mmu, gpa, level);
-	return block != NO_FRAME && (!writable || !mmu->tables_in[block - mmu->first_block]);
+	return block != NO_FRAME && (!writable || !mmu->tables_in_block[block - mmu->first_block]);
 }
 
 /* Map a page below a direct table. */
@@ -212,7 +212,7 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 			entry = sp->table[slot];
 		}
 		sp = shadow_child(mmu, entry);
-		sp->used = true;
+		sp->used_since_reclaim = true;
 	}
 	frame = shadow_frame(mmu, w->gpa, 1);
 	if (w->write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
@@ -264,7 +264,7 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	       (entry & PTE_G ? ROLE_G : 0);
 	if (old && !shadow_is_leaf(sp, old)) {
 		child = shadow_child(mmu, old);
-		child = child->role == role && child->frame == (w->gpa & ~mask) ? child : NULL;
+		child = child->role == role && child->gpa == (w->gpa & ~mask) ? child : NULL;
 	}
 	if (!child)
 		child = shadow_get(mmu, w->sv, w->gpa & ~mask, role);
@@ -288,11 +288,11 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	struct shadow_page *sp = w->sp;
 	enum shadow_verdict verdict = SHADOW_RESOLVED;
 	unsigned level = shadow_level(sp), slot;
-	uint64_t hpa, size, entry, rights = w->all;
+	uint64_t hpa, size, entry, rights = w->in_all;
 	uint32_t frame;
 	bool is_traced;
 
-	if (!shadow_machine(mmu, w->gpa, &hpa, &size)) {
+	if (!shadow_to_hpa(mmu, w->gpa, &hpa, &size)) {
 		fault->gpa = w->gpa;
 		mmu->stats.mmio++;
 		return SHADOW_MMIO;
@@ -308,7 +308,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 			child = get_child(w, level, slot, entry, rights);
 			shadow_set_link(mmu, sp, slot, child,
 					PTE_A | (entry & (PTE_U | PTE_NX)) | (w->role & ROLE_WP0 ? PTE_W : entry & PTE_W));
-			child->used = true;
+			child->used_since_reclaim = true;
 			/* Its page is traced only now: was it changed before? */
 			if (shadow_load(w->at[level - 1], w->wide) != w->entry[level - 1])
 				return verdict;
@@ -316,9 +316,9 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 		}
 		w->sp = sp;
 	}
-	sp->used = true;
+	sp->used_since_reclaim = true;
 	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->write && !w->user &&
-	    !(w->all & PTE_W) && (w->all & PTE_U)) {
+	    !(w->in_all & PTE_W) && (w->in_all & PTE_U)) {
 		/* No entry lets a supervisor write to a user's read-only page and SMAP see whose it is. */
 		fault->gpa = w->gpa;
 		mmu->stats.emulated++;
@@ -335,7 +335,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	}
 	slot = SLOT_OF(w->linear, 1);
 	entry = w->entry[1];
-	sp->filled = true;
+	sp->filled_since_sync = true;
 	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), frame);
 	sp->copy[slot] = entry;
 	return verdict;
@@ -347,39 +347,39 @@ static __attribute__((noinline)) struct shadow_page *fill_pdpte(struct walk *w, 
 	struct shadow_vcpu *sv = w->sv;
 	struct shadow_mmu *mmu = sv->mmu;
 	uint32_t role = w->role | 2 | ROLE_W | ROLE_U;
-	uint64_t frame;
+	uint64_t gpa;
 
 	switch (w->role & ROLE_FORMAT) {
 	case ROLE_DIRECT:
-		frame = slot * GIB(1);
+		gpa = slot * GIB(1);
 		break;
 	case ROLE_32BIT:
-		frame = sv->paging.cr3 & 0xfffff000;
+		gpa = sv->paging.cr3 & 0xfffff000;
 		role |= slot << ROLE_QUADRANT_SHIFT;
 		break;
 	default:
 		if (!(sv->paging.pdpte[slot] & PTE_P))
 			return NULL;
-		frame = sv->paging.pdpte[slot] & PTE_ADDRESS;
+		gpa = sv->paging.pdpte[slot] & PTE_ADDRESS;
 	}
-	shadow_set_link(mmu, sv->pae, slot, shadow_get(mmu, sv, frame, role), 0);
-	return shadow_child(mmu, sv->pae->table[slot]);
+	shadow_set_link(mmu, sv->pdpte_page, slot, shadow_get(mmu, sv, gpa, role), 0);
+	return shadow_child(mmu, sv->pdpte_page->table[slot]);
 }
 
 static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 {
 	struct shadow_vcpu *sv = w->sv;
 	struct shadow_mmu *mmu = sv->mmu;
-	struct shadow_page *root = sv->page;
+	struct shadow_page *root = sv->root_page;
 	struct shadow_last *last = shadow_last_of(sv, w->linear);
 
 	if (shadow_last_fits(sv, last, w->linear)) {
-		w->all = last->all;
-		w->any = last->any;
+		w->in_all = last->in_all;
+		w->in_any = last->in_any;
 		w->sp = last->page;
 		goto walk;
 	}
-	if (root == sv->pae) {
+	if (root == sv->pdpte_page) {
 		unsigned slot = (unsigned)(w->linear >> 30);
 
 		root = root->table[slot] ? shadow_child(mmu, root->table[slot]) : fill_pdpte(w, slot);
@@ -390,7 +390,7 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 
 			w->gpa = w->linear;
 			w->sp = root;
-			if (shadow_machine(mmu, w->gpa, &hpa, &size))
+			if (shadow_to_hpa(mmu, w->gpa, &hpa, &size))
 				return fill_direct(w, root, hpa, size, fault);
 			fault->gpa = w->gpa;
 			mmu->stats.mmio++;
@@ -400,7 +400,7 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 	descend(w, root);
 walk:
 	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
-		uint64_t all = w->all, any = w->any;
+		uint64_t all = w->in_all, any = w->in_any;
 		uint32_t cause = walk_guest(w);
 
 		if (cause != NO_FAULT)
@@ -409,8 +409,8 @@ walk:
 			return reflect(w, PF_PRESENT, fault);
 		if (set_accessed_dirty(w))
 			return fill(w, fault);
-		w->all = all;
-		w->any = any;
+		w->in_all = all;
+		w->in_any = any;
 	}
 	return SHADOW_RESOLVED; /* the guest tries again */
 }
@@ -422,7 +422,7 @@ enum shadow_verdict shadow_page_fault(struct shadow_vcpu *sv, uint64_t linear, u
 
 	w.sv = sv;
 	w.role = sv->role;
-	w.linear = sv->page == sv->pae ? linear & 0xffffffff : linear;
+	w.linear = sv->root_page == sv->pdpte_page ? linear & 0xffffffff : linear;
 	w.write = error & PF_WRITE;
 	w.exec = error & PF_FETCH;
 	w.user = error & PF_USER;

@@ -46,22 +46,22 @@ struct shadow_page {
 	struct shadow_link *links;  /* for each entry: among its frame's writable mappings, or its child's parents */
 	uint64_t *copy;             /* guest leaf tables: the guest's entry from which each present entry was made */
 	void *guest;                /* first entry of the guest's, NULL where it has none or they are not in RAM (read as all ones) */
-	uint64_t frame;             /* guest-physical address of the guest's table; direct: of what is mapped */
+	uint64_t gpa;             /* guest-physical address of the guest's table; direct: of what is mapped */
 	uint32_t role;
 	uint32_t parents;           /* list of the entries that link to it */
 	uint32_t next;              /* in its hash bucket, or among the free pages */
 	uint32_t unsynced_prev, unsynced_next;
 	uint16_t pins;              /* vCPUs that have it as root */
 	uint8_t touched;            /* a bit for each 64 entries: some may be present */
-	uint8_t writes;             /* emulated writes since it was last of use */
+	uint8_t writes_since_use;             /* emulated writes since it was last of use */
 	bool live;                  /* a table: in the hash */
 	bool unsynced;
-	bool used;                  /* since reclaim last came by */
-	bool filled;                /* since it was last synced */
-	bool single;                /* a leaf table that gets few writes between two loads of CR3: each is emulated */
+	bool used_since_reclaim;                  /* since reclaim last came by */
+	bool filled_since_sync;                /* since it was last synced */
+	bool emulate_writes;                /* a leaf table that gets few writes between two loads of CR3: each is emulated */
 	uint8_t streak;             /* its writes in this epoch; else epochs in a row in which it went out of sync */
 	uint32_t epoch;             /* mmu->epoch of its last write fault */
-	uint8_t idle;               /* syncs in a row that found changes that nobody had used */
+	uint8_t idle_syncs;               /* syncs in a row that found changes that nobody had used */
 };
 
 /* mmu->frames: a list head, and for single pages: */
@@ -87,7 +87,7 @@ static inline struct shadow_last *shadow_last_of(struct shadow_vcpu *sv, uint64_
 
 static inline bool shadow_last_fits(const struct shadow_vcpu *sv, const struct shadow_last *last, uint64_t linear)
 {
-	return linear >> 21 == last->block && last->root == sv->page && last->links == sv->mmu->links;
+	return linear >> 21 == last->block && last->root == sv->root_page && last->link_changes == sv->mmu->link_changes;
 }
 
 static inline bool shadow_is_direct(const struct shadow_page *sp)
@@ -134,11 +134,11 @@ static inline void *shadow_ram(const struct shadow_mmu *mmu, uint64_t gpa, uint6
 	return NULL;
 }
 
-/* config.machine(), asked once for a block. The VM's memory stays where it is. */
-static inline bool shadow_machine(struct shadow_mmu *mmu, uint64_t gpa, uint64_t *hpa, uint64_t *size)
+/* config.to_hpa(), asked once for a block. The VM's memory stays where it is. */
+static inline bool shadow_to_hpa(struct shadow_mmu *mmu, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 {
 	if (__builtin_expect((gpa & mmu->block.mask) != mmu->block.gpa || !mmu->block.mask, 0)) {
-		if (!mmu->config.machine(mmu->config.ctx, gpa, hpa, size))
+		if (!mmu->config.to_hpa(mmu->config.ctx, gpa, hpa, size))
 			return false;
 		mmu->block.mask = ~(*size - 1);
 		mmu->block.gpa = gpa & mmu->block.mask;
@@ -241,11 +241,11 @@ bool shadow_take_used(struct shadow_mmu *mmu, const struct shadow_page *sp);
 bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa);
 
 /* shadow_page.c. Find or make the table; making needs free pages (shadow_reserve). Sets `used`. */
-struct shadow_page *shadow_get(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame, uint32_t role);
+struct shadow_page *shadow_get(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint32_t role);
 /* First, next table made from this guest page; NULL at the end. */
-struct shadow_page *shadow_first(const struct shadow_mmu *mmu, uint64_t frame);
+struct shadow_page *shadow_first(const struct shadow_mmu *mmu, uint64_t gpa);
 struct shadow_page *shadow_next(const struct shadow_mmu *mmu, const struct shadow_page *sp);
-struct shadow_page *shadow_find(const struct shadow_mmu *mmu, uint64_t frame, uint32_t role);
+struct shadow_page *shadow_find(const struct shadow_mmu *mmu, uint64_t gpa, uint32_t role);
 void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp);
 /* See that a fault finds enough free pages. May drop any table that is no vCPU's root. */
 void shadow_reserve(struct shadow_mmu *mmu);
@@ -254,7 +254,7 @@ void shadow_reserve(struct shadow_mmu *mmu);
 void shadow_unsync(struct shadow_mmu *mmu, struct shadow_page *sp);
 void shadow_forget_unsynced(struct shadow_mmu *mmu, struct shadow_page *sp);
 /* Bring all tables of one guest page, or all there are, in sync, and trace them. */
-void shadow_sync_frame(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame);
+void shadow_sync_guest_page(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa);
 void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv);
 /* One entry of a guest leaf table, looked at again. Returns whether it had changed. */
 bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot);

@@ -47,7 +47,7 @@ static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, stru
 
 	mmu->stats.resynced_entries++;
 	if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & shadow_reserved(mmu, sp->role)) ||
-	    !shadow_machine(mmu, gpa, &hpa, &size)) {
+	    !shadow_to_hpa(mmu, gpa, &hpa, &size)) {
 		shadow_zap(mmu, sp, slot);
 		sp->copy[slot] = 0;
 		return;
@@ -113,12 +113,12 @@ static bool trace(struct shadow_mmu *mmu, uint64_t gpa)
 	return shadow_protect(mmu, gpa);
 }
 
-void shadow_sync_frame(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame)
+void shadow_sync_guest_page(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa)
 {
-	if (trace(mmu, frame) || mmu->writable_unflushed)
+	if (trace(mmu, gpa) || mmu->writable_unflushed)
 		shadow_flush_everywhere(mmu, sv);
 	/* From here on nobody writes without our knowing. */
-	for (struct shadow_page *sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
+	for (struct shadow_page *sp = shadow_first(mmu, gpa); sp; sp = shadow_next(mmu, sp)) {
 		if (!sp->unsynced)
 			continue;
 		shadow_forget_unsynced(mmu, sp);
@@ -136,14 +136,14 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 		struct shadow_page *sp = &mmu->pages[number];
 
 		number = sp->unsynced_next;
-		if (!sp->parents || sp->idle >= IDLE_SYNCS)
+		if (!sp->parents || sp->idle_syncs >= IDLE_SYNCS)
 			shadow_drop(mmu, sp);
 	}
 	for (unsigned n = mmu->unsynced_count; n; n--) {
 		struct shadow_page *sp = &mmu->pages[number];
 
 		number = sp->unsynced_next;
-		flush |= trace(mmu, sp->frame);
+		flush |= trace(mmu, sp->gpa);
 	}
 	if (flush || mmu->writable_unflushed)
 		shadow_flush_everywhere(mmu, sv);
@@ -152,11 +152,11 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 
 		shadow_forget_unsynced(mmu, sp);
 		/* The changes make this vCPU's TLB forget the links too, so that the next use sets the flag again. */
-		if (compare_table(mmu, sp) && !sp->filled && !shadow_take_used(mmu, sp))
-			sp->idle++;
+		if (compare_table(mmu, sp) && !sp->filled_since_sync && !shadow_take_used(mmu, sp))
+			sp->idle_syncs++;
 		else
-			sp->idle = 0;
-		sp->filled = false;
+			sp->idle_syncs = 0;
+		sp->filled_since_sync = false;
 	}
 }
 
@@ -167,18 +167,18 @@ static bool few_writes(const struct shadow_mmu *mmu, struct shadow_page *sp)
 	uint32_t age = mmu->epoch - sp->epoch;
 
 	sp->epoch = mmu->epoch;
-	if (sp->single) {
+	if (sp->emulate_writes) {
 		sp->streak = age ? 1 : sp->streak + 1;
 		if (sp->streak > EPOCH_WRITES) {
-			sp->single = false;
+			sp->emulate_writes = false;
 			sp->streak = 0;
 		}
-		return sp->single;
+		return sp->emulate_writes;
 	}
 	sp->streak = age <= EPOCHS_APART ? sp->streak + 1 : 0;
 	if (sp->streak < STREAK_LIMIT)
 		return false;
-	sp->single = true;
+	sp->emulate_writes = true;
 	sp->streak = 1;
 	return true;
 }
@@ -186,46 +186,46 @@ static bool few_writes(const struct shadow_mmu *mmu, struct shadow_page *sp)
 bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa)
 {
 	struct shadow_page *sp, *next;
-	uint64_t frame = gpa & PAGE_MASK;
-	bool leaves = true, in_use = false, single = false;
+	uint64_t page = gpa & PAGE_MASK;
+	bool leaves = true, in_use = false, emulate = false;
 	unsigned count = 0;
 
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp)) {
 		leaves &= shadow_level(sp) == 1;
-		in_use |= sp->pins || sp->writes < WRITES_LIMIT;
+		in_use |= sp->pins || sp->writes_since_use < WRITES_LIMIT;
 		count++;
 	}
 	if (!leaves) {
 		if (in_use)
 			return false;
-		for (sp = shadow_first(mmu, frame); sp; sp = next) {
+		for (sp = shadow_first(mmu, page); sp; sp = next) {
 			next = shadow_next(mmu, sp);
 			shadow_drop(mmu, sp);
 		}
 		return true;
 	}
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
-		single |= few_writes(mmu, sp);
-	if (single)
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp))
+		emulate |= few_writes(mmu, sp);
+	if (emulate)
 		return false;
 	while (mmu->unsynced_count && mmu->unsynced_count + count > UNSYNCED_MAX)
-		shadow_sync_frame(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].frame);
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+		shadow_sync_guest_page(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].gpa);
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp))
 		shadow_unsync(mmu, sp);
-	mmu->frames[shadow_frame(mmu, frame, 1)] &= ~(uint32_t)FRAME_TRACED;
+	mmu->frames[shadow_frame(mmu, page, 1)] &= ~(uint32_t)FRAME_TRACED;
 	return true;
 }
 
 bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa)
 {
-	uint64_t frame = gpa & PAGE_MASK;
+	uint64_t page = gpa & PAGE_MASK;
 	struct shadow_page *sp, *next;
 	bool in_use = false;
 
 	spin_lock(&mmu->lock);
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp))
 		in_use |= sp->pins != 0;
-	for (sp = in_use ? NULL : shadow_first(mmu, frame); sp; sp = next) {
+	for (sp = in_use ? NULL : shadow_first(mmu, page); sp; sp = next) {
 		next = shadow_next(mmu, sp);
 		shadow_drop(mmu, sp);
 	}
@@ -234,7 +234,7 @@ bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa)
 }
 
 /* An entry above the leaf tables, whose guest's may have changed. What lost its last parent goes to `orphans`. */
-static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page **orphans, unsigned *count)
+static void upper_entry_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page **orphans, unsigned *count)
 {
 	uint64_t entry, old = sp->table[slot];
 	struct shadow_page *child = NULL;
@@ -246,7 +246,7 @@ static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 		child = shadow_child(mmu, old);
 		if ((entry & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(entry & shadow_reserved(mmu, sp->role)) &&
 		    (shadow_level(sp) < 4 || !(entry & PTE_PS)) && !shadow_guest_leaf(sp->role, shadow_level(sp), entry) &&
-		    !shadow_is_direct(child) && child->frame == (entry & PTE_ADDRESS) && !(sp->role & ROLE_WP0)) {
+		    !shadow_is_direct(child) && child->gpa == (entry & PTE_ADDRESS) && !(sp->role & ROLE_WP0)) {
 			shadow_set_link(mmu, sp, slot, child, PTE_A | (entry & (PTE_W | PTE_U | PTE_NX)));
 			return;
 		}
@@ -257,7 +257,7 @@ static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 }
 
 /* A new entry that the guest has marked as accessed already is for the page that it will use next. */
-static void foresee(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
+static void make_early(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
 {
 	uint64_t entry = shadow_guest_value(sp, slot);
 
@@ -284,7 +284,7 @@ static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsign
 	last = (end - 1) >> shift;
 	for (slot = first >> shift; slot <= last; slot++) {
 		if (level == 1 && !sp->table[slot]) {
-			foresee(mmu, sp, slot);
+			make_early(mmu, sp, slot);
 			continue;
 		}
 		if (!(sp->touched & 1 << slot / 64)) {
@@ -295,18 +295,18 @@ static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsign
 		if (level == 1)
 			shadow_sync_entry(mmu, sp, slot);
 		else
-			look_again(mmu, sp, slot, orphans, count);
+			upper_entry_written(mmu, sp, slot, orphans, count);
 	}
-	if (level > 1 && sp->writes < UINT8_MAX)
-		sp->writes++;
+	if (level > 1 && sp->writes_since_use < UINT8_MAX)
+		sp->writes_since_use++;
 }
 
-static void page_written(struct shadow_mmu *mmu, uint64_t frame, unsigned first, unsigned end)
+static void page_written(struct shadow_mmu *mmu, uint64_t gpa, unsigned first, unsigned end)
 {
 	struct shadow_page *orphans[ORPHANS_MAX];
 	unsigned count = 0;
 
-	for (struct shadow_page *sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+	for (struct shadow_page *sp = shadow_first(mmu, gpa); sp; sp = shadow_next(mmu, sp))
 		if (!sp->unsynced)
 			table_written(mmu, sp, first, end, orphans, &count);
 	for (unsigned i = 0; i < count; i++) {

@@ -58,46 +58,46 @@ static void link_pdptes(struct shadow_vcpu *sv)
 				sp = shadow_find(mmu, sv->paging.pdpte[slot] & PTE_ADDRESS, role);
 		}
 		if (!sp) {
-			shadow_zap(mmu, sv->pae, slot);
+			shadow_zap(mmu, sv->pdpte_page, slot);
 			continue;
 		}
-		sp->used = true;
-		shadow_set_link(mmu, sv->pae, slot, sp, 0);
+		sp->used_since_reclaim = true;
+		shadow_set_link(mmu, sv->pdpte_page, slot, sp, 0);
 	}
 }
 
 static inline __attribute__((always_inline)) void set_root(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
-	struct shadow_page *old = sv->page, *root;
-	uint64_t frame = sv->paging.cr3 & PTE_ADDRESS;
+	struct shadow_page *old = sv->root_page, *root;
+	uint64_t gpa = sv->paging.cr3 & PTE_ADDRESS;
 	uint32_t role = sv->role | 4 | ROLE_W | ROLE_U;
 
 	if ((sv->role & ROLE_FORMAT) == ROLE_LONG) {
 		/* Kernels with page-table isolation load two roots in turn. What was a root and is dropped is `live` no longer. */
-		root = sv->previous;
-		if (!root || root->frame != frame || root->role != role || !root->live)
-			root = shadow_find(mmu, frame, role);
+		root = sv->previous_root;
+		if (!root || root->gpa != gpa || root->role != role || !root->live)
+			root = shadow_find(mmu, gpa, role);
 		if (root) {
 			mmu->stats.cr3_cached++;
 		} else {
 			shadow_reserve(mmu);
-			root = shadow_get(mmu, sv, frame, role);
+			root = shadow_get(mmu, sv, gpa, role);
 			mmu->stats.cr3_new++;
 		}
-		root->used = true;
-		root->writes = 0;
+		root->used_since_reclaim = true;
+		root->writes_since_use = 0;
 		root->pins++;
 	} else {
-		root = sv->pae;
+		root = sv->pdpte_page;
 		link_pdptes(sv);
 		sv->last[0].root = sv->last[1].root = NULL;
 		mmu->stats.cr3_cached++;
 	}
-	if (old != sv->pae)
+	if (old != sv->pdpte_page)
 		old->pins--;
-	sv->previous = old;
-	sv->page = root;
+	sv->previous_root = old;
+	sv->root_page = root;
 	sv->root = root->table_phys;
 }
 
@@ -118,7 +118,7 @@ static inline __attribute__((always_inline)) enum shadow_flush load_root(struct 
 		shadow_sync_all(mmu, sv);
 	if (same) {
 		mmu->stats.cr3_same++;
-		if (sv->flushed_changes == mmu->changes)
+		if (sv->flushed_entry_changes == mmu->entry_changes)
 			return SHADOW_FLUSH_NONE;
 	} else {
 		if (pdpte)
@@ -126,7 +126,7 @@ static inline __attribute__((always_inline)) enum shadow_flush load_root(struct 
 				sv->paging.pdpte[i] = pdpte[i];
 		set_root(sv);
 	}
-	sv->flushed_changes = mmu->changes;
+	sv->flushed_entry_changes = mmu->entry_changes;
 	return SHADOW_FLUSH_NONGLOBAL;
 }
 
@@ -213,7 +213,7 @@ void shadow_flush_all(struct shadow_vcpu *sv)
 static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 {
 	struct shadow_mmu *mmu = sv->mmu;
-	struct shadow_page *sp = sv->page;
+	struct shadow_page *sp = sv->root_page;
 	const struct shadow_last *last = shadow_last_of(sv, linear);
 	unsigned slot = SLOT_OF(linear, 1);
 
@@ -223,7 +223,7 @@ static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 		const uint64_t *table = sp->table;
 		uint64_t entry;
 
-		for (unsigned shift = LEVEL_SHIFT(sp == sv->pae ? 3 : 4);; shift -= 9) {
+		for (unsigned shift = LEVEL_SHIFT(sp == sv->pdpte_page ? 3 : 4);; shift -= 9) {
 			entry = table[linear >> shift & (ENTRIES - 1)];
 			if (!entry || (entry & PTE_PS))
 				return;
@@ -242,7 +242,7 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	struct shadow_mmu *mmu = sv->mmu;
 	enum shadow_flush flush = SHADOW_FLUSH_ADDRESS;
 
-	if (sv->page == sv->pae)
+	if (sv->root_page == sv->pdpte_page)
 		linear &= 0xffffffff;
 	else if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
 		return SHADOW_FLUSH_NONE;
@@ -250,9 +250,9 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	mmu->stats.invlpg++;
 	sync_address(sv, linear);
 	/* One address does not stand for a large page that was mapped in pieces, nor for all the links that the CPU remembers. */
-	if (sv->flushed_splits != mmu->splits) {
-		sv->flushed_splits = mmu->splits;
-		sv->flushed_changes = mmu->changes;
+	if (sv->flushed_upper_changes != mmu->upper_changes) {
+		sv->flushed_upper_changes = mmu->upper_changes;
+		sv->flushed_entry_changes = mmu->entry_changes;
 		flush = SHADOW_FLUSH_ALL;
 	}
 	spin_unlock(&mmu->lock);
@@ -262,9 +262,9 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear)
 {
 	const struct shadow_mmu *mmu = sv->mmu;
-	const struct shadow_page *sp = sv->page;
+	const struct shadow_page *sp = sv->root_page;
 
-	if (sp == sv->pae)
+	if (sp == sv->pdpte_page)
 		return ~0ULL;
 	for (unsigned level = 4;; level--) {
 		uint64_t entry = __atomic_load_n(&sp->table[SLOT_OF(linear, level)], __ATOMIC_RELAXED), mask = LEVEL_SIZE(level) - 1;
