@@ -7,12 +7,7 @@
 #define MM_PAGE_TABLE_H
 
 #include "lib/types.h"
-
-/* Levels, counted from the leaf end: level n is a table whose entries map 4 KiB << 9 * (n - 1). */
-#define PT_LEVEL_4K 1
-#define PT_LEVEL_2M 2
-#define PT_LEVEL_1G 3
-#define PT_LEVEL_TOP 4
+#include "lib/x86/paging.h"
 
 /* Attributes of a mapping. Memory type is write-back unless one of PT_UC, PT_WC is given. */
 #define PT_READ 0x01U

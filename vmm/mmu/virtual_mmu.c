@@ -56,7 +56,7 @@ static bool to_hpa(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 
 	if (page_table_lookup(&vm->nested, gpa, hpa, NULL, &level))
 		return false;
-	*size = (uint64_t)PAGE_SIZE << 9 * (level - PT_LEVEL_4K);
+	*size = page_table_leaf_size(level);
 	return true;
 }
 

@@ -21,7 +21,7 @@ static bool plan(struct layout *layout, const struct guest_memory *mem, unsigned
 			const struct guest_region *region = &mem->region[i];
 
 			layout->first[i][level - 1] = (uint32_t)count;
-			count += ((region->gpa + region->size - 1) >> LEVEL_SHIFT(level)) - (region->gpa >> LEVEL_SHIFT(level)) + 1;
+			count += ((region->gpa + region->size - 1) >> page_table_leaf_shift(level)) - (region->gpa >> page_table_leaf_shift(level)) + 1;
 		}
 		if (level == 1)
 			layout->first_block = (uint32_t)count;

@@ -7,8 +7,8 @@ static bool listed(const struct shadow_mmu *mmu, uint32_t head, uint32_t code)
 	uint32_t before = 0;
 
 	/* No list is longer than there are entries. */
-	for (uint64_t n = 0; head && n < (uint64_t)mmu->config.table_pages * ENTRIES; n++) {
-		const struct shadow_link *link = &shadow_of_code(mmu, head)->links[(head - 1) % ENTRIES];
+	for (uint64_t n = 0; head && n < (uint64_t)mmu->config.table_pages * PAGE_TABLE_ENTRIES; n++) {
+		const struct shadow_link *link = &shadow_of_code(mmu, head)->links[(head - 1) % PAGE_TABLE_ENTRIES];
 
 		if (before ? link->prev != before : !(link->prev & LINK_HEAD))
 			return false;
@@ -53,7 +53,7 @@ static const char *check_entry(const struct shadow_mmu *mmu, const struct shadow
 static const char *check_page(const struct shadow_mmu *mmu, const struct shadow_page *sp)
 {
 	const char *wrong;
-	unsigned entries = sp->live ? ENTRIES : 4;
+	unsigned entries = sp->live ? PAGE_TABLE_ENTRIES : 4;
 
 	for (unsigned slot = 0; slot < entries; slot++) {
 		wrong = check_entry(mmu, sp, slot);
@@ -75,7 +75,7 @@ static const char *check_page(const struct shadow_mmu *mmu, const struct shadow_
 			return "an upper table out of sync";
 	}
 	if (sp->copy && !sp->unsynced)
-		for (unsigned slot = 0; slot < ENTRIES; slot++)
+		for (unsigned slot = 0; slot < PAGE_TABLE_ENTRIES; slot++)
 			if (sp->table[slot] && ((shadow_guest_value(sp, slot) ^ sp->copy[slot]) & ~(PTE_A | PTE_D)))
 				return "a table in sync that is not";
 	return NULL;

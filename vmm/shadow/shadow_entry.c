@@ -5,7 +5,7 @@
 
 static inline struct shadow_link *link_of(const struct shadow_mmu *mmu, uint32_t code)
 {
-	return &shadow_of_code(mmu, code)->links[(code - 1) % ENTRIES];
+	return &shadow_of_code(mmu, code)->links[(code - 1) % PAGE_TABLE_ENTRIES];
 }
 
 static inline uint32_t head_get(const uint32_t *head)
@@ -129,7 +129,7 @@ bool shadow_take_used(struct shadow_mmu *mmu, const struct shadow_page *sp)
 
 	if (!code)
 		return false;
-	link = &shadow_of_code(mmu, code)->table[(code - 1) % ENTRIES];
+	link = &shadow_of_code(mmu, code)->table[(code - 1) % PAGE_TABLE_ENTRIES];
 	if (!(__atomic_load_n(link, __ATOMIC_RELAXED) & PTE_A))
 		return false;
 	__atomic_and_fetch(link, ~PTE_A, __ATOMIC_RELAXED);
@@ -145,7 +145,7 @@ bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa)
 
 		while (frame != NO_FRAME && (code = head_get(&mmu->frames[frame]))) {
 			struct shadow_page *sp = shadow_of_code(mmu, code);
-			unsigned slot = (code - 1) % ENTRIES;
+			unsigned slot = (code - 1) % PAGE_TABLE_ENTRIES;
 			uint64_t old = sp->table[slot];
 
 			any = true;

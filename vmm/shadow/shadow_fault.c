@@ -31,7 +31,7 @@ static void descend(struct walk *w, struct shadow_page *sp)
 
 	for (;;) {
 		unsigned level = shadow_level(sp);
-		uint64_t entry = sp->table[SLOT_OF(w->linear, level)];
+		uint64_t entry = sp->table[page_table_slot(w->linear, level)];
 		struct shadow_page *child;
 
 		if (level == 1 || !entry || (entry & PTE_PS))
@@ -68,7 +68,7 @@ static inline uint32_t walk_guest(struct walk *w)
 	struct shadow_page *sp = w->sp;
 	unsigned level = shadow_level(sp);
 	uint64_t reserved = shadow_reserved(mmu, w->role), entry, page_mask;
-	void *at = shadow_guest_entry(sp, SLOT_OF(w->linear, level));
+	void *at = shadow_guest_entry(sp, page_table_slot(w->linear, level));
 
 	for (;;) {
 		entry = shadow_load(at, w->wide);
@@ -83,7 +83,7 @@ static inline uint32_t walk_guest(struct walk *w)
 		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
 			break;
 		level--;
-		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? (uint64_t)SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
+		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? (uint64_t)page_table_slot(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
 	}
 	w->leaf = level;
 	if (__builtin_expect(level == 1, 1)) {
@@ -99,7 +99,7 @@ static inline uint32_t walk_guest(struct walk *w)
 		w->gpa = (entry & 0xffc00000U) | (entry & 0x1fe000) << 19 | (w->linear & (MIB(4) - 1));
 		return NO_FAULT;
 	}
-	page_mask = LEVEL_SIZE(level) - 1;
+	page_mask = page_table_leaf_size(level) - 1;
 	if (level > 3 || (entry & page_mask & ~(uint64_t)0x1fff))
 		return PF_PRESENT | PF_RESERVED;
 	w->gpa = (entry & PTE_ADDRESS & ~page_mask) | (w->linear & page_mask);
@@ -176,7 +176,7 @@ static bool large_possible(const struct shadow_mmu *mmu, uint64_t gpa, unsigned 
 {
 	uint32_t block;
 
-	if (size < LEVEL_SIZE(level) || level > (mmu->config.pages_1g ? 3 : 2))
+	if (size < page_table_leaf_size(level) || level > (mmu->config.pages_1g ? 3 : 2))
 		return false;
 	block = shadow_frame(mmu, gpa, level);
 	return block != NO_FRAME && (!writable || !mmu->tables_in_block[block - mmu->first_block]);
@@ -194,12 +194,12 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 
 	for (;;) {
 		level = shadow_level(sp);
-		slot = SLOT_OF(w->gpa, level);
+		slot = page_table_slot(w->gpa, level);
 		entry = sp->table[slot];
 		if (level == 1)
 			break;
 		if (!entry || shadow_is_leaf(sp, entry)) {
-			uint64_t mask = LEVEL_SIZE(level) - 1;
+			uint64_t mask = page_table_leaf_size(level) - 1;
 
 			if (!(sp->role & ROLE_WP0) && large_possible(mmu, w->gpa, level, size, true)) {
 				entry = (hpa & ~mask) | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_PS | cache | (pat ? PTE_PAT_LARGE : 0);
@@ -245,8 +245,8 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 				      struct shadow_fault *fault)
 {
 	struct shadow_mmu *mmu = w->sv->mmu;
-	unsigned level = w->leaf, slot = SLOT_OF(w->linear, level);
-	uint64_t entry = w->entry[level], mask = LEVEL_SIZE(level) - 1, old = sp->table[slot];
+	unsigned level = w->leaf, slot = page_table_slot(w->linear, level);
+	uint64_t entry = w->entry[level], mask = page_table_leaf_size(level) - 1, old = sp->table[slot];
 	uint64_t flags = PTE_A | (entry & (PTE_U | PTE_NX));
 	struct shadow_page *child = NULL;
 	uint32_t role;
@@ -302,7 +302,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 		for (; level > w->leaf; level--) {
 			struct shadow_page *child;
 
-			slot = SLOT_OF(w->linear, level);
+			slot = page_table_slot(w->linear, level);
 			entry = w->entry[level];
 			rights &= entry;
 			child = get_child(w, level, slot, entry, rights);
@@ -333,7 +333,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 			return verdict;
 		is_traced = false;
 	}
-	slot = SLOT_OF(w->linear, 1);
+	slot = page_table_slot(w->linear, 1);
 	entry = w->entry[1];
 	sp->filled_since_sync = true;
 	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), frame);

@@ -170,7 +170,7 @@ void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp)
 			for (unsigned slot = group * 64; slot < group * 64 + 64; slot++)
 				shadow_zap(mmu, sp, slot);
 	while (sp->parents)
-		shadow_zap(mmu, shadow_of_code(mmu, sp->parents), (sp->parents - 1) % ENTRIES);
+		shadow_zap(mmu, shadow_of_code(mmu, sp->parents), (sp->parents - 1) % PAGE_TABLE_ENTRIES);
 	while (*at != number)
 		at = &mmu->pages[*at].next;
 	*at = sp->next;

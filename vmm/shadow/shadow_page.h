@@ -8,11 +8,6 @@
 /* Entries, of the guest's tables and of ours (SDM vol. 3, "4-Level Paging", "PAE Paging"). */
 #define PTE_LISTED BIT(9)    /* ours only, ignored by the CPU: the entry is on a list */
 
-#define ENTRIES 512
-#define LEVEL_SHIFT(level) (12 + 9 * ((level) - 1))
-#define LEVEL_SIZE(level) BIT(LEVEL_SHIFT(level))
-#define SLOT_OF(address, level) ((unsigned)((address) >> LEVEL_SHIFT(level)) & (ENTRIES - 1))
-
 /* What a table depends on besides the guest's table page. A vCPU's role has the format and the bits from ROLE_WP0 to ROLE_SMAP. */
 #define ROLE_LEVEL 7U              /* 1..4 */
 #define ROLE_QUADRANT_SHIFT 3      /* which part of a 32-bit table of 1024 entries */
@@ -102,12 +97,12 @@ static inline bool shadow_is_leaf(const struct shadow_page *sp, uint64_t entry)
 
 static inline uint32_t shadow_code(const struct shadow_mmu *mmu, const struct shadow_page *sp, unsigned slot)
 {
-	return (uint32_t)(sp - mmu->pages) * ENTRIES + slot + 1;
+	return (uint32_t)(sp - mmu->pages) * PAGE_TABLE_ENTRIES + slot + 1;
 }
 
 static inline struct shadow_page *shadow_of_code(const struct shadow_mmu *mmu, uint32_t code)
 {
-	return &mmu->pages[(code - 1) / ENTRIES];
+	return &mmu->pages[(code - 1) / PAGE_TABLE_ENTRIES];
 }
 
 /* The table that a link leads to. */
@@ -153,7 +148,7 @@ static inline bool shadow_to_hpa(struct shadow_mmu *mmu, uint64_t gpa, uint64_t 
 /* Number of the block of `level` around gpa in mmu->frames; NO_FRAME where it is not all in one region of RAM. */
 static inline uint32_t shadow_frame(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level)
 {
-	uint64_t size = LEVEL_SIZE(level), block = gpa & ~(size - 1);
+	uint64_t size = page_table_leaf_size(level), block = gpa & ~(size - 1);
 
 	for (unsigned i = mmu->region_count; i-- > 0;) {
 		uint64_t offset = block - mmu->region[i].gpa;
@@ -162,7 +157,7 @@ static inline uint32_t shadow_frame(const struct shadow_mmu *mmu, uint64_t gpa, 
 			if (mmu->region[i].size - offset < size)
 				return NO_FRAME;
 			return mmu->region[i].first[level - 1] +
-			       (uint32_t)((block >> LEVEL_SHIFT(level)) - (mmu->region[i].gpa >> LEVEL_SHIFT(level)));
+			       (uint32_t)((block >> page_table_leaf_shift(level)) - (mmu->region[i].gpa >> page_table_leaf_shift(level)));
 		}
 	}
 	return NO_FRAME;

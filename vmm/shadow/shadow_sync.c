@@ -89,7 +89,7 @@ static bool compare_table(struct shadow_mmu *mmu, struct shadow_page *sp)
 {
 	bool changed = false, is_32bit = (sp->role & ROLE_FORMAT) == ROLE_32BIT;
 
-	for (unsigned first = 0; first < ENTRIES; first += 64) {
+	for (unsigned first = 0; first < PAGE_TABLE_ENTRIES; first += 64) {
 		if (!(sp->touched & 1 << first / 64))
 			continue;
 		if (is_32bit)

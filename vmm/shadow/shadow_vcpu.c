@@ -215,7 +215,7 @@ static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 	struct shadow_mmu *mmu = sv->mmu;
 	struct shadow_page *sp = sv->root_page;
 	const struct shadow_last *last = shadow_last_of(sv, linear);
-	unsigned slot = SLOT_OF(linear, 1);
+	unsigned slot = page_table_slot(linear, 1);
 
 	if (shadow_last_fits(sv, last, linear)) {
 		sp = last->page;
@@ -223,11 +223,11 @@ static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 		const uint64_t *table = sp->table;
 		uint64_t entry;
 
-		for (unsigned shift = LEVEL_SHIFT(sp == sv->pdpte_page ? 3 : 4);; shift -= 9) {
-			entry = table[linear >> shift & (ENTRIES - 1)];
+		for (unsigned shift = page_table_leaf_shift(sp == sv->pdpte_page ? 3 : 4);; shift -= 9) {
+			entry = table[linear >> shift & (PAGE_TABLE_ENTRIES - 1)];
 			if (!entry || (entry & PTE_PS))
 				return;
-			if (shift == LEVEL_SHIFT(2))
+			if (shift == page_table_leaf_shift(2))
 				break;
 			table = shadow_table(mmu, entry);
 		}
@@ -267,7 +267,7 @@ uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear)
 	if (sp == sv->pdpte_page)
 		return ~0ULL;
 	for (unsigned level = 4;; level--) {
-		uint64_t entry = __atomic_load_n(&sp->table[SLOT_OF(linear, level)], __ATOMIC_RELAXED), mask = LEVEL_SIZE(level) - 1;
+		uint64_t entry = __atomic_load_n(&sp->table[page_table_slot(linear, level)], __ATOMIC_RELAXED), mask = page_table_leaf_size(level) - 1;
 
 		if (!(entry & PTE_P))
 			return ~0ULL;
