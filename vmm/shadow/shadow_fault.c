@@ -1,5 +1,6 @@
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
+#include "vmm/memory/paging_rules.h"
 #include "vmm/shadow/shadow_page.h"
 
 #define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
@@ -8,7 +9,7 @@
 struct walk {
 	struct shadow_vcpu *sv;
 	uint64_t linear;
-	bool write, exec, user, ac;
+	struct paging_access access;
 	bool wide;              /* entries of 8 bytes */
 	uint32_t role;
 	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; its rights are in in_all, in_any */
@@ -67,7 +68,7 @@ static inline uint32_t walk_guest(struct walk *w)
 	const struct shadow_mmu *mmu = w->sv->mmu;
 	struct shadow_page *sp = w->sp;
 	unsigned level = shadow_level(sp);
-	uint64_t reserved = shadow_reserved(mmu, w->role), entry, page_mask;
+	uint64_t reserved = shadow_reserved(mmu, w->role), entry, page, size;
 	void *at = shadow_guest_entry(sp, page_table_slot(w->linear, level));
 
 	for (;;) {
@@ -80,7 +81,7 @@ static inline uint32_t walk_guest(struct walk *w)
 		w->at[level] = at;
 		w->in_all &= entry;
 		w->in_any |= entry;
-		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
+		if (paging_maps_page(w->wide || (w->role & ROLE_PSE), level, entry))
 			break;
 		level--;
 		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? (uint64_t)page_table_slot(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
@@ -90,49 +91,15 @@ static inline uint32_t walk_guest(struct walk *w)
 		w->gpa = (entry & PTE_ADDRESS) | (w->linear & (PAGE_SIZE - 1));
 		return NO_FAULT;
 	}
-	if (!w->wide) {
-		/* PSE-36: see guest_walk.c. */
-		unsigned width = MAX(MIN(mmu->maxphyaddr, 40U), 32U);
-
-		if (entry & (BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1))))
-			return PF_PRESENT | PF_RESERVED;
-		w->gpa = (entry & 0xffc00000U) | (entry & 0x1fe000) << 19 | (w->linear & (MIB(4) - 1));
-		return NO_FAULT;
-	}
-	page_mask = page_table_leaf_size(level) - 1;
-	if (level > 3 || (entry & page_mask & ~(uint64_t)0x1fff))
+	if (!paging_large_page(w->wide, level, mmu->maxphyaddr, entry, &page, &size))
 		return PF_PRESENT | PF_RESERVED;
-	w->gpa = (entry & PTE_ADDRESS & ~page_mask) | (w->linear & page_mask);
+	w->gpa = page | (w->linear & (size - 1));
 	return NO_FAULT;
-}
-
-/* May this access use the page? (SDM vol. 3, "Determination of Access Rights".) */
-static inline bool allowed(const struct walk *w)
-{
-	const struct guest_paging *paging = &w->sv->paging;
-
-	if (w->user && !(w->in_all & PTE_U))
-		return false;
-	if (w->exec) {
-		/* Without EFER.NXE the bit is reserved and has faulted, or the entries are too small to have it. */
-		if (w->in_any & PTE_NX)
-			return false;
-		return w->user || !(w->in_all & PTE_U) || !(paging->cr4 & CR4_SMEP);
-	}
-	if (w->write && !(w->in_all & PTE_W) && (w->user || (paging->cr0 & CR0_WP)))
-		return false;
-	return w->user || w->ac || !(w->in_all & PTE_U) || !(paging->cr4 & CR4_SMAP);
 }
 
 static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct shadow_fault *fault)
 {
-	if (w->write)
-		cause |= PF_WRITE;
-	if (w->user)
-		cause |= PF_USER;
-	if (w->exec && ((w->role & ROLE_NXE) || (w->sv->paging.cr4 & CR4_SMEP)))
-		cause |= PF_FETCH;
-	fault->error = cause;
+	fault->error = paging_fault_error(&w->sv->paging, &w->access, cause);
 	w->sv->mmu->stats.reflected++;
 	return SHADOW_REFLECT;
 }
@@ -141,16 +108,13 @@ static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct 
 static inline bool set_accessed_dirty(struct walk *w)
 {
 	for (unsigned level = shadow_level(w->sp); level >= w->leaf; level--) {
-		uint64_t old = w->entry[level], set = old | PTE_A | (w->write && level == w->leaf ? PTE_D : 0);
-		uint32_t old32 = (uint32_t)old;
+		uint64_t old = w->entry[level], new = paging_with_flags(old, level == w->leaf, w->access.write);
 
-		if (set == old)
+		if (new == old)
 			continue;
-		if (w->wide ? !__atomic_compare_exchange_n((uint64_t *)w->at[level], &old, set, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
-			    : !__atomic_compare_exchange_n((uint32_t *)w->at[level], &old32, (uint32_t)set, false, __ATOMIC_SEQ_CST,
-							   __ATOMIC_RELAXED))
+		if (!paging_set_flags(w->at[level], w->wide, old, new))
 			return false;
-		w->entry[level] = set;
+		w->entry[level] = new;
 	}
 	return true;
 }
@@ -215,15 +179,15 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 		sp->used_since_reclaim = true;
 	}
 	frame = shadow_frame(mmu, w->gpa, 1);
-	if (w->write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
+	if (w->access.write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
 		return verdict;
 	/* Large pages' pieces: the rights are the link's, but for those that CR0.WP = 0 gives. */
 	entry = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | cache | (pat ? PTE_PAT : 0);
 	if (!(sp->role & ROLE_W)) {
-		entry &= ~(w->write && !w->user ? PTE_U : PTE_W);
-		if (w->write && !w->user && (sp->role & ROLE_SMEP) && (sp->role & ROLE_U))
+		entry &= ~(w->access.write && !w->access.user ? PTE_U : PTE_W);
+		if (w->access.write && !w->access.user && (sp->role & ROLE_SMEP) && (sp->role & ROLE_U))
 			entry |= PTE_NX;
-		else if (w->write && !w->user && !(sp->role & ROLE_U))
+		else if (w->access.write && !w->access.user && !(sp->role & ROLE_U))
 			entry |= PTE_U;
 	}
 	if (shadow_traced(mmu, frame))
@@ -317,7 +281,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 		w->sp = sp;
 	}
 	sp->used_since_reclaim = true;
-	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->write && !w->user &&
+	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->access.write && !w->access.user &&
 	    !(w->in_all & PTE_W) && (w->in_all & PTE_U)) {
 		/* No entry lets a supervisor write to a user's read-only page and SMAP see whose it is. */
 		fault->gpa = w->gpa;
@@ -328,7 +292,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 		return fill_large(w, sp, rights & w->entry[w->leaf], hpa, size, fault);
 	frame = shadow_frame(mmu, w->gpa, 1);
 	is_traced = shadow_traced(mmu, frame);
-	if (__builtin_expect(is_traced && w->write, 0)) {
+	if (__builtin_expect(is_traced && w->access.write, 0)) {
 		if (!write_to_table(w, fault, &verdict))
 			return verdict;
 		is_traced = false;
@@ -336,7 +300,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	slot = page_table_slot(w->linear, 1);
 	entry = w->entry[1];
 	sp->filled_since_sync = true;
-	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), frame);
+	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->access.write && !w->access.user), frame);
 	sp->copy[slot] = entry;
 	return verdict;
 }
@@ -405,7 +369,7 @@ walk:
 
 		if (cause != NO_FAULT)
 			return reflect(w, cause, fault);
-		if (!allowed(w))
+		if (!paging_allows(&sv->paging, &w->access, w->in_all, w->in_any))
 			return reflect(w, PF_PRESENT, fault);
 		if (set_accessed_dirty(w))
 			return fill(w, fault);
@@ -423,10 +387,10 @@ enum shadow_verdict shadow_page_fault(struct shadow_vcpu *sv, uint64_t linear, u
 	w.sv = sv;
 	w.role = sv->role;
 	w.linear = sv->root_page == sv->pdpte_page ? linear & 0xffffffff : linear;
-	w.write = error & PF_WRITE;
-	w.exec = error & PF_FETCH;
-	w.user = error & PF_USER;
-	w.ac = ac;
+	w.access.write = error & PF_WRITE;
+	w.access.fetch = error & PF_FETCH;
+	w.access.user = error & PF_USER;
+	w.access.smap_lifts = ac;
 	w.wide = (w.role & ROLE_FORMAT) != ROLE_32BIT;
 	spin_lock(&sv->mmu->lock);
 	shadow_reserve(sv->mmu);
