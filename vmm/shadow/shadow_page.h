@@ -3,6 +3,7 @@
 #define VMM_SHADOW_SHADOW_PAGE_H
 
 #include "lib/x86/paging.h"
+#include "vmm/memory/paging_rules.h"
 #include "vmm/shadow/shadow.h"
 
 /* Entries, of the guest's tables and of ours (SDM vol. 3, "4-Level Paging", "PAE Paging"). */
@@ -12,11 +13,12 @@
 #define ROLE_LEVEL 7U              /* 1..4 */
 #define ROLE_QUADRANT_SHIFT 3      /* which part of a 32-bit table of 1024 entries */
 #define ROLE_QUADRANT (3U << 3)
+#define ROLE_FORMAT_SHIFT 5        /* enum paging_format of the guest's table */
 #define ROLE_FORMAT (3U << 5)
-#define ROLE_DIRECT (0U << 5)      /* maps guest-physical addresses from `frame` on: a large page's pieces, or no paging */
-#define ROLE_32BIT (1U << 5)
-#define ROLE_PAE (2U << 5)
-#define ROLE_LONG (3U << 5)
+#define ROLE_DIRECT ((uint32_t)PAGING_OFF << 5)      /* maps guest-physical addresses from `frame` on: a large page's pieces, or no paging */
+#define ROLE_32BIT ((uint32_t)PAGING_32BIT << 5)
+#define ROLE_PAE ((uint32_t)PAGING_PAE << 5)
+#define ROLE_LONG ((uint32_t)PAGING_LONG << 5)
 #define ROLE_WP0 (1U << 7)         /* CR0.WP = 0, which the hardware never runs with */
 #define ROLE_NXE (1U << 8)
 #define ROLE_PSE (1U << 9)         /* 32-bit paging only */
@@ -193,13 +195,20 @@ static inline uint64_t shadow_guest_value(const struct shadow_page *sp, unsigned
 /* Bits that must be 0 in any present entry of the guest's. */
 static inline uint64_t shadow_reserved(const struct shadow_mmu *mmu, uint32_t role)
 {
-	return mmu->reserved[(role & ROLE_FORMAT) >> 5][!!(role & ROLE_NXE)];
+	return mmu->reserved[(role & ROLE_FORMAT) >> ROLE_FORMAT_SHIFT][!!(role & ROLE_NXE)];
 }
 
-/* Whether a present guest entry at this level is one for a page. */
-static inline bool shadow_guest_leaf(uint32_t role, unsigned level, uint64_t entry)
+/* Whether our tables may hold what this entry of the guest's says: it is present and accessed, and none of the bits is set that are reserved
+ * in all entries. (Else the next access must fault, for the guest to be told or its flag to be set.) */
+static inline bool shadow_usable(const struct shadow_mmu *mmu, const struct shadow_page *sp, uint64_t entry)
 {
-	return level == 1 || ((entry & PTE_PS) && level <= 3 && ((role & ROLE_FORMAT) != ROLE_32BIT || (role & ROLE_PSE)));
+	return (entry & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(entry & shadow_reserved(mmu, sp->role));
+}
+
+/* Whether a usable entry of the guest's in a table at this level leads to another table. */
+static inline bool shadow_guest_link(uint32_t role, unsigned level, uint64_t entry)
+{
+	return !paging_maps_page((role & ROLE_FORMAT) != ROLE_32BIT || (role & ROLE_PSE), level, entry);
 }
 
 /* Our entry for a present and accessed PTE of the guest, without address; `write` with CR0.WP = 0: a supervisor's write. */

@@ -46,8 +46,7 @@ static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, stru
 	uint32_t frame;
 
 	mmu->stats.resynced_entries++;
-	if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & shadow_reserved(mmu, sp->role)) ||
-	    !shadow_to_hpa(mmu, gpa, &hpa, &size)) {
+	if (!shadow_usable(mmu, sp, entry) || !shadow_to_hpa(mmu, gpa, &hpa, &size)) {
 		shadow_zap(mmu, sp, slot);
 		sp->copy[slot] = 0;
 		return;
@@ -244,8 +243,7 @@ static void upper_entry_written(struct shadow_mmu *mmu, struct shadow_page *sp, 
 	entry = shadow_guest_value(sp, slot);
 	if (!shadow_is_leaf(sp, old)) {
 		child = shadow_child(mmu, old);
-		if ((entry & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(entry & shadow_reserved(mmu, sp->role)) &&
-		    (shadow_level(sp) < 4 || !(entry & PTE_PS)) && !shadow_guest_leaf(sp->role, shadow_level(sp), entry) &&
+		if (shadow_usable(mmu, sp, entry) && shadow_guest_link(sp->role, shadow_level(sp), entry) &&
 		    !shadow_is_direct(child) && child->gpa == (entry & PTE_ADDRESS) && !(sp->role & ROLE_WP0)) {
 			shadow_set_link(mmu, sp, slot, child, PTE_A | (entry & (PTE_W | PTE_U | PTE_NX)));
 			return;

@@ -1,5 +1,6 @@
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
+#include "vmm/memory/paging_rules.h"
 #include "vmm/shadow/shadow_page.h"
 
 /* What of CR4 the hardware itself heeds, so that a change of it is one for the TLB. */
@@ -7,34 +8,26 @@
 
 static uint32_t role_of(const struct guest_paging *paging)
 {
-	uint32_t role;
+	enum paging_format format = paging_format(paging);
+	uint32_t role = (uint32_t)format << ROLE_FORMAT_SHIFT;
 
-	if (!(paging->cr0 & CR0_PG))
+	if (__builtin_expect(format == PAGING_OFF, 0))
 		return ROLE_DIRECT;
-	if (paging->efer & EFER_LMA)
-		role = ROLE_LONG;
-	else if (paging->cr4 & CR4_PAE)
-		role = ROLE_PAE;
+	if (__builtin_expect(format == PAGING_32BIT, 0))
+		role |= paging->cr4 & CR4_PSE ? ROLE_PSE : 0;
 	else
-		role = ROLE_32BIT | (paging->cr4 & CR4_PSE ? ROLE_PSE : 0);
-	if (role != ROLE_32BIT && !(role & ROLE_PSE) && (paging->efer & EFER_NXE))
-		role |= ROLE_NXE;
+		role |= paging->efer & EFER_NXE ? ROLE_NXE : 0;
 	if (!(paging->cr0 & CR0_WP))
 		role |= ROLE_WP0 | (paging->cr4 & CR4_SMEP ? ROLE_SMEP : 0) | (paging->cr4 & CR4_SMAP ? ROLE_SMAP : 0);
 	return role;
 }
 
-static void set_maxphyaddr(struct shadow_mmu *mmu, unsigned maxphyaddr)
+static __attribute__((noinline)) void set_maxphyaddr(struct shadow_mmu *mmu, unsigned maxphyaddr)
 {
-	uint64_t high = PTE_ADDRESS & ~(BIT(maxphyaddr) - 1);
-	/* Unlike 4-level paging, PAE paging ignores no bit above the address. */
-	uint64_t pae = high | (~PTE_ADDRESS & PAGE_MASK & ~PTE_NX);
-
 	mmu->maxphyaddr = maxphyaddr;
-	for (unsigned nxe = 0; nxe < 2; nxe++) {
-		mmu->reserved[ROLE_LONG >> 5][nxe] = high | (nxe ? 0 : PTE_NX);
-		mmu->reserved[ROLE_PAE >> 5][nxe] = pae | (nxe ? 0 : PTE_NX);
-	}
+	for (unsigned format = 0; format < ARRAY_SIZE(mmu->reserved); format++)
+		for (unsigned nx = 0; nx < 2; nx++)
+			mmu->reserved[format][nx] = paging_reserved((enum paging_format)format, maxphyaddr, nx);
 }
 
 /* Let the four PDPTEs lead to the tables that exist for the guest's; faults make the others. */
@@ -186,8 +179,7 @@ void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging
 
 int shadow_read_pdptes(const struct shadow_mmu *mmu, uint64_t cr3, unsigned maxphyaddr, uint64_t pdpte[4])
 {
-	/* SDM vol. 3, "PDPTE Registers": bits 2:1, 8:5 and those above the address. */
-	const uint64_t reserved = 0x1e6 | (~0ULL << maxphyaddr);
+	const uint64_t reserved = paging_pdpte_reserved(maxphyaddr);
 	const uint64_t *table = shadow_ram(mmu, cr3 & 0xffffffe0, 32);
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -244,7 +236,7 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 
 	if (sv->root_page == sv->pdpte_page)
 		linear &= 0xffffffff;
-	else if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
+	else if (!paging_canonical(linear, 48))
 		return SHADOW_FLUSH_NONE;
 	spin_lock(&mmu->lock);
 	mmu->stats.invlpg++;
