@@ -1,3 +1,5 @@
+/* Mapping, unmapping, splitting and walking of page tables of any format. A change runs twice: first to check it and to allocate every table
+ * that it needs, then in earnest, when nothing can fail. */
 #include "mm/page_table.h"
 
 #include "lib/log.h"

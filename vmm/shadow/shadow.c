@@ -1,11 +1,12 @@
+/* The shadow MMU's beginning: how its memory is divided, and the state in which it starts and to which a reset brings it back. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
 #include "lib/string.h"
 
-/* How the book-keeping memory is cut. */
+/* How the book-keeping memory is divided. */
 struct layout {
-	uint64_t hash, frames, tables_in_block, size; /* offsets; the pages come first */
+	uint64_t hash, frames, tables_in_block, size; /* offsets in bytes; the array of pages comes first */
 	uint32_t first[GUEST_REGIONS_MAX][3];
 	uint32_t first_block;
 	unsigned hash_bits;
@@ -64,7 +65,7 @@ static void free_all(struct shadow_mmu *mmu)
 
 		memset(sp->table, 0, PAGE_SIZE);
 		sp->role = 3;
-		/* Four entries; their links are in the same page, which the CPU does not read further. */
+		/* The CPU reads four entries of the page and no more: their links are behind them. */
 		sp->links = (struct shadow_link *)(sp->table + 64);
 	}
 	mmu->free_pages = vcpus;

@@ -1,3 +1,4 @@
+/* The shadow MMU checked against itself: every entry, link, list and count is compared with what it should be. Only tests call it. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 

@@ -1,7 +1,9 @@
+/* Entries of shadow tables and the lists that join them: each writable mapping of a page, and each link to a table, can be found from its
+ * target. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
-/* Lists run through the tables' companions. A head is a page's `parents` or, for leaves, one of mmu->frames. */
+/* A list's links are in the tables' companion pages (`links`). Its head is a table's `parents` or, for leaves, an element of mmu->frames. */
 
 static inline struct shadow_link *link_of(const struct shadow_mmu *mmu, uint32_t code)
 {
@@ -61,7 +63,7 @@ static void unlist(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot
 	mmu->entry_changes++;
 	if (!leaf)
 		mmu->link_changes++;
-	/* A vCPU's PDPTEs change only when it loads CR3, which flushes, or with their tables' end, which does so too. */
+	/* A vCPU's PDPTEs change only when it loads CR3 or when a table that they lead to is dropped, and both flush. */
 	if (shadow_level(sp) > 1 && sp->live)
 		mmu->upper_changes++;
 }
@@ -83,7 +85,7 @@ void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 	if (!(entry & PTE_W))
 		frame = NO_FRAME;
 	if (old) {
-		/* More rights for the same page: nothing that a TLB holds is wrong. */
+		/* A right more for the same page leaves nothing wrong in a TLB: it only costs the next access there a fault. */
 		if (!(old & PTE_LISTED) && old == (entry & ~PTE_W) && shadow_is_leaf(sp, old))
 			goto set;
 		if (old == (entry | (frame != NO_FRAME ? PTE_LISTED : 0)))

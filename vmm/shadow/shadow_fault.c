@@ -1,3 +1,5 @@
+/* Page faults under shadow paging: the guest's tables are walked, and the shadow entries that are missing are made, or the fault is the
+ * guest's own. */
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
 #include "vmm/memory/paging_rules.h"
@@ -10,21 +12,21 @@ struct walk {
 	struct shadow_vcpu *sv;
 	uint64_t linear;
 	struct paging_access access;
-	bool wide;              /* entries of 8 bytes */
-	uint32_t role;
-	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; its rights are in in_all, in_any */
-	unsigned leaf;          /* level of the entry that maps the page */
-	uint64_t in_all;        /* AND: PTE_W, PTE_U */
-	uint64_t in_any;        /* OR: PTE_NX */
-	uint64_t gpa;
-	uint64_t entry[5];
-	void *at[5];            /* NULL: not in RAM */
+	bool wide;              /* the guest's entries have 8 bytes */
+	uint32_t role;          /* the vCPU's */
+	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; in_all and in_any have the entries above it */
+	unsigned leaf;          /* level of the guest's entry that maps the page */
+	uint64_t in_all;        /* AND of the guest's entries on the way: PTE_W and PTE_U count */
+	uint64_t in_any;        /* OR of them: PTE_NX counts */
+	uint64_t gpa;           /* the access's */
+	uint64_t entry[5];      /* the guest's entries from sp's level down, and where Lamina sees them (NULL: not in RAM) */
+	void *at[5];
 };
 
-/* Else a true fault's cause: bits of the error code. */
+/* What walk_guest() returns where the guest's entries give an address; else the bits of the error code that they decide. */
 #define NO_FAULT UINT32_MAX
 
-/* Go down the shadow tables as far as they go: what they link to is as the guest's entries say, accessed flags included. */
+/* Go down the shadow tables as far as they reach: their links are as the guest's entries say, accessed flags included. */
 static void descend(struct walk *w, struct shadow_page *sp)
 {
 	const struct shadow_mmu *mmu = w->sv->mmu;
@@ -44,7 +46,7 @@ static void descend(struct walk *w, struct shadow_page *sp)
 		any |= entry;
 		sp = child;
 	}
-	/* With CR0.WP = 0 the links' W is not the guest's: the role has it. */
+	/* With CR0.WP = 0 the links' W is not the guest's W: the role has that. */
 	if (__builtin_expect(sp->role & ROLE_WP0, 0))
 		all = (sp->role & ROLE_W ? PTE_W : 0) | (sp->role & ROLE_U ? PTE_U : 0);
 	w->in_all = all;
@@ -62,7 +64,7 @@ static void descend(struct walk *w, struct shadow_page *sp)
 	}
 }
 
-/* From there on read the guest's own. Returns a fault's cause or NO_FAULT. */
+/* Read the guest's own entries from there on. Returns a fault's cause or NO_FAULT. */
 static inline uint32_t walk_guest(struct walk *w)
 {
 	const struct shadow_mmu *mmu = w->sv->mmu;
@@ -97,6 +99,7 @@ static inline uint32_t walk_guest(struct walk *w)
 	return NO_FAULT;
 }
 
+/* The fault is the guest's own. */
 static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct shadow_fault *fault)
 {
 	fault->error = paging_fault_error(&w->sv->paging, &w->access, cause);
@@ -119,7 +122,7 @@ static inline bool set_accessed_dirty(struct walk *w)
 	return true;
 }
 
-/* Before the last entry is made: a write to a page that is traced. Returns whether to go on and make it. */
+/* A write to a page that is traced, before the last entry is made. Returns whether to go on and make the entry; else *verdict is final. */
 static bool write_to_table(struct walk *w, struct shadow_fault *fault, enum shadow_verdict *verdict)
 {
 	struct shadow_mmu *mmu = w->sv->mmu;
@@ -132,10 +135,12 @@ static bool write_to_table(struct walk *w, struct shadow_fault *fault, enum shad
 	}
 	mmu->stats.unsynced++;
 	*verdict = SHADOW_UNSYNCED;
-	/* What was dropped may have been on the way: then the fault comes again. */
+	/* A table that was dropped may have been on the walk's way: then the fault comes again. */
 	return w->sp->live;
 }
 
+/* Whether one entry at this level may map the block around gpa: the CPU has such pages, the host's memory there is contiguous (`size`), and
+ * no page table lies in it that a write would have to be seen at. */
 static bool large_possible(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level, uint64_t size, bool writable)
 {
 	uint32_t block;
@@ -181,7 +186,7 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 	frame = shadow_frame(mmu, w->gpa, 1);
 	if (w->access.write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
 		return verdict;
-	/* Large pages' pieces: the rights are the link's, but for those that CR0.WP = 0 gives. */
+	/* Pieces of a large page: the link has the rights, but for the rights that CR0.WP = 0 gives. */
 	entry = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | cache | (pat ? PTE_PAT : 0);
 	if (!(sp->role & ROLE_W)) {
 		entry &= ~(w->access.write && !w->access.user ? PTE_U : PTE_W);
@@ -196,7 +201,7 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 	return verdict;
 }
 
-/* The rights above a child, which it must know where CR0.WP is 0. */
+/* The rights above a table as bits of its role, which has them only where CR0.WP is 0. */
 static inline uint32_t role_rights(uint32_t role, uint64_t all)
 {
 	if (!(role & ROLE_WP0))
@@ -236,6 +241,7 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	return fill_direct(w, child, hpa, size, fault);
 }
 
+/* The table that a guest's entry at `level` leads to. */
 static struct shadow_page *get_child(struct walk *w, unsigned level, unsigned slot, uint64_t entry, uint64_t rights)
 {
 	uint32_t role = w->role | (level - 1) | role_rights(w->role, rights);
@@ -273,7 +279,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 			shadow_set_link(mmu, sp, slot, child,
 					PTE_A | (entry & (PTE_U | PTE_NX)) | (w->role & ROLE_WP0 ? PTE_W : entry & PTE_W));
 			child->used_since_reclaim = true;
-			/* Its page is traced only now: was it changed before? */
+			/* The child's guest page is traced only from now on: has the entry there changed since it was read? */
 			if (shadow_load(w->at[level - 1], w->wide) != w->entry[level - 1])
 				return verdict;
 			sp = child;
@@ -283,7 +289,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	sp->used_since_reclaim = true;
 	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->access.write && !w->access.user &&
 	    !(w->in_all & PTE_W) && (w->in_all & PTE_U)) {
-		/* No entry lets a supervisor write to a user's read-only page and SMAP see whose it is. */
+		/* No entry can let a supervisor write to a user's read-only page and still show SMAP that the page is a user's. */
 		fault->gpa = w->gpa;
 		mmu->stats.emulated++;
 		return SHADOW_EMULATE;
@@ -305,7 +311,7 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	return verdict;
 }
 
-/* In legacy mode: the table behind one of the four PDPTEs. NULL where the guest's is not present. */
+/* In legacy mode: the table behind one of the four PDPTEs. NULL where the guest's PDPTE is not present. */
 static __attribute__((noinline)) struct shadow_page *fill_pdpte(struct walk *w, unsigned slot)
 {
 	struct shadow_vcpu *sv = w->sv;
@@ -330,6 +336,7 @@ static __attribute__((noinline)) struct shadow_page *fill_pdpte(struct walk *w, 
 	return shadow_child(mmu, sv->pdpte_page->table[slot]);
 }
 
+/* What shadow_page_fault() does with the lock held. */
 static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 {
 	struct shadow_vcpu *sv = w->sv;

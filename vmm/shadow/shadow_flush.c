@@ -1,3 +1,5 @@
+/* Flushes that a change of the tables makes due: each vCPU's flush is only noted, and another vCPU is kicked out of the guest, so that it
+ * carries its own out before it runs on. */
 #include "vmm/shadow/shadow_page.h"
 
 void shadow_need_flush(struct shadow_vcpu *sv, enum shadow_flush kind)

@@ -1,3 +1,4 @@
+/* Shadow tables and the pages that they live in: how a table is found in the hash, made, dropped, and reclaimed when pages run short. */
 #include "vmm/shadow/shadow_page.h"
 
 #include "lib/string.h"
@@ -45,6 +46,8 @@ struct shadow_page *shadow_find(const struct shadow_mmu *mmu, uint64_t gpa, uint
 	return NULL;
 }
 
+/* A table takes two free pages or three: its entries, their links and, for a guest's leaf table, the copy. Only the first page's element of
+ * mmu->pages describes a table. */
 static struct shadow_page *take_page(struct shadow_mmu *mmu)
 {
 	struct shadow_page *sp = &mmu->pages[mmu->free_pages];
@@ -97,10 +100,10 @@ static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, 
 	struct shadow_page *sp;
 	unsigned bucket = bucket_of(mmu, gpa), quadrant = (role & ROLE_QUADRANT) >> ROLE_QUADRANT_SHIFT, level = role & ROLE_LEVEL;
 
-	/* A TLB may still lead to a page that was freed; it must not see what it becomes. */
+	/* A TLB may still lead to a page that was freed: it must not see what the page becomes. */
 	if (mmu->retired)
 		shadow_flush_everywhere(mmu, sv);
-	/* Here and not in trace_new(): what this drops must not be the new table. */
+	/* This is done here and not in trace_new(), so that the table that goes back in sync is not the new one. */
 	if (mmu->unsynced_count >= UNSYNCED_MAX && level == 1)
 		shadow_sync_guest_page(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].gpa);
 	sp = take_page(mmu);
@@ -150,6 +153,7 @@ struct shadow_page *shadow_get(struct shadow_mmu *mmu, struct shadow_vcpu *sv, u
 	return sp;
 }
 
+/* A table of the guest page at gpa went: if it was the last, the page is an ordinary one again. */
 static void untrace_last(struct shadow_mmu *mmu, uint64_t gpa)
 {
 	uint32_t frame;
@@ -187,7 +191,8 @@ void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp)
 	mmu->stats.tables_dropped++;
 }
 
-/* Second chance: a table that was of use since the hand last passed stays, this time. The hand cannot pass more than twice. */
+/* Reclaim goes round all pages and gives each table a second chance: a table that was of use since reclaim last came by stays this time.
+ * Two rounds are always enough, as the first one takes that mark away. */
 void shadow_reserve(struct shadow_mmu *mmu)
 {
 	unsigned goal = MAX(2 * PAGES_RESERVE, mmu->config.table_pages / 16);

@@ -1,11 +1,13 @@
+/* A vCPU's paging state: its role, its root, and what a load of CR3, a change of mode or INVLPG means for both and for the TLB. */
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
 #include "vmm/memory/paging_rules.h"
 #include "vmm/shadow/shadow_page.h"
 
-/* What of CR4 the hardware itself heeds, so that a change of it is one for the TLB. */
+/* The bits of CR4 that the hardware itself heeds, so that a change of them must reach the TLB. */
 #define CR4_TLB (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
 
+/* The part of a vCPU's paging state that its shadow tables depend on. */
 static uint32_t role_of(const struct guest_paging *paging)
 {
 	enum paging_format format = paging_format(paging);
@@ -22,6 +24,7 @@ static uint32_t role_of(const struct guest_paging *paging)
 	return role;
 }
 
+/* noinline: it runs once, from a path that runs often */
 static __attribute__((noinline)) void set_maxphyaddr(struct shadow_mmu *mmu, unsigned maxphyaddr)
 {
 	mmu->maxphyaddr = maxphyaddr;
@@ -30,7 +33,7 @@ static __attribute__((noinline)) void set_maxphyaddr(struct shadow_mmu *mmu, uns
 			mmu->reserved[format][nx] = paging_reserved((enum paging_format)format, maxphyaddr, nx);
 }
 
-/* Let the four PDPTEs lead to the tables that exist for the guest's; faults make the others. */
+/* Let the four PDPTEs lead to the shadow tables that exist for the guest's tables; faults make the others. */
 static void link_pdptes(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
@@ -59,6 +62,7 @@ static void link_pdptes(struct shadow_vcpu *sv)
 	}
 }
 
+/* Let the hardware run on the tables for sv->paging and sv->role. */
 static inline __attribute__((always_inline)) void set_root(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
@@ -67,7 +71,7 @@ static inline __attribute__((always_inline)) void set_root(struct shadow_vcpu *s
 	uint32_t role = sv->role | 4 | ROLE_W | ROLE_U;
 
 	if ((sv->role & ROLE_FORMAT) == ROLE_LONG) {
-		/* Kernels with page-table isolation load two roots in turn. What was a root and is dropped is `live` no longer. */
+		/* Kernels with page-table isolation load two roots in turn. A root that was dropped meanwhile is not `live` any more. */
 		root = sv->previous_root;
 		if (!root || root->gpa != gpa || root->role != role || !root->live)
 			root = shadow_find(mmu, gpa, role);
@@ -99,7 +103,7 @@ static bool same_pdptes(const uint64_t a[4], const uint64_t b[4])
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-/* CR3 written, or something else that makes the CPU forget what is not global. Returns what the TLB must forget. */
+/* CR3 was written, or something else makes the CPU forget the translations that are not global. Returns what the TLB must forget. */
 static inline __attribute__((always_inline)) enum shadow_flush load_root(struct shadow_vcpu *sv, uint64_t cr3, const uint64_t *pdpte)
 {
 	struct shadow_mmu *mmu = sv->mmu;
@@ -241,7 +245,7 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	spin_lock(&mmu->lock);
 	mmu->stats.invlpg++;
 	sync_address(sv, linear);
-	/* One address does not stand for a large page that was mapped in pieces, nor for all the links that the CPU remembers. */
+	/* Forgetting one address is not enough for a large page that was mapped in pieces, nor for the links that the CPU remembers. */
 	if (sv->flushed_upper_changes != mmu->upper_changes) {
 		sv->flushed_upper_changes = mmu->upper_changes;
 		sv->flushed_entry_changes = mmu->entry_changes;
@@ -265,7 +269,7 @@ uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear)
 			return ~0ULL;
 		if (level == 1 || (entry & PTE_PS))
 			return (entry & PTE_ADDRESS & ~mask) | (linear & mask);
-		/* The page may have become something else meanwhile: a copy of the guest's entries, say. */
+		/* The table's page may have got another use meanwhile, as a copy of the guest's entries, say. */
 		if ((entry & PTE_ADDRESS) - mmu->config.tables_phys >= (uint64_t)mmu->config.table_pages * PAGE_SIZE)
 			return ~0ULL;
 		sp = shadow_child(mmu, entry);
