@@ -358,6 +358,8 @@ static void test_reserved_bits(void **state)
 					if (!(reserved >> at & 1) && level > 1 && !formats[row].large && at >= 12 && at < 52)
 						continue;
 					set(format, level, get(format, level) | 1ULL << at);
+					if (at == 7 && level > 3)
+						set(format, level, 0x87); /* nothing else that could be wrong in a page of this size */
 					result = guest_walk(&memory, &paging, linear, WALK_READ, &gpa, &error, NULL);
 					if (reserved >> at & 1) {
 						assert_int_equal(result, ERR_NOENT);
@@ -378,6 +380,7 @@ static void test_reserved_bits(void **state)
 static void test_pdpte_reserved(void **state)
 {
 	(void)state;
+	assert_int_equal(paging_reserved(PAGING_32BIT, 32, false), 0);
 	for (unsigned maxphyaddr = 32; maxphyaddr <= 52; maxphyaddr++)
 		for (unsigned bit = 0; bit < 64; bit++)
 			/* "PDPTE Registers": bits 2:1, 8:5 and 63:M. */
@@ -396,6 +399,8 @@ static void test_page_addresses(void **state)
 		{ PAGING_PAE, 2, 1, 12 },  { PAGING_PAE, 2, 2, 21 },  { PAGING_32BIT, 2, 1, 12 }, { PAGING_32BIT, 2, 2, 22 },
 	};
 
+	uint64_t gpa_without_pse;
+
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(pages); i++) {
 		enum paging_format format = pages[i].format;
@@ -410,7 +415,10 @@ static void test_page_addresses(void **state)
 			paging.maxphyaddr = 52;
 			/* PSE-36: bits 39:32 of the address are bits 20:13 of the entry. Bit 12 is PAT. */
 			entry = (get(format, pages[i].leaf) & ~TARGET) | 1ULL << (pse_36 && bit >= 32 ? bit - 32 + 13 : bit);
-			set(format, pages[i].leaf, entry | (pages[i].leaf > 1 ? 0x1000 : 0));
+			entry |= pages[i].leaf > 1 ? 0x1000 : 0;
+			/* Above the address: XD, and bits that 4-level paging ignores. */
+			entry |= format == PAGING_LONG ? 0xfffULL << 52 : format == PAGING_PAE ? 1ULL << 63 : 0;
+			set(format, pages[i].leaf, entry);
 			assert_int_equal(guest_walk(&memory, &paging, linear, WALK_READ, &gpa, &error, &size), 0);
 			assert_int_equal(size, 1ULL << pages[i].shift);
 			assert_int_equal(gpa, 1ULL << bit | (linear & (size - 1)));
@@ -420,7 +428,8 @@ static void test_page_addresses(void **state)
 	build(PAGING_32BIT, 2, 1);
 	set(PAGING_32BIT, 2, get(PAGING_32BIT, 2) | 0x80);
 	paging.cr4 = 0;
-	assert_int_equal(guest_walk(&memory, &paging, linear, WALK_READ, &(uint64_t){ 0 }, NULL, NULL), 0);
+	assert_int_equal(guest_walk(&memory, &paging, linear, WALK_READ, &gpa_without_pse, NULL, NULL), 0);
+	assert_int_equal(gpa_without_pse, TARGET | (linear & 0xfff));
 }
 
 /* "Accessed and Dirty Flags": whichever are set before, after an access A is set in every entry and D, after a write, in the last. */
