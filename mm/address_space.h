@@ -20,7 +20,7 @@
 /* The machine's free memory. Used by the boot processor only, while it builds VMs. */
 extern struct frames frames;
 
-/* A VM's address space: the shared half and nothing else yet. Returns 0 or ERR_NOMEM. */
+/* Prepare a VM's address space, which has the shared part and nothing of the VM's yet. Returns 0 or ERR_NOMEM. */
 int address_space_init(struct page_table *table);
 
 #endif

@@ -1,3 +1,5 @@
+/* The sorted table of free extents: ranges are added, cut out and given back, and an allocation takes the place that breaks the fewest
+ * aligned large blocks. */
 #include "mm/frames.h"
 
 #include "lib/log.h"
@@ -53,12 +55,12 @@ static int insert_extent(struct frames *frames, unsigned at, uint64_t base, uint
 static int add_range(struct frames *frames, uint64_t base, uint64_t end)
 {
 	unsigned first = find_after(frames, base - 1), last = first;
-	uint64_t size = end - base, had = 0;
+	uint64_t size = end - base, free_before = 0;
 
 	while (last < frames->count && frames->extent[last].base <= end) {
 		base = MIN(base, frames->extent[last].base);
 		end = MAX(end, extent_end(&frames->extent[last]));
-		had += frames->extent[last].size;
+		free_before += frames->extent[last].size;
 		last++;
 	}
 	if (first == last) {
@@ -70,7 +72,7 @@ static int add_range(struct frames *frames, uint64_t base, uint64_t end)
 	}
 	remove_extents(frames, first + 1, last - first - 1);
 	frames->extent[first] = (struct frame_extent){ base, end - base };
-	frames->free_bytes += end - base - had;
+	frames->free_bytes += end - base - free_before;
 	return 0;
 }
 
@@ -138,19 +140,19 @@ static uint64_t whole_units(uint64_t base, uint64_t end, unsigned shift)
 	return last > first ? last - first : 0;
 }
 
-/* What taking [base, base+size) out of an extent breaks; compared field by field, smaller is better. */
-struct spoil {
-	bool low;       /* memory below 1 MiB, which start-up code needs */
-	uint64_t gib;   /* aligned 1 GiB pieces lost */
-	uint64_t two_mib;
-	uint64_t base;  /* higher is better */
+/* The damage that taking [base, base+size) out of an extent does, compared field by field. */
+struct damage {
+	bool low;         /* it is memory below 1 MiB, which start-up code needs */
+	uint64_t gib;     /* whole aligned 1 GiB pieces lost */
+	uint64_t two_mib; /* whole aligned 2 MiB pieces lost */
+	uint64_t base;    /* where it is: the higher, the better */
 };
 
-static struct spoil spoil_of(const struct frame_extent *extent, uint64_t base, uint64_t size)
+static struct damage damage_of(const struct frame_extent *extent, uint64_t base, uint64_t size)
 {
 	uint64_t end = extent_end(extent);
 
-	return (struct spoil){
+	return (struct damage){
 		.low = base < MIB(1),
 		.gib = whole_units(extent->base, end, 30) - whole_units(extent->base, base, 30) - whole_units(base + size, end, 30),
 		.two_mib = whole_units(extent->base, end, 21) - whole_units(extent->base, base, 21) - whole_units(base + size, end, 21),
@@ -158,7 +160,7 @@ static struct spoil spoil_of(const struct frame_extent *extent, uint64_t base, u
 	};
 }
 
-static bool better(const struct spoil *a, const struct spoil *b)
+static bool better(const struct damage *a, const struct damage *b)
 {
 	if (a->low != b->low)
 		return b->low;
@@ -171,7 +173,7 @@ static bool better(const struct spoil *a, const struct spoil *b)
 
 uint64_t frames_alloc(struct frames *frames, uint64_t size, uint64_t align, uint64_t below)
 {
-	struct spoil best = { .base = 0 };
+	struct damage best = { .base = 0 };
 	unsigned best_at = 0;
 
 	if (!size || size > PHYS_END || align > PHYS_END || (align & (align - 1)))
@@ -181,7 +183,8 @@ uint64_t frames_alloc(struct frames *frames, uint64_t size, uint64_t align, uint
 	for (unsigned at = 0; at < frames->count; at++) {
 		const struct frame_extent *extent = &frames->extent[at];
 		uint64_t limit = below ? MIN(below, extent_end(extent)) : extent_end(extent);
-		/* Ends worth trying: the extent's, and those of the odd pieces before its first whole 2 MiB and GiB; and its start. */
+		/* The ends of places that are worth trying: the extent's end, the ends of the odd pieces before its first whole GiB and its first
+		 * whole 2 MiB, and the end of a place at its start. */
 		const uint64_t ends[] = {
 			limit,
 			MIN(limit, ALIGN_UP(extent->base, GIB(1))),
@@ -191,7 +194,7 @@ uint64_t frames_alloc(struct frames *frames, uint64_t size, uint64_t align, uint
 
 		for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
 			uint64_t base;
-			struct spoil spoil;
+			struct damage damage;
 
 			if (ends[i] < size)
 				continue;
@@ -200,9 +203,9 @@ uint64_t frames_alloc(struct frames *frames, uint64_t size, uint64_t align, uint
 				continue;
 			if (base > extent->base && base + size < extent_end(extent) && frames->count == FRAMES_EXTENTS_MAX)
 				continue;
-			spoil = spoil_of(extent, base, size);
-			if (!best.base || better(&spoil, &best)) {
-				best = spoil;
+			damage = damage_of(extent, base, size);
+			if (!best.base || better(&damage, &best)) {
+				best = damage;
 				best_at = at;
 			}
 		}
@@ -266,7 +269,7 @@ int frames_alloc_guest(struct frames *frames, uint64_t size, struct frame_piece 
 		return ERR_NOMEM;
 	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
 		while (left >= units[i]) {
-			/* All that is left in one run, where the best place for it is; else the largest run there is. */
+			/* Take all that is left in one run, at the best place for it; else take the largest run there is. */
 			uint64_t run = ALIGN_DOWN(left, units[i]), base = frames_alloc(frames, run, units[i], 0);
 
 			if (!base) {

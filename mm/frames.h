@@ -1,6 +1,6 @@
-/* Physical memory: the free extents of the machine, sorted, in a fixed table. Byte addresses, page granularity.
+/* The allocator of physical memory: the machine's free extents, sorted, in a fixed table. Addresses and sizes are in bytes and whole pages.
  *
- * Nothing here touches the memory itself. Callers lock. Frame 0 is never free, so address 0 can mean "none". */
+ * Nothing here touches the memory itself. Callers lock. The page at address 0 is never free, so that 0 can mean "none". */
 #ifndef MM_FRAMES_H
 #define MM_FRAMES_H
 
@@ -23,13 +23,13 @@ struct frames {
 /* A run of physical memory that belongs to a guest. */
 struct frame_piece {
 	uint64_t base;
-	uint64_t size;
+	uint64_t size; /* bytes, whole pages */
 };
 
 /* Start with no memory at all. */
 void frames_init(struct frames *frames);
 
-/* Make [base, base+size) free, shrunk to whole pages. What is free already stays free, so overlapping additions are safe.
+/* Make [base, base+size) free, shrunk to whole pages. Memory that is free already stays free, so overlapping additions are safe.
  * Returns 0 (also where nothing is left after shrinking), ERR_INVALID (wraps) or ERR_NOMEM (table full, nothing added). */
 int frames_add(struct frames *frames, uint64_t base, uint64_t size);
 
@@ -46,7 +46,7 @@ uint64_t frames_alloc(struct frames *frames, uint64_t size, uint64_t align, uint
  * range is unaligned, wraps or is partly free already) or ERR_NOMEM (the table is full: the memory is lost). */
 int frames_free(struct frames *frames, uint64_t base, uint64_t size);
 
-/* All free bytes. */
+/* How many bytes are free. */
 uint64_t frames_free_bytes(const struct frames *frames);
 
 /* Size of the largest free run that starts at a multiple of `align` (a power of two), in bytes; 0 when there is none. */

@@ -1,20 +1,11 @@
+/* Mapping, unmapping, splitting and walking of page tables of any format. A change runs twice: first to check it and to allocate every table
+ * that it needs, then in earnest, when nothing can fail. */
 #include "mm/page_table.h"
 
 #include "lib/log.h"
 
-#define ENTRIES 512
 #define ADDRESS_BITS 48
 #define PHYS_END BIT(52)
-
-static unsigned level_shift(unsigned level)
-{
-	return 12 + 9 * (level - 1);
-}
-
-static unsigned slot_of(uint64_t va, unsigned level)
-{
-	return (va >> level_shift(level)) & (ENTRIES - 1);
-}
 
 static bool slot_bit(const uint64_t *bits, unsigned slot)
 {
@@ -114,7 +105,7 @@ static void destroy_table(struct page_table *pt, uint64_t phys, unsigned level)
 {
 	uint64_t *table = table_at(pt, phys);
 
-	for (unsigned slot = 0; level > PT_LEVEL_4K && slot < ENTRIES; slot++) {
+	for (unsigned slot = 0; level > PT_LEVEL_4K && slot < PAGE_TABLE_ENTRIES; slot++) {
 		if (level == PT_LEVEL_TOP && slot_bit(pt->shared, slot))
 			continue;
 		if (pt->policy->present(table[slot]) && !pt->policy->is_leaf(table[slot], level))
@@ -150,7 +141,7 @@ static int check_range(const struct page_table *pt, uint64_t va, uint64_t size)
 	/* Both ends in the same half, or the hole between the halves would lie inside. */
 	if (last < va || !address_ok(pt, va) || !address_ok(pt, last) || (va >> 63) != (last >> 63))
 		return ERR_RANGE;
-	for (unsigned slot = slot_of(va, PT_LEVEL_TOP); slot <= slot_of(last, PT_LEVEL_TOP); slot++)
+	for (unsigned slot = page_table_slot(va, PT_LEVEL_TOP); slot <= page_table_slot(last, PT_LEVEL_TOP); slot++)
 		if (slot_bit(pt->shared, slot))
 			return ERR_INVALID;
 	return 0;
@@ -172,11 +163,11 @@ static int map_range(struct page_table *pt, uint64_t *table, unsigned level, uin
 		     bool commit)
 {
 	const struct page_table_policy *policy = pt->policy;
-	uint64_t span = BIT(level_shift(level));
+	uint64_t span = page_table_leaf_size(level);
 
 	for (;;) {
 		uint64_t end = MIN(va | (span - 1), last), phys;
-		uint64_t *entry = table ? &table[slot_of(va, level)] : NULL;
+		uint64_t *entry = table ? &table[page_table_slot(va, level)] : NULL;
 		int err = 0;
 
 		if (entry && policy->present(*entry)) {
@@ -222,7 +213,7 @@ int page_table_map(struct page_table *pt, uint64_t va, uint64_t pa, uint64_t siz
 
 static bool table_empty(const struct page_table *pt, const uint64_t *table)
 {
-	for (unsigned slot = 0; slot < ENTRIES; slot++)
+	for (unsigned slot = 0; slot < PAGE_TABLE_ENTRIES; slot++)
 		if (pt->policy->present(table[slot]))
 			return false;
 	return true;
@@ -236,11 +227,11 @@ static void split_leaf(struct page_table *pt, uint64_t *entry, unsigned level)
 	uint32_t attrs = policy->attrs(*entry, level);
 	uint64_t *table = take_spare(pt, &phys);
 
-	for (unsigned slot = 0; slot < ENTRIES; slot++)
-		table[slot] = policy->leaf(pa + ((uint64_t)slot << level_shift(level - 1)), level - 1, attrs);
+	for (unsigned slot = 0; slot < PAGE_TABLE_ENTRIES; slot++)
+		table[slot] = policy->leaf(pa + slot * page_table_leaf_size(level - 1), level - 1, attrs);
 	set_entry(entry, policy->table(phys));
 	pt->leaf_count[level]--;
-	pt->leaf_count[level - 1] += ENTRIES;
+	pt->leaf_count[level - 1] += PAGE_TABLE_ENTRIES;
 }
 
 /* What to do with the leaves of a range: remove them, or give them attributes. */
@@ -258,7 +249,7 @@ static int edit_leaf(struct page_table *pt, const struct edit *edit, uint64_t *e
 {
 	const struct page_table_policy *policy = pt->policy;
 
-	if (last - va != BIT(level_shift(level)) - 1) {
+	if (last - va != page_table_leaf_size(level) - 1) {
 		if (!edit->commit || !entry)
 			return add_spare(pt) ? ERR_NOMEM : edit_range(pt, edit, NULL, level - 1, va, last);
 		split_leaf(pt, entry, level);
@@ -280,11 +271,11 @@ static int edit_leaf(struct page_table *pt, const struct edit *edit, uint64_t *e
 static int edit_range(struct page_table *pt, const struct edit *edit, uint64_t *table, unsigned level, uint64_t va, uint64_t last)
 {
 	const struct page_table_policy *policy = pt->policy;
-	uint64_t span = BIT(level_shift(level));
+	uint64_t span = page_table_leaf_size(level);
 
 	for (;;) {
 		uint64_t end = MIN(va | (span - 1), last), phys;
-		uint64_t *entry = table ? &table[slot_of(va, level)] : NULL;
+		uint64_t *entry = table ? &table[page_table_slot(va, level)] : NULL;
 		int err = 0;
 
 		if (!entry || (policy->present(*entry) && policy->is_leaf(*entry, level))) {
@@ -299,7 +290,7 @@ static int edit_range(struct page_table *pt, const struct edit *edit, uint64_t *
 			return err;
 		/* A split by this very call may have left a table that is empty again, too: look at the entry anew. */
 		if (entry && edit->commit && edit->unmap && policy->present(*entry) && !policy->is_leaf(*entry, level) &&
-		    !(level == PT_LEVEL_TOP && slot_bit(pt->pinned, slot_of(va, level)))) {
+		    !(level == PT_LEVEL_TOP && slot_bit(pt->pinned, page_table_slot(va, level)))) {
 			phys = policy->table_pa(*entry);
 			if (table_empty(pt, table_at(pt, phys))) {
 				set_entry(entry, 0);
@@ -350,7 +341,7 @@ int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, ui
 	if (!address_ok(pt, va))
 		return ERR_RANGE;
 	for (unsigned at = PT_LEVEL_TOP; at >= PT_LEVEL_4K; at--) {
-		uint64_t entry = __atomic_load_n(&table_at(pt, phys)[slot_of(va, at)], __ATOMIC_ACQUIRE);
+		uint64_t entry = __atomic_load_n(&table_at(pt, phys)[page_table_slot(va, at)], __ATOMIC_ACQUIRE);
 
 		if (!policy->present(entry))
 			return ERR_NOENT;
@@ -359,7 +350,7 @@ int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, ui
 			continue;
 		}
 		if (pa)
-			*pa = policy->leaf_pa(entry, at) + (va & (BIT(level_shift(at)) - 1));
+			*pa = policy->leaf_pa(entry, at) + (va & (page_table_leaf_size(at) - 1));
 		if (attrs)
 			*attrs = policy->attrs(entry, at);
 		if (level)
@@ -375,8 +366,8 @@ static void walk_table(const struct page_table *pt, const uint64_t *table, unsig
 {
 	const struct page_table_policy *policy = pt->policy;
 
-	for (unsigned slot = 0; slot < ENTRIES; slot++) {
-		uint64_t entry = table[slot], at = va + ((uint64_t)slot << level_shift(level));
+	for (unsigned slot = 0; slot < PAGE_TABLE_ENTRIES; slot++) {
+		uint64_t entry = table[slot], at = va + slot * page_table_leaf_size(level);
 
 		if (policy->canonical && (at & BIT(ADDRESS_BITS - 1)))
 			at |= ~(BIT(ADDRESS_BITS) - 1);
@@ -386,7 +377,7 @@ static void walk_table(const struct page_table *pt, const uint64_t *table, unsig
 			struct page_table_leaf leaf = {
 				.va = at,
 				.pa = policy->leaf_pa(entry, level),
-				.size = BIT(level_shift(level)),
+				.size = page_table_leaf_size(level),
 				.attrs = policy->attrs(entry, level),
 				.level = level,
 			};
@@ -407,7 +398,7 @@ int page_table_share_top(struct page_table *dst, struct page_table *src, unsigne
 {
 	uint64_t *to = table_at(dst, dst->root), *from = table_at(src, src->root);
 
-	if (dst == src || dst->policy != src->policy || first_slot > last_slot || last_slot >= ENTRIES)
+	if (dst == src || dst->policy != src->policy || first_slot > last_slot || last_slot >= PAGE_TABLE_ENTRIES)
 		return ERR_INVALID;
 	for (unsigned slot = first_slot; slot <= last_slot; slot++)
 		if (dst->policy->present(to[slot]))
@@ -426,7 +417,7 @@ int page_table_reserve_top(struct page_table *pt, unsigned first_slot, unsigned 
 {
 	uint64_t *root = table_at(pt, pt->root), phys;
 
-	if (first_slot > last_slot || last_slot >= ENTRIES)
+	if (first_slot > last_slot || last_slot >= PAGE_TABLE_ENTRIES)
 		return ERR_INVALID;
 	for (unsigned slot = first_slot; slot <= last_slot; slot++) {
 		if (!pt->policy->present(root[slot])) {

@@ -1,18 +1,16 @@
-/* The one page-table engine: four levels of 512 entries, and a policy that says what an entry looks like.
+/* The one engine for page tables that Lamina makes: four levels of 512 entries (lib/x86/paging.h counts them), and a policy that says what
+ * an entry looks like.
  *
  * The engine flushes nothing: after page_table_unmap and page_table_protect the caller flushes TLBs or issues INVEPT, on every CPU
- * that uses the table; page_table_map only makes absent entries present, which x86 needs no flush for. Tables that an unmap emptied
- * are only retired, as a CPU may still walk them: page_table_release frees them, and belongs after that flush. Callers lock. */
+ * that uses the table; page_table_map only makes absent entries present, for which x86 needs no flush. Tables that an unmap emptied
+ * are only retired, as a CPU may still walk them: page_table_release frees them, and belongs after that flush. Callers lock.
+ *
+ * va is a virtual address, or a guest-physical address where the table is a guest's nested one; pa is a physical address. */
 #ifndef MM_PAGE_TABLE_H
 #define MM_PAGE_TABLE_H
 
 #include "lib/types.h"
-
-/* Levels, counted from the leaf end: level n is a table whose entries map 4 KiB << 9 * (n - 1). */
-#define PT_LEVEL_4K 1
-#define PT_LEVEL_2M 2
-#define PT_LEVEL_1G 3
-#define PT_LEVEL_TOP 4
+#include "lib/x86/paging.h"
 
 /* Attributes of a mapping. Memory type is write-back unless one of PT_UC, PT_WC is given. */
 #define PT_READ 0x01U
@@ -22,20 +20,20 @@
 #define PT_UC 0x10U
 #define PT_WC 0x20U
 
-/* What one kind of table looks like. */
+/* What the entries of one kind of table look like. All that is asked about an entry but `present` is asked of present entries. */
 struct page_table_policy {
 	const char *name;
-	uint64_t (*leaf)(uint64_t pa, unsigned level, uint32_t attrs);
-	uint64_t (*table)(uint64_t pa);
+	uint64_t (*leaf)(uint64_t pa, unsigned level, uint32_t attrs); /* the entry that maps a page at pa */
+	uint64_t (*table)(uint64_t pa);                                /* the entry that leads to the table at pa */
 	bool (*present)(uint64_t entry);
-	bool (*is_leaf)(uint64_t entry, unsigned level);
-	uint64_t (*leaf_pa)(uint64_t entry, unsigned level);
-	uint64_t (*table_pa)(uint64_t entry);
-	uint32_t (*attrs)(uint64_t entry, unsigned level);
-	uint32_t attrs_allowed;   /* others are refused */
+	bool (*is_leaf)(uint64_t entry, unsigned level);     /* it maps a page; else it leads to a table */
+	uint64_t (*leaf_pa)(uint64_t entry, unsigned level); /* where the page is */
+	uint64_t (*table_pa)(uint64_t entry);                /* where the table is */
+	uint32_t (*attrs)(uint64_t entry, unsigned level);   /* a leaf's attributes, as `leaf` was given them */
+	uint32_t attrs_allowed;   /* attributes that a mapping may have; others are refused */
 	bool exec_only;           /* PT_EXEC without PT_READ can be expressed */
 	bool canonical;           /* addresses are sign-extended from bit 47; else they end at 2^48 */
-	unsigned max_leaf_level;  /* what the format can express */
+	unsigned max_leaf_level;  /* the largest leaf that the format can express */
 };
 
 /* x86-64 (SDM vol. 3, "4-Level Paging"): supervisor only. PAT as after reset, except that entry 4 is programmed to WC. */
@@ -45,19 +43,20 @@ extern const struct page_table_policy policy_ept;
 /* NPT (APM vol. 2, "Nested Paging"): long-mode tables with the user bit in every entry; PAT as for policy_host. */
 extern const struct page_table_policy policy_npt;
 
+/* A table of tables. Everything but pa_limit is set by page_table_init() and kept by the engine. */
 struct page_table {
 	const struct page_table_policy *policy;
 	uint64_t root;           /* physical address of the top table */
 	unsigned max_leaf_level; /* the largest leaf to make: what the CPU supports */
-	uint64_t pa_limit;       /* mapped physical addresses end here; 2^52 after init, set it to 1 << MAXPHYADDR */
+	uint64_t pa_limit;       /* mapped physical addresses end here: 2^52 after init, to be set to 1 << MAXPHYADDR */
 	void *ctx;
 	void *(*alloc)(void *ctx, uint64_t *phys); /* one zeroed page and its physical address; NULL when none */
 	void (*free)(void *ctx, void *virt, uint64_t phys);
-	void *(*virt)(void *ctx, uint64_t phys);   /* where a table's page is seen */
-	uint64_t leaf_count[4];  /* leaves made in tables of its own, per level: [1] 4 KiB, [2] 2 MiB, [3] 1 GiB */
+	void *(*virt)(void *ctx, uint64_t phys);   /* where Lamina sees a page that alloc gave; NULL: it gave no such page */
+	uint64_t leaf_count[PT_LEVEL_TOP]; /* leaves in tables of its own, by PT_LEVEL_ (there is no level 0) */
 	uint64_t table_count;    /* tables of its own, the root included, retired ones not */
 	uint64_t spare;          /* allocated, not linked: a chain through entry 0 (inside one call only) */
-	uint64_t retired;        /* unlinked, not freed: likewise */
+	uint64_t retired;        /* unlinked, not freed: another such chain, until page_table_release() */
 	uint64_t shared[8];      /* top slots whose tables belong to another page table */
 	uint64_t pinned[8];      /* top slots whose tables other page tables use too */
 };
@@ -85,7 +84,7 @@ int page_table_unmap(struct page_table *pt, uint64_t va, uint64_t size);
 int page_table_protect(struct page_table *pt, uint64_t va, uint64_t size, uint32_t attrs);
 
 /* Where va leads: its physical address (offset included), attributes and leaf level; each pointer may be NULL.
- * Returns 0, ERR_NOENT or ERR_RANGE. */
+ * Returns 0, ERR_NOENT (nothing is mapped there) or ERR_RANGE (not an address of the table's). */
 int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, uint32_t *attrs, unsigned *level);
 
 /* One leaf of a walk. */
@@ -97,7 +96,7 @@ struct page_table_leaf {
 	unsigned level;
 };
 
-/* Call `each` for every leaf in order of address, shared slots included. */
+/* Call `each` for every leaf in order of va, shared slots included. It must not change the table. */
 void page_table_walk(const struct page_table *pt, void (*each)(void *ctx, const struct page_table_leaf *leaf), void *ctx);
 
 /* Let dst use src's tables for the top-level slots first..last (0..511; 256..511 is the upper half): both then see every later

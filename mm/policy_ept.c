@@ -1,3 +1,4 @@
+/* The policy for EPT: what the entries of VT-x's nested page tables look like. */
 #include "mm/page_table.h"
 
 /* SDM vol. 3, "The Extended Page Table Mechanism": formats of the entries. "Ignore PAT" (bit 6) stays 0, so that the guest's own PAT

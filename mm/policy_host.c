@@ -1,7 +1,6 @@
+/* The policy for Lamina's own page tables: what the entries of 4-level paging look like (SDM vol. 3, "4-Level Paging"). */
 #include "lib/x86/paging.h"
 #include "mm/page_table.h"
-
-/* SDM vol. 3, "4-Level Paging": formats of the entries. */
 
 static uint64_t pat_bit(unsigned level)
 {

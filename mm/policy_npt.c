@@ -1,8 +1,9 @@
+/* The policy for AMD-V's nested page tables: what their entries look like. */
 #include "lib/x86/paging.h"
 #include "mm/page_table.h"
 
-/* APM vol. 2, "Nested Page Tables": the format of long-mode tables. A nested walk's accesses count as user ones, so every entry has the
- * user bit; the guest's own PAT combines with the type that these entries choose by the host's PAT, whose entry 4 is WC. */
+/* APM vol. 2, "Nested Page Tables": the format of long-mode tables. A nested walk's accesses count as user accesses, so every entry has
+ * the user bit; the guest's own PAT combines with the type that these entries choose by the host's PAT, whose entry 4 is WC. */
 
 static uint64_t pat_bit(unsigned level)
 {

@@ -1,3 +1,4 @@
+/* The page pool's bitmap: the first free run that is long enough is taken. */
 #include "mm/pool.h"
 
 #include "lib/log.h"

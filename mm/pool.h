@@ -1,4 +1,5 @@
-/* The mapped page pool: Lamina's own working memory, one region that is contiguous both physically and virtually. */
+/* The pool of pages: Lamina's own working memory, one region that is contiguous both physically and virtually, and mapped for good. Its
+ * allocation and its counts are locked here. */
 #ifndef MM_POOL_H
 #define MM_POOL_H
 
@@ -10,11 +11,11 @@
 struct pool {
 	struct spinlock lock;
 	uint8_t *base;      /* where Lamina sees it */
-	uint64_t phys;      /* where it lies */
-	unsigned pages;
-	unsigned used;
-	unsigned hint;      /* no page below this one is free */
-	uint64_t bitmap[POOL_PAGES_MAX / 64]; /* set: in use */
+	uint64_t phys;      /* its physical address */
+	unsigned pages;     /* its size */
+	unsigned used;      /* pages in use */
+	unsigned hint;      /* all pages with lower numbers are in use */
+	uint64_t bitmap[POOL_PAGES_MAX / 64]; /* a bit for each page: set where it is in use */
 };
 
 /* Lamina's own, mapped in every address space. */
@@ -24,16 +25,16 @@ extern struct pool lamina_pool;
  * Returns 0 or ERR_INVALID. */
 int pool_init(struct pool *pool, void *virt, uint64_t phys, unsigned pages);
 
-/* `pages` contiguous pages, zeroed; NULL when there are none. */
+/* Allocate `pages` contiguous pages, zeroed. Returns where they are, or NULL when there is no such run. */
 void *pool_alloc(struct pool *pool, unsigned pages);
 
 /* Give pages back. A range that is not wholly in use (freed twice, foreign, unaligned) is logged and refused whole. NULL is ignored. */
 void pool_free(struct pool *pool, void *virt, unsigned pages);
 
-/* Physical address of a byte of the pool. The pointer must point into it; else the result is UINT64_MAX. */
+/* Physical address of a byte of the pool; UINT64_MAX where `virt` does not point into the pool. */
 uint64_t pool_phys(const struct pool *pool, const void *virt);
 
-/* The reverse; NULL where `phys` is not in the pool. */
+/* Where Lamina sees the byte of the pool at physical address `phys`; NULL where it is not in the pool. */
 void *pool_virt(const struct pool *pool, uint64_t phys);
 
 /* Pages in use now. */

@@ -20,6 +20,17 @@
 #define PTE_ADDRESS 0x000ffffffffff000ULL
 #define PTE_PKEY(entry) ((unsigned)((entry) >> 59) & 15)
 
+/* PKRU has two bits for each protection key (SDM vol. 3, "Protection Keys"). */
+#define PKRU_ACCESS_DISABLE 1U
+#define PKRU_WRITE_DISABLE 2U
+
+/* Levels of tables with 512 entries of 8 bytes, counted from the pages up. EPT's and nested paging's tables are shaped alike. */
+#define PAGE_TABLE_ENTRIES 512
+#define PT_LEVEL_4K 1
+#define PT_LEVEL_2M 2
+#define PT_LEVEL_1G 3
+#define PT_LEVEL_TOP 4
+
 /* The bits of the four entries that PAE paging loads from CR3 that must be 0: 2:1 and 8:5. */
 #define PDPTE_RESERVED_LOW 0x1e6UL
 
@@ -31,5 +42,22 @@ enum page_fault_error {
 	PF_FETCH = 1 << 4,
 	PF_PROTECTION_KEY = 1 << 5,
 };
+
+/* What one entry of a table at this level spans, in bits of address and in bytes. */
+static inline unsigned page_table_leaf_shift(unsigned level)
+{
+	return 12 + 9 * (level - PT_LEVEL_4K);
+}
+
+static inline uint64_t page_table_leaf_size(unsigned level)
+{
+	return BIT(page_table_leaf_shift(level));
+}
+
+/* Which entry of a table at this level stands for an address. */
+static inline unsigned page_table_slot(uint64_t address, unsigned level)
+{
+	return (unsigned)(address >> page_table_leaf_shift(level)) & (PAGE_TABLE_ENTRIES - 1);
+}
 
 #endif

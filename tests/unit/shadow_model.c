@@ -35,7 +35,7 @@ uint64_t model_random(void)
 	return seed_now * 2685821657736338717ULL >> 11;
 }
 
-bool model_machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
+bool model_to_hpa(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 {
 	uint64_t page = gpa & PAGE_MASK;
 
@@ -102,7 +102,7 @@ void model_init(unsigned table_pages, bool pages_1g)
 	assert_int_equal(shadow_init(&model_mmu, &(struct shadow_config){ .mem = &model_memory, .tables = tables, .tables_phys = MODEL_TABLES_PHYS,
 									  .table_pages = table_pages, .meta = meta, .meta_size = size,
 									  .vcpus = MODEL_VCPUS, .pages_1g = pages_1g,
-									  .machine = model_machine, .kick = kick }), 0);
+									  .to_hpa = model_to_hpa, .kick = kick }), 0);
 	for (unsigned i = 0; i < MODEL_VCPUS; i++) {
 		assert_int_equal(shadow_vcpu_init(&model_vcpu[i].sv, &model_mmu, i), 0);
 		model_set_paging(&model_vcpu[i], &(struct guest_paging){ .maxphyaddr = 44 });

@@ -68,7 +68,7 @@ uint64_t model_random(void);
 void model_seed(uint64_t seed);
 
 /* Whether guest-physical memory is there, and where. */
-bool model_machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size);
+bool model_to_hpa(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size);
 
 /* The engine's part. */
 void model_set_paging(struct model_vcpu *v, const struct guest_paging *paging);

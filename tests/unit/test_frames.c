@@ -103,6 +103,16 @@ static void test_alloc_places(void **state)
 	check();
 }
 
+/* The first page above 1 MiB is no low memory: it is taken before anything that breaks a whole 2 MiB. */
+static void test_first_mib(void **state)
+{
+	(void)state;
+	frames_add(&frames, MIB(1) - 0x1000, 0x2000);
+	frames_add(&frames, MIB(2), MIB(2));
+	assert_int_equal(frames_alloc(&frames, 4096, 4096, 0), MIB(1));
+	assert_int_equal(frames_alloc(&frames, 4096, 4096, 0), MIB(4) - 0x1000);
+}
+
 static void test_free_checks(void **state)
 {
 	uint64_t a;
@@ -304,6 +314,7 @@ int main(void)
 		cmocka_unit_test_setup(test_add_clips_and_merges, setup),
 		cmocka_unit_test_setup(test_reserve, setup),
 		cmocka_unit_test_setup(test_alloc_places, setup),
+		cmocka_unit_test_setup(test_first_mib, setup),
 		cmocka_unit_test_setup(test_free_checks, setup),
 		cmocka_unit_test_setup(test_guest_one_gib, setup),
 		cmocka_unit_test_setup(test_guest_several_gib, setup),

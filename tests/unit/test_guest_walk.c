@@ -1,7 +1,9 @@
 /* SOURCES: vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
 #include "tests/unit/unit.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
@@ -248,6 +250,59 @@ static void test_accessed_dirty(void **state)
 	assert_int_equal(*entry(0x4000, pti), before | A | D);
 }
 
+/* An entry that is two levels' at a time changes under the walk: the flag set for the first makes the second's outdated. */
+static void test_own_next_level(void **state)
+{
+	uint64_t self = 5UL << 39 | 5UL << 30 | 5UL << 21 | 5UL << 12;
+
+	(void)state;
+	*entry(0x1000, 5) = 0x1000 | P | W;
+	expect_page(self, WALK_WRITE | WALK_SET_AD, 0x1000, 4096);
+	assert_int_equal(*entry(0x1000, 5), 0x1000 | P | W | A | D);
+}
+
+/* Another CPU that changes the last entry each time between the walk's look and its change. The first table cannot be read and the last
+ * one not be written without a fault, which tells when. */
+static unsigned changes;
+
+static void change_entry(int number)
+{
+	(void)number;
+	if (!(changes++ & 1)) {
+		/* The walk begins. */
+		assert_int_equal(mprotect(ram + 0x1000, 4096, PROT_READ | PROT_WRITE), 0);
+		assert_int_equal(mprotect(ram + 0x4000, 4096, PROT_READ), 0);
+		return;
+	}
+	assert_int_equal(mprotect(ram + 0x4000, 4096, PROT_READ | PROT_WRITE), 0);
+	*entry(0x4000, pti) ^= BIT(9);
+	assert_int_equal(mprotect(ram + 0x1000, 4096, PROT_NONE), 0);
+}
+
+static void test_entries_keep_changing(void **state)
+{
+	struct sigaction action = { .sa_handler = change_entry }, before;
+	int result;
+
+	(void)state;
+	*entry(0x1000, pml4i) |= A;
+	*entry(0x2000, pdpti) |= A;
+	*entry(0x3000, pdi) |= A;
+	paging.cr4 |= CR4_PKE; /* not the quick walk */
+	changes = 0;
+	assert_int_equal(sigaction(SIGSEGV, &action, &before), 0);
+	assert_int_equal(mprotect(ram + 0x1000, 4096, PROT_NONE), 0);
+	result = walk(LINEAR, WALK_WRITE | WALK_SET_AD);
+	assert_int_equal(mprotect(ram, RAM_SIZE, PROT_READ | PROT_WRITE), 0);
+	assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+	assert_int_equal(result, ERR_BUSY);
+	assert_int_equal(changes, 2 * 8);
+	assert_int_equal(*entry(0x4000, pti) & (A | D), 0);
+	/* Nothing changes any more. */
+	expect_page(LINEAR, WALK_WRITE | WALK_SET_AD, 0x123456abc, 4096);
+	assert_int_equal(*entry(0x4000, pti) & (A | D), A | D);
+}
+
 static void test_outside_ram(void **state)
 {
 	(void)state;
@@ -385,6 +440,8 @@ int main(void)
 		cmocka_unit_test_setup(test_protection_keys, setup),
 		cmocka_unit_test_setup(test_reserved, setup),
 		cmocka_unit_test_setup(test_accessed_dirty, setup),
+		cmocka_unit_test_setup(test_own_next_level, setup),
+		cmocka_unit_test_setup(test_entries_keep_changing, setup),
 		cmocka_unit_test_setup(test_outside_ram, setup),
 		cmocka_unit_test_setup(test_32_bit, setup),
 		cmocka_unit_test_setup(test_pae, setup),

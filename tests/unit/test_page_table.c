@@ -65,6 +65,7 @@ static void finish(void)
 	allocs_left = -1;
 	page_table_destroy(&pt);
 	assert_int_equal(pages_live, 0);
+	assert_int_equal(pt.root, 0);
 }
 
 static uint64_t entry_of(uint64_t va)
@@ -197,10 +198,18 @@ static void test_arguments(void **state)
 
 static void test_leaf_sizes(void **state)
 {
+	unsigned level;
+
 	(void)state;
 	start(&policy_ept, PT_LEVEL_1G);
 	/* Pages up to 2 MiB, 2 MiB up to 1 GiB, one GiB, and down again. */
 	assert_int_equal(page_table_map(&pt, GIB(1) - MIB(4) - 0x2000, GIB(5) - MIB(4) - 0x2000, GIB(1) + MIB(10) + 0x5000, PT_READ), 0);
+	assert_int_equal(page_table_lookup(&pt, GIB(1) - MIB(4) - 0x1000, NULL, NULL, &level), 0);
+	assert_int_equal(level, PT_LEVEL_4K);
+	assert_int_equal(page_table_lookup(&pt, GIB(1) - MIB(4), NULL, NULL, &level), 0);
+	assert_int_equal(level, PT_LEVEL_2M);
+	assert_int_equal(page_table_lookup(&pt, GIB(1), NULL, NULL, &level), 0);
+	assert_int_equal(level, PT_LEVEL_1G);
 	assert_int_equal(pt.leaf_count[3], 1);
 	assert_int_equal(pt.leaf_count[2], 2 + 3);
 	assert_int_equal(pt.leaf_count[1], 2 + 3);
@@ -261,7 +270,7 @@ static void count_leaf(void *ctx, const struct page_table_leaf *leaf)
 
 static void test_shared_half(void **state)
 {
-	const uint64_t kernel = 0xffffffff80000000, window = 0xffff900000000000;
+	const uint64_t kernel = 0xffffff8040000000, window = 0xffff900000000000;
 	struct page_table vm;
 	unsigned leaves = 0;
 	uint64_t pa;
@@ -292,6 +301,7 @@ static void test_shared_half(void **state)
 	assert_int_equal(page_table_unmap(&pt, kernel, MIB(4)), 0);
 	page_table_release(&pt);
 	assert_int_equal(page_table_lookup(&vm, kernel, NULL, NULL, NULL), ERR_NOENT);
+	assert_int_equal(page_table_map(&pt, 0x1000, 0x9000, 4096, PT_READ), 0); /* takes the pages that were freed */
 	assert_int_equal(page_table_map(&pt, kernel, MIB(6), 8192, PT_READ), 0);
 	assert_int_equal(page_table_lookup(&vm, kernel + 4096, &pa, NULL, NULL), 0);
 	assert_int_equal(pa, MIB(6) + 4096);

@@ -116,7 +116,7 @@ static void write_entry(struct model_vcpu *v, uint64_t gpa, uint64_t value)
 	bool is_wide = wide(&v->paging);
 	uint64_t hpa, size, at;
 
-	assert_true(model_machine(NULL, gpa, &hpa, &size));
+	assert_true(model_to_hpa(NULL, gpa, &hpa, &size));
 	all_stale();
 	for (unsigned i = 0; i < MODEL_VCPUS; i++) {
 		if (model_tlb_writes(&model_vcpu[i], hpa)) {
@@ -226,7 +226,7 @@ static void compare(struct model_vcpu *v, uint64_t linear, unsigned access)
 		return;
 	}
 	assert_int_equal(want, 0);
-	there = model_machine(NULL, gpa, &hpa, &size);
+	there = model_to_hpa(NULL, gpa, &hpa, &size);
 	hpa |= gpa & (PAGE_SIZE - 1);
 	if (r.result == MODEL_FAULT || (r.result == MODEL_OK && (!there || r.hpa != hpa)) || (r.result == MODEL_MMIO && (there || r.gpa != gpa)) ||
 	    (r.result == MODEL_EMULATE && (!there || r.gpa != gpa || !(access & WALK_WRITE))))

@@ -61,6 +61,7 @@ static int teardown(void **state)
 
 static void test_leaf_table_out_of_sync(void **state)
 {
+	struct model_access access;
 	uint64_t unsynced;
 
 	(void)state;
@@ -72,7 +73,9 @@ static void test_leaf_table_out_of_sync(void **state)
 	assert_int_equal(model_load_cr3(cpu, model_table[0]), 1);
 	assert_int_equal(model_mmu.unsynced_count, 0);
 	unsynced = model_mmu.stats.unsynced;
-	expect(0x2000, WALK_WRITE, MODEL_OK, hpa_of(model_table[3]));
+	access = model_access(cpu, 0x2000, WALK_WRITE);
+	assert_int_equal(access.result, MODEL_OK);
+	assert_int_equal(access.faults, 1);
 	assert_int_equal(model_mmu.stats.unsynced, unsynced + 1);
 	put(3, 1, 0x30000 | P | W | A);
 	expect(0x1008, WALK_READ, MODEL_OK, hpa_of(0x20008)); /* not flushed: the old one */
@@ -157,6 +160,16 @@ static void test_upper_table_is_emulated(void **state)
 	assert_int_equal(*(uint64_t *)guest_ptr(&model_memory, model_table[2], 8), model_table[4] | P | W | A);
 }
 
+static void test_no_memory(void **state)
+{
+	(void)state;
+	put(3, 1, 0xfee00000 | P | W | A | D);
+	expect(0x1030, WALK_READ, MODEL_MMIO, 0xfee00030);
+	expect(0x1030, WALK_WRITE, MODEL_MMIO, 0xfee00030);
+	assert_int_equal(model_mmu.stats.mmio, 2);
+	assert_int_equal(model_mmu.stats.resolved, 0);
+}
+
 /* Whatever one INVLPG must forget of a large page goes, though the hardware has it in pieces. */
 static void test_invlpg_of_pieces(void **state)
 {
@@ -220,6 +233,13 @@ static void test_wp_clear(void **state)
 		cpu->paging.cpl = 0;
 		expect(linear, WALK_WRITE, MODEL_OK, hpa);
 	}
+	/* A large page in pieces, which itself may be written, below an entry that may not. */
+	put(1, 1, model_table[4] | P | U);
+	put(4, 0, MODEL_SCATTERED | P | W | U | A | D | PS);
+	cpu->paging.cpl = 3;
+	expect(GIB(1), WALK_READ, MODEL_OK, hpa_of(MODEL_SCATTERED ^ 0x5000));
+	expect(GIB(1), WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_WRITE | PF_USER);
+	cpu->paging.cpl = 0;
 	paging.cr4 |= CR4_SMAP;
 	model_set_paging(cpu, &paging);
 	expect(0x1000, WALK_WRITE, MODEL_FAULT, PF_PRESENT | PF_WRITE);
@@ -346,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_leaf_table_with_few_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rewritten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_upper_table_is_emulated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_invlpg_of_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large_page_around_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wp_clear, setup, teardown),

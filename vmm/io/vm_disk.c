@@ -30,7 +30,7 @@ static bool find(struct vm_disk *d, uint64_t va, uint64_t *phys, uint64_t *room)
 	if (va - d->leaf_va >= d->leaf_size) {
 		if (page_table_lookup(&d->vm->space, va, phys, NULL, &level))
 			return false;
-		d->leaf_size = (uint64_t)PAGE_SIZE << 9 * (level - 1);
+		d->leaf_size = page_table_leaf_size(level);
 		d->leaf_va = ALIGN_DOWN(va, d->leaf_size);
 		d->leaf_phys = *phys - (va - d->leaf_va);
 	}

@@ -1,3 +1,4 @@
+/* The guest's memory map is the VM's RAM regions, with the PC's reserved areas of the first MiB and the APICs' pages laid between them. */
 #include "vmm/memory/e820.h"
 
 #include "vmm/memory/layout.h"

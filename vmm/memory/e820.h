@@ -17,13 +17,13 @@ struct e820_entry {
 } PACKED;
 _Static_assert(sizeof(struct e820_entry) == 20, "Linux boot_params.e820_table and INT 15h");
 
-/* Each region gives one entry, the first MiB two more, the APICs two. */
+/* Each region of RAM gives one entry, the cut that the first MiB makes one more, its two reserved areas and the APICs' pages two each. */
 #define E820_MAX (GUEST_REGIONS_MAX + 5)
 
 /* The map of a guest with this RAM, sorted by base. Returns the number of entries. */
 unsigned e820_build(const struct guest_memory *mem, struct e820_entry map[E820_MAX]);
 
-/* The end of the RAM that begins at 1 MiB; 1 MiB where there is none. */
+/* Guest-physical end of the RAM that begins at 1 MiB; 1 MiB where there is none. */
 uint64_t e820_low_ram_end(const struct guest_memory *mem);
 
 #endif

@@ -1,3 +1,4 @@
+/* The few RAM regions of a VM, sorted by address and searched one after the other. */
 #include "vmm/memory/guest_memory.h"
 
 #include "lib/string.h"

@@ -1,4 +1,5 @@
-/* The guest's own page tables, walked as its CPU would (SDM vol. 3, "Paging"). */
+/* A walk of the guest's own page tables, as the guest's CPU would do it (SDM vol. 3, "Paging"). What their entries mean is said in
+ * paging_rules.h. */
 #ifndef VMM_MEMORY_GUEST_WALK_H
 #define VMM_MEMORY_GUEST_WALK_H
 
@@ -16,9 +17,9 @@ struct guest_paging {
 	unsigned maxphyaddr; /* as the guest's CPUID says, 32..52 */
 };
 
-/* The access; READ is the absence of WRITE and EXEC. It is a user-mode access where CPL is 3 or USER is given. */
+/* What kind of access a walk is for; it is a user-mode access where CPL is 3 or WALK_USER is given. */
 enum {
-	WALK_READ = 0,
+	WALK_READ = 0,          /* neither WRITE nor EXEC */
 	WALK_WRITE = 1 << 0,
 	WALK_EXEC = 1 << 1,
 	WALK_USER = 1 << 2,
@@ -26,8 +27,8 @@ enum {
 	WALK_SET_AD = 1 << 4,   /* set accessed and dirty flags in the guest's entries, as the CPU does */
 };
 
-/* Translate `linear`, whatever the paging mode. Returns 0 with *gpa, and *page_size in bytes (either pointer to a size or to an
- * error code may be NULL); ERR_NOENT: a page fault, *pf_error is its error code; ERR_INVALID: not canonical (#GP, or #SS for a
+/* Translate `linear`, whatever the paging mode. Returns 0 with *gpa, and *page_size in bytes (the pointers to page size and error code
+ * may be NULL); ERR_NOENT: a page fault, *pf_error is its error code; ERR_INVALID: not canonical (#GP, or #SS for a
  * stack access); ERR_RANGE: a paging structure lies outside RAM; ERR_BUSY: other CPUs keep changing the entries, try again.
  * *gpa need not be RAM. */
 int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging, uint64_t linear, unsigned access, uint64_t *gpa,

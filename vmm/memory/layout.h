@@ -4,7 +4,7 @@
 
 #include "lib/types.h"
 
-/* RAM: from 0 up to at most 3 GiB, and what exceeds that from 4 GiB on. */
+/* RAM: from 0 up to at most 3 GiB, and the rest from 4 GiB on. */
 #define LAYOUT_LOW_RAM_MAX 0xc0000000ULL
 #define LAYOUT_HIGH_RAM 0x100000000ULL
 
@@ -25,7 +25,7 @@
 #define LAYOUT_LINUX_CMDLINE 0x20000ULL
 #define LAYOUT_LINUX_CMDLINE_MAX 0x10000ULL
 
-/* PCI memory window, then the fixed registers. */
+/* The window for PCI devices' BARs, then the registers with fixed addresses. */
 #define LAYOUT_PCI_WINDOW 0xc0000000ULL
 #define LAYOUT_PCI_WINDOW_END 0xfec00000ULL
 #define LAYOUT_IOAPIC 0xfec00000ULL
@@ -41,7 +41,7 @@
 /* The GSI of a PCI device's interrupt pin (0 is INTA#). */
 #define LAYOUT_PCI_GSI(device, pin) (16 + ((device) + (pin)) % 4)
 
-/* The RAM of a VM with `memsize` bytes, split at the PCI window. */
+/* The parts of a VM's RAM of `memsize` bytes that lie below and above the PCI window, in bytes. */
 static inline uint64_t layout_low_ram(uint64_t memsize)
 {
 	return MIN(memsize, LAYOUT_LOW_RAM_MAX);

@@ -49,14 +49,14 @@ uint64_t virtual_mmu_size(const struct vm_config *config)
 }
 
 /* Nested paging's table says where the guest's memory is, also where no CPU walks it. */
-static bool machine(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
+static bool to_hpa(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 {
 	const struct vm *vm = ctx;
 	unsigned level;
 
 	if (page_table_lookup(&vm->nested, gpa, hpa, NULL, &level))
 		return false;
-	*size = (uint64_t)PAGE_SIZE << 9 * (level - PT_LEVEL_4K);
+	*size = page_table_leaf_size(level);
 	return true;
 }
 
@@ -80,7 +80,7 @@ int virtual_mmu_create(struct vm *vm)
 		.meta_size = meta_size(&vm->config),
 		.vcpus = vm->config.numvcpus,
 		.pages_1g = vm->space.max_leaf_level >= PT_LEVEL_1G,
-		.machine = machine,
+		.to_hpa = to_hpa,
 		.kick = vm->config.numvcpus > 1 ? kick : NULL,
 		.ctx = vm,
 	};
@@ -222,9 +222,9 @@ static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct 
 /* The code still lies where it lay: nothing in the shadow tables has changed, or not this. */
 static bool same_page(struct vcpu *v, struct cr3_memo *memo)
 {
-	if (memo->changes == v->vm->shadow->changes && memo->root == v->shadow->root)
+	if (memo->changes == v->vm->shadow->entry_changes && memo->root == v->shadow->root)
 		return true;
-	memo->changes = v->vm->shadow->changes;
+	memo->changes = v->vm->shadow->entry_changes;
 	memo->root = v->shadow->root;
 	return memo->machine == shadow_lookup(v->shadow, memo->rip);
 }

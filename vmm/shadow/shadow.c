@@ -1,11 +1,12 @@
+/* The shadow MMU's beginning: how its memory is divided, and the state in which it starts and to which a reset brings it back. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
 #include "lib/string.h"
 
-/* How the book-keeping memory is cut. */
+/* How the book-keeping memory is divided. */
 struct layout {
-	uint64_t hash, frames, tables_in, size; /* offsets; the pages come first */
+	uint64_t hash, frames, tables_in_block, size; /* offsets in bytes; the array of pages comes first */
 	uint32_t first[GUEST_REGIONS_MAX][3];
 	uint32_t first_block;
 	unsigned hash_bits;
@@ -21,7 +22,7 @@ static bool plan(struct layout *layout, const struct guest_memory *mem, unsigned
 			const struct guest_region *region = &mem->region[i];
 
 			layout->first[i][level - 1] = (uint32_t)count;
-			count += ((region->gpa + region->size - 1) >> LEVEL_SHIFT(level)) - (region->gpa >> LEVEL_SHIFT(level)) + 1;
+			count += ((region->gpa + region->size - 1) >> page_table_leaf_shift(level)) - (region->gpa >> page_table_leaf_shift(level)) + 1;
 		}
 		if (level == 1)
 			layout->first_block = (uint32_t)count;
@@ -33,8 +34,8 @@ static bool plan(struct layout *layout, const struct guest_memory *mem, unsigned
 		layout->hash_bits++;
 	layout->hash = (uint64_t)table_pages * sizeof(struct shadow_page);
 	layout->frames = layout->hash + (sizeof(uint32_t) << layout->hash_bits);
-	layout->tables_in = layout->frames + count * sizeof(uint32_t);
-	layout->size = layout->tables_in + (count - layout->first_block) * sizeof(uint32_t);
+	layout->tables_in_block = layout->frames + count * sizeof(uint32_t);
+	layout->size = layout->tables_in_block + (count - layout->first_block) * sizeof(uint32_t);
 	return true;
 }
 
@@ -64,12 +65,12 @@ static void free_all(struct shadow_mmu *mmu)
 
 		memset(sp->table, 0, PAGE_SIZE);
 		sp->role = 3;
-		/* Four entries; their links are in the same page, which the CPU does not read further. */
+		/* The CPU reads four entries of the page and no more: their links are behind them. */
 		sp->links = (struct shadow_link *)(sp->table + 64);
 	}
 	mmu->free_pages = vcpus;
 	mmu->free_count = pages - vcpus;
-	mmu->hand = 0;
+	mmu->reclaim_next = 0;
 	mmu->unsynced = 0;
 	mmu->unsynced_count = 0;
 }
@@ -93,7 +94,7 @@ int shadow_init(struct shadow_mmu *mmu, const struct shadow_config *config)
 	mmu->hash = (uint32_t *)(meta + layout.hash);
 	mmu->hash_shift = 64 - layout.hash_bits;
 	mmu->frames = (uint32_t *)(meta + layout.frames);
-	mmu->tables_in = (uint32_t *)(meta + layout.tables_in);
+	mmu->tables_in_block = (uint32_t *)(meta + layout.tables_in_block);
 	mmu->first_block = layout.first_block;
 	mmu->region_count = config->mem->count;
 	for (unsigned i = 0; i < mmu->region_count; i++) {
@@ -112,10 +113,10 @@ static void start(struct shadow_vcpu *sv)
 {
 	sv->role = ROLE_DIRECT;
 	sv->paging = (struct guest_paging){ .maxphyaddr = sv->mmu->maxphyaddr };
-	sv->page = sv->pae;
+	sv->root_page = sv->pdpte_page;
 	sv->last[0].root = sv->last[1].root = NULL;
-		sv->previous = NULL;
-	sv->root = sv->pae->table_phys;
+	sv->previous_root = NULL;
+	sv->root = sv->pdpte_page->table_phys;
 	shadow_need_flush(sv, SHADOW_FLUSH_ALL);
 }
 
@@ -123,7 +124,7 @@ int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow_mmu *mmu, unsigned in
 {
 	if (index >= mmu->config.vcpus || mmu->vcpu[index])
 		return ERR_INVALID;
-	*sv = (struct shadow_vcpu){ .mmu = mmu, .index = index, .pae = &mmu->pages[index] };
+	*sv = (struct shadow_vcpu){ .mmu = mmu, .index = index, .pdpte_page = &mmu->pages[index] };
 	spin_lock(&mmu->lock);
 	mmu->vcpu[index] = sv;
 	start(sv);
@@ -144,8 +145,8 @@ void shadow_reset(struct shadow_mmu *mmu)
 	free_all(mmu);
 	mmu->writable_unflushed = false;
 	mmu->retired = false;
-	mmu->changes++;
-	mmu->splits++;
+	mmu->entry_changes++;
+	mmu->upper_changes++;
 	for (unsigned i = 0; i < mmu->config.vcpus; i++)
 		if (mmu->vcpu[i])
 			start(mmu->vcpu[i]);

@@ -1,3 +1,4 @@
+/* The shadow MMU checked against itself: every entry, link, list and count is compared with what it should be. Only tests call it. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
@@ -7,8 +8,8 @@ static bool listed(const struct shadow_mmu *mmu, uint32_t head, uint32_t code)
 	uint32_t before = 0;
 
 	/* No list is longer than there are entries. */
-	for (uint64_t n = 0; head && n < (uint64_t)mmu->config.table_pages * ENTRIES; n++) {
-		const struct shadow_link *link = &shadow_of_code(mmu, head)->links[(head - 1) % ENTRIES];
+	for (uint64_t n = 0; head && n < (uint64_t)mmu->config.table_pages * PAGE_TABLE_ENTRIES; n++) {
+		const struct shadow_link *link = &shadow_of_code(mmu, head)->links[(head - 1) % PAGE_TABLE_ENTRIES];
 
 		if (before ? link->prev != before : !(link->prev & LINK_HEAD))
 			return false;
@@ -53,7 +54,7 @@ static const char *check_entry(const struct shadow_mmu *mmu, const struct shadow
 static const char *check_page(const struct shadow_mmu *mmu, const struct shadow_page *sp)
 {
 	const char *wrong;
-	unsigned entries = sp->live ? ENTRIES : 4;
+	unsigned entries = sp->live ? PAGE_TABLE_ENTRIES : 4;
 
 	for (unsigned slot = 0; slot < entries; slot++) {
 		wrong = check_entry(mmu, sp, slot);
@@ -62,10 +63,10 @@ static const char *check_page(const struct shadow_mmu *mmu, const struct shadow_
 	}
 	if (!sp->live)
 		return NULL;
-	if (shadow_find(mmu, sp->frame, sp->role) != sp)
+	if (shadow_find(mmu, sp->gpa, sp->role) != sp)
 		return "a table that is not in the hash, or twice";
 	if (sp->guest) {
-		uint32_t frame = mmu->frames[shadow_frame(mmu, sp->frame, 1)];
+		uint32_t frame = mmu->frames[shadow_frame(mmu, sp->gpa, 1)];
 
 		if (!(frame & FRAME_SHADOWED))
 			return "a table's page is not known as one";
@@ -75,7 +76,7 @@ static const char *check_page(const struct shadow_mmu *mmu, const struct shadow_
 			return "an upper table out of sync";
 	}
 	if (sp->copy && !sp->unsynced)
-		for (unsigned slot = 0; slot < ENTRIES; slot++)
+		for (unsigned slot = 0; slot < PAGE_TABLE_ENTRIES; slot++)
 			if (sp->table[slot] && ((shadow_guest_value(sp, slot) ^ sp->copy[slot]) & ~(PTE_A | PTE_D)))
 				return "a table in sync that is not";
 	return NULL;

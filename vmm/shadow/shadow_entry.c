@@ -1,11 +1,13 @@
+/* Entries of shadow tables and the lists that join them: each writable mapping of a page, and each link to a table, can be found from its
+ * target. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
-/* Lists run through the tables' companions. A head is a page's `parents` or, for leaves, one of mmu->frames. */
+/* A list's links are in the tables' companion pages (`links`). Its head is a table's `parents` or, for leaves, an element of mmu->frames. */
 
 static inline struct shadow_link *link_of(const struct shadow_mmu *mmu, uint32_t code)
 {
-	return &shadow_of_code(mmu, code)->links[(code - 1) % ENTRIES];
+	return &shadow_of_code(mmu, code)->links[(code - 1) % PAGE_TABLE_ENTRIES];
 }
 
 static inline uint32_t head_get(const uint32_t *head)
@@ -49,7 +51,7 @@ static inline void store(struct shadow_page *sp, unsigned slot, uint64_t entry)
 }
 
 /* Take the entry off its list before it changes, and count what TLBs may still hold. */
-static void leave(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t old)
+static void unlist(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t old)
 {
 	bool leaf = shadow_is_leaf(sp, old);
 
@@ -58,12 +60,12 @@ static void leave(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot,
 		if (leaf)
 			mmu->writable_unflushed = true;
 	}
-	mmu->changes++;
+	mmu->entry_changes++;
 	if (!leaf)
-		mmu->links++;
-	/* A vCPU's PDPTEs change only when it loads CR3, which flushes, or with their tables' end, which does so too. */
+		mmu->link_changes++;
+	/* A vCPU's PDPTEs change only when it loads CR3 or when a table that they lead to is dropped, and both flush. */
 	if (shadow_level(sp) > 1 && sp->live)
-		mmu->splits++;
+		mmu->upper_changes++;
 }
 
 void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
@@ -72,7 +74,7 @@ void shadow_zap(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
 
 	if (!old)
 		return;
-	leave(mmu, sp, slot, old);
+	unlist(mmu, sp, slot, old);
 	store(sp, slot, 0);
 }
 
@@ -83,12 +85,12 @@ void shadow_set_leaf(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 	if (!(entry & PTE_W))
 		frame = NO_FRAME;
 	if (old) {
-		/* More rights for the same page: nothing that a TLB holds is wrong. */
+		/* A right more for the same page leaves nothing wrong in a TLB: it only costs the next access there a fault. */
 		if (!(old & PTE_LISTED) && old == (entry & ~PTE_W) && shadow_is_leaf(sp, old))
 			goto set;
 		if (old == (entry | (frame != NO_FRAME ? PTE_LISTED : 0)))
 			return;
-		leave(mmu, sp, slot, old);
+		unlist(mmu, sp, slot, old);
 	}
 set:
 	if (frame != NO_FRAME) {
@@ -107,18 +109,18 @@ void shadow_set_link(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned sl
 	if (old == entry)
 		return;
 	if (old && !shadow_is_leaf(sp, old) && (old & PTE_ADDRESS) == (entry & PTE_ADDRESS)) {
-		mmu->links++;
+		mmu->link_changes++;
 		if ((old & ~entry & (PTE_W | PTE_U)) || (entry & ~old & PTE_NX)) {
-			mmu->changes++;
-			mmu->splits++;
+			mmu->entry_changes++;
+			mmu->upper_changes++;
 		}
 	} else {
 		if (old)
-			leave(mmu, sp, slot, old);
+			unlist(mmu, sp, slot, old);
 		list_add(mmu, &child->parents, (uint32_t)(child - mmu->pages), sp, slot);
 	}
 	sp->touched |= (uint8_t)(1 << slot / 64);
-	sp->writes = 0;
+	sp->writes_since_use = 0;
 	store(sp, slot, entry);
 }
 
@@ -129,7 +131,7 @@ bool shadow_take_used(struct shadow_mmu *mmu, const struct shadow_page *sp)
 
 	if (!code)
 		return false;
-	link = &shadow_of_code(mmu, code)->table[(code - 1) % ENTRIES];
+	link = &shadow_of_code(mmu, code)->table[(code - 1) % PAGE_TABLE_ENTRIES];
 	if (!(__atomic_load_n(link, __ATOMIC_RELAXED) & PTE_A))
 		return false;
 	__atomic_and_fetch(link, ~PTE_A, __ATOMIC_RELAXED);
@@ -145,16 +147,16 @@ bool shadow_protect(struct shadow_mmu *mmu, uint64_t gpa)
 
 		while (frame != NO_FRAME && (code = head_get(&mmu->frames[frame]))) {
 			struct shadow_page *sp = shadow_of_code(mmu, code);
-			unsigned slot = (code - 1) % ENTRIES;
+			unsigned slot = (code - 1) % PAGE_TABLE_ENTRIES;
 			uint64_t old = sp->table[slot];
 
 			any = true;
 			list_remove(mmu, sp, slot, true);
 			/* A large page is made anew in pieces; a small one just loses the right. */
 			store(sp, slot, level == 1 ? old & ~(PTE_W | PTE_LISTED) : 0);
-			mmu->changes++;
+			mmu->entry_changes++;
 			if (level > 1)
-				mmu->splits++;
+				mmu->upper_changes++;
 		}
 	}
 	return any;

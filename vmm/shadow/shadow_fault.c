@@ -1,5 +1,8 @@
+/* Page faults under shadow paging: the guest's tables are walked, and the shadow entries that are missing are made, or the fault is the
+ * guest's own. */
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
+#include "vmm/memory/paging_rules.h"
 #include "vmm/shadow/shadow_page.h"
 
 #define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
@@ -8,22 +11,22 @@
 struct walk {
 	struct shadow_vcpu *sv;
 	uint64_t linear;
-	bool write, exec, user, ac;
-	bool wide;              /* entries of 8 bytes */
-	uint32_t role;
-	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; its rights are in all, any */
-	unsigned leaf;          /* level of the entry that maps the page */
-	uint64_t all;           /* AND: PTE_W, PTE_U */
-	uint64_t any;           /* OR: PTE_NX */
-	uint64_t gpa;
-	uint64_t entry[5];
-	void *at[5];            /* NULL: not in RAM */
+	struct paging_access access;
+	bool wide;              /* the guest's entries have 8 bytes */
+	uint32_t role;          /* the vCPU's */
+	struct shadow_page *sp; /* the deepest shadow of a guest table on the way; in_all and in_any have the entries above it */
+	unsigned leaf;          /* level of the guest's entry that maps the page */
+	uint64_t in_all;        /* AND of the guest's entries on the way: PTE_W and PTE_U count */
+	uint64_t in_any;        /* OR of them: PTE_NX counts */
+	uint64_t gpa;           /* the access's */
+	uint64_t entry[5];      /* the guest's entries from sp's level down, and where Lamina sees them (NULL: not in RAM) */
+	void *at[5];
 };
 
-/* Else a true fault's cause: bits of the error code. */
+/* What walk_guest() returns where the guest's entries give an address; else the bits of the error code that they decide. */
 #define NO_FAULT UINT32_MAX
 
-/* Go down the shadow tables as far as they go: what they link to is as the guest's entries say, accessed flags included. */
+/* Go down the shadow tables as far as they reach: their links are as the guest's entries say, accessed flags included. */
 static void descend(struct walk *w, struct shadow_page *sp)
 {
 	const struct shadow_mmu *mmu = w->sv->mmu;
@@ -31,7 +34,7 @@ static void descend(struct walk *w, struct shadow_page *sp)
 
 	for (;;) {
 		unsigned level = shadow_level(sp);
-		uint64_t entry = sp->table[SLOT_OF(w->linear, level)];
+		uint64_t entry = sp->table[page_table_slot(w->linear, level)];
 		struct shadow_page *child;
 
 		if (level == 1 || !entry || (entry & PTE_PS))
@@ -43,32 +46,32 @@ static void descend(struct walk *w, struct shadow_page *sp)
 		any |= entry;
 		sp = child;
 	}
-	/* With CR0.WP = 0 the links' W is not the guest's: the role has it. */
+	/* With CR0.WP = 0 the links' W is not the guest's W: the role has that. */
 	if (__builtin_expect(sp->role & ROLE_WP0, 0))
 		all = (sp->role & ROLE_W ? PTE_W : 0) | (sp->role & ROLE_U ? PTE_U : 0);
-	w->all = all;
-	w->any = any;
+	w->in_all = all;
+	w->in_any = any;
 	w->sp = sp;
 	if (shadow_level(sp) == 1) {
 		struct shadow_last *last = shadow_last_of(w->sv, w->linear);
 
 		last->block = w->linear >> 21;
-		last->links = mmu->links;
-		last->all = all;
-		last->any = any;
-		last->root = w->sv->page;
+		last->link_changes = mmu->link_changes;
+		last->in_all = all;
+		last->in_any = any;
+		last->root = w->sv->root_page;
 		last->page = sp;
 	}
 }
 
-/* From there on read the guest's own. Returns a fault's cause or NO_FAULT. */
+/* Read the guest's own entries from there on. Returns a fault's cause or NO_FAULT. */
 static inline uint32_t walk_guest(struct walk *w)
 {
 	const struct shadow_mmu *mmu = w->sv->mmu;
 	struct shadow_page *sp = w->sp;
 	unsigned level = shadow_level(sp);
-	uint64_t reserved = shadow_reserved(mmu, w->role), entry, page_mask;
-	void *at = shadow_guest_entry(sp, SLOT_OF(w->linear, level));
+	uint64_t reserved = shadow_reserved(mmu, w->role), entry, page, size;
+	void *at = shadow_guest_entry(sp, page_table_slot(w->linear, level));
 
 	for (;;) {
 		entry = shadow_load(at, w->wide);
@@ -78,61 +81,28 @@ static inline uint32_t walk_guest(struct walk *w)
 			return PF_PRESENT | PF_RESERVED;
 		w->entry[level] = entry;
 		w->at[level] = at;
-		w->all &= entry;
-		w->any |= entry;
-		if (level == 1 || ((entry & PTE_PS) && (w->wide || (w->role & ROLE_PSE))))
+		w->in_all &= entry;
+		w->in_any |= entry;
+		if (paging_maps_page(w->wide || (w->role & ROLE_PSE), level, entry))
 			break;
 		level--;
-		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? (uint64_t)SLOT_OF(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
+		at = shadow_ram(mmu, (entry & PTE_ADDRESS) + (w->wide ? (uint64_t)page_table_slot(w->linear, level) * 8 : (w->linear >> 12 & 0x3ff) * 4), 4);
 	}
 	w->leaf = level;
 	if (__builtin_expect(level == 1, 1)) {
 		w->gpa = (entry & PTE_ADDRESS) | (w->linear & (PAGE_SIZE - 1));
 		return NO_FAULT;
 	}
-	if (!w->wide) {
-		/* PSE-36: see guest_walk.c. */
-		unsigned width = MAX(MIN(mmu->maxphyaddr, 40U), 32U);
-
-		if (entry & (BIT(21) | (0x1fe000U & ~((1U << (width - 32 + 13)) - 1))))
-			return PF_PRESENT | PF_RESERVED;
-		w->gpa = (entry & 0xffc00000U) | (entry & 0x1fe000) << 19 | (w->linear & (MIB(4) - 1));
-		return NO_FAULT;
-	}
-	page_mask = LEVEL_SIZE(level) - 1;
-	if (level > 3 || (entry & page_mask & ~(uint64_t)0x1fff))
+	if (!paging_large_page(w->wide, level, mmu->maxphyaddr, entry, &page, &size))
 		return PF_PRESENT | PF_RESERVED;
-	w->gpa = (entry & PTE_ADDRESS & ~page_mask) | (w->linear & page_mask);
+	w->gpa = page | (w->linear & (size - 1));
 	return NO_FAULT;
 }
 
-/* May this access use the page? (SDM vol. 3, "Determination of Access Rights".) */
-static inline bool allowed(const struct walk *w)
-{
-	const struct guest_paging *paging = &w->sv->paging;
-
-	if (w->user && !(w->all & PTE_U))
-		return false;
-	if (w->exec) {
-		/* Without EFER.NXE the bit is reserved and has faulted, or the entries are too small to have it. */
-		if (w->any & PTE_NX)
-			return false;
-		return w->user || !(w->all & PTE_U) || !(paging->cr4 & CR4_SMEP);
-	}
-	if (w->write && !(w->all & PTE_W) && (w->user || (paging->cr0 & CR0_WP)))
-		return false;
-	return w->user || w->ac || !(w->all & PTE_U) || !(paging->cr4 & CR4_SMAP);
-}
-
+/* The fault is the guest's own. */
 static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct shadow_fault *fault)
 {
-	if (w->write)
-		cause |= PF_WRITE;
-	if (w->user)
-		cause |= PF_USER;
-	if (w->exec && ((w->role & ROLE_NXE) || (w->sv->paging.cr4 & CR4_SMEP)))
-		cause |= PF_FETCH;
-	fault->error = cause;
+	fault->error = paging_fault_error(&w->sv->paging, &w->access, cause);
 	w->sv->mmu->stats.reflected++;
 	return SHADOW_REFLECT;
 }
@@ -141,21 +111,18 @@ static enum shadow_verdict reflect(const struct walk *w, uint32_t cause, struct 
 static inline bool set_accessed_dirty(struct walk *w)
 {
 	for (unsigned level = shadow_level(w->sp); level >= w->leaf; level--) {
-		uint64_t old = w->entry[level], set = old | PTE_A | (w->write && level == w->leaf ? PTE_D : 0);
-		uint32_t old32 = (uint32_t)old;
+		uint64_t old = w->entry[level], new = paging_with_flags(old, level == w->leaf, w->access.write);
 
-		if (set == old)
+		if (new == old)
 			continue;
-		if (w->wide ? !__atomic_compare_exchange_n((uint64_t *)w->at[level], &old, set, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
-			    : !__atomic_compare_exchange_n((uint32_t *)w->at[level], &old32, (uint32_t)set, false, __ATOMIC_SEQ_CST,
-							   __ATOMIC_RELAXED))
+		if (!paging_set_flags(w->at[level], w->wide, old, new))
 			return false;
-		w->entry[level] = set;
+		w->entry[level] = new;
 	}
 	return true;
 }
 
-/* Before the last entry is made: a write to a page that is traced. Returns whether to go on and make it. */
+/* A write to a page that is traced, before the last entry is made. Returns whether to go on and make the entry; else *verdict is final. */
 static bool write_to_table(struct walk *w, struct shadow_fault *fault, enum shadow_verdict *verdict)
 {
 	struct shadow_mmu *mmu = w->sv->mmu;
@@ -168,18 +135,20 @@ static bool write_to_table(struct walk *w, struct shadow_fault *fault, enum shad
 	}
 	mmu->stats.unsynced++;
 	*verdict = SHADOW_UNSYNCED;
-	/* What was dropped may have been on the way: then the fault comes again. */
+	/* A table that was dropped may have been on the walk's way: then the fault comes again. */
 	return w->sp->live;
 }
 
+/* Whether one entry at this level may map the block around gpa: the CPU has such pages, the host's memory there is contiguous (`size`), and
+ * no page table lies in it that a write would have to be seen at. */
 static bool large_possible(const struct shadow_mmu *mmu, uint64_t gpa, unsigned level, uint64_t size, bool writable)
 {
 	uint32_t block;
 
-	if (size < LEVEL_SIZE(level) || level > (mmu->config.pages_1g ? 3 : 2))
+	if (size < page_table_leaf_size(level) || level > (mmu->config.pages_1g ? 3 : 2))
 		return false;
 	block = shadow_frame(mmu, gpa, level);
-	return block != NO_FRAME && (!writable || !mmu->tables_in[block - mmu->first_block]);
+	return block != NO_FRAME && (!writable || !mmu->tables_in_block[block - mmu->first_block]);
 }
 
 /* Map a page below a direct table. */
@@ -194,12 +163,12 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 
 	for (;;) {
 		level = shadow_level(sp);
-		slot = SLOT_OF(w->gpa, level);
+		slot = page_table_slot(w->gpa, level);
 		entry = sp->table[slot];
 		if (level == 1)
 			break;
 		if (!entry || shadow_is_leaf(sp, entry)) {
-			uint64_t mask = LEVEL_SIZE(level) - 1;
+			uint64_t mask = page_table_leaf_size(level) - 1;
 
 			if (!(sp->role & ROLE_WP0) && large_possible(mmu, w->gpa, level, size, true)) {
 				entry = (hpa & ~mask) | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_PS | cache | (pat ? PTE_PAT_LARGE : 0);
@@ -212,18 +181,18 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 			entry = sp->table[slot];
 		}
 		sp = shadow_child(mmu, entry);
-		sp->used = true;
+		sp->used_since_reclaim = true;
 	}
 	frame = shadow_frame(mmu, w->gpa, 1);
-	if (w->write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
+	if (w->access.write && shadow_traced(mmu, frame) && !write_to_table(w, fault, &verdict))
 		return verdict;
-	/* Large pages' pieces: the rights are the link's, but for those that CR0.WP = 0 gives. */
+	/* Pieces of a large page: the link has the rights, but for the rights that CR0.WP = 0 gives. */
 	entry = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | cache | (pat ? PTE_PAT : 0);
 	if (!(sp->role & ROLE_W)) {
-		entry &= ~(w->write && !w->user ? PTE_U : PTE_W);
-		if (w->write && !w->user && (sp->role & ROLE_SMEP) && (sp->role & ROLE_U))
+		entry &= ~(w->access.write && !w->access.user ? PTE_U : PTE_W);
+		if (w->access.write && !w->access.user && (sp->role & ROLE_SMEP) && (sp->role & ROLE_U))
 			entry |= PTE_NX;
-		else if (w->write && !w->user && !(sp->role & ROLE_U))
+		else if (w->access.write && !w->access.user && !(sp->role & ROLE_U))
 			entry |= PTE_U;
 	}
 	if (shadow_traced(mmu, frame))
@@ -232,7 +201,7 @@ static enum shadow_verdict fill_direct(struct walk *w, struct shadow_page *sp, u
 	return verdict;
 }
 
-/* The rights above a child, which it must know where CR0.WP is 0. */
+/* The rights above a table as bits of its role, which has them only where CR0.WP is 0. */
 static inline uint32_t role_rights(uint32_t role, uint64_t all)
 {
 	if (!(role & ROLE_WP0))
@@ -245,8 +214,8 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 				      struct shadow_fault *fault)
 {
 	struct shadow_mmu *mmu = w->sv->mmu;
-	unsigned level = w->leaf, slot = SLOT_OF(w->linear, level);
-	uint64_t entry = w->entry[level], mask = LEVEL_SIZE(level) - 1, old = sp->table[slot];
+	unsigned level = w->leaf, slot = page_table_slot(w->linear, level);
+	uint64_t entry = w->entry[level], mask = page_table_leaf_size(level) - 1, old = sp->table[slot];
 	uint64_t flags = PTE_A | (entry & (PTE_U | PTE_NX));
 	struct shadow_page *child = NULL;
 	uint32_t role;
@@ -264,7 +233,7 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	       (entry & PTE_G ? ROLE_G : 0);
 	if (old && !shadow_is_leaf(sp, old)) {
 		child = shadow_child(mmu, old);
-		child = child->role == role && child->frame == (w->gpa & ~mask) ? child : NULL;
+		child = child->role == role && child->gpa == (w->gpa & ~mask) ? child : NULL;
 	}
 	if (!child)
 		child = shadow_get(mmu, w->sv, w->gpa & ~mask, role);
@@ -272,6 +241,7 @@ static enum shadow_verdict fill_large(struct walk *w, struct shadow_page *sp, ui
 	return fill_direct(w, child, hpa, size, fault);
 }
 
+/* The table that a guest's entry at `level` leads to. */
 static struct shadow_page *get_child(struct walk *w, unsigned level, unsigned slot, uint64_t entry, uint64_t rights)
 {
 	uint32_t role = w->role | (level - 1) | role_rights(w->role, rights);
@@ -288,11 +258,11 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 	struct shadow_page *sp = w->sp;
 	enum shadow_verdict verdict = SHADOW_RESOLVED;
 	unsigned level = shadow_level(sp), slot;
-	uint64_t hpa, size, entry, rights = w->all;
+	uint64_t hpa, size, entry, rights = w->in_all;
 	uint32_t frame;
 	bool is_traced;
 
-	if (!shadow_machine(mmu, w->gpa, &hpa, &size)) {
+	if (!shadow_to_hpa(mmu, w->gpa, &hpa, &size)) {
 		fault->gpa = w->gpa;
 		mmu->stats.mmio++;
 		return SHADOW_MMIO;
@@ -302,24 +272,24 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 		for (; level > w->leaf; level--) {
 			struct shadow_page *child;
 
-			slot = SLOT_OF(w->linear, level);
+			slot = page_table_slot(w->linear, level);
 			entry = w->entry[level];
 			rights &= entry;
 			child = get_child(w, level, slot, entry, rights);
 			shadow_set_link(mmu, sp, slot, child,
 					PTE_A | (entry & (PTE_U | PTE_NX)) | (w->role & ROLE_WP0 ? PTE_W : entry & PTE_W));
-			child->used = true;
-			/* Its page is traced only now: was it changed before? */
+			child->used_since_reclaim = true;
+			/* The child's guest page is traced only from now on: has the entry there changed since it was read? */
 			if (shadow_load(w->at[level - 1], w->wide) != w->entry[level - 1])
 				return verdict;
 			sp = child;
 		}
 		w->sp = sp;
 	}
-	sp->used = true;
-	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->write && !w->user &&
-	    !(w->all & PTE_W) && (w->all & PTE_U)) {
-		/* No entry lets a supervisor write to a user's read-only page and SMAP see whose it is. */
+	sp->used_since_reclaim = true;
+	if (__builtin_expect((w->role & (ROLE_WP0 | ROLE_SMAP)) == (ROLE_WP0 | ROLE_SMAP), 0) && w->access.write && !w->access.user &&
+	    !(w->in_all & PTE_W) && (w->in_all & PTE_U)) {
+		/* No entry can let a supervisor write to a user's read-only page and still show SMAP that the page is a user's. */
 		fault->gpa = w->gpa;
 		mmu->stats.emulated++;
 		return SHADOW_EMULATE;
@@ -328,58 +298,59 @@ static enum shadow_verdict fill(struct walk *w, struct shadow_fault *fault)
 		return fill_large(w, sp, rights & w->entry[w->leaf], hpa, size, fault);
 	frame = shadow_frame(mmu, w->gpa, 1);
 	is_traced = shadow_traced(mmu, frame);
-	if (__builtin_expect(is_traced && w->write, 0)) {
+	if (__builtin_expect(is_traced && w->access.write, 0)) {
 		if (!write_to_table(w, fault, &verdict))
 			return verdict;
 		is_traced = false;
 	}
-	slot = SLOT_OF(w->linear, 1);
+	slot = page_table_slot(w->linear, 1);
 	entry = w->entry[1];
-	sp->filled = true;
-	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->write && !w->user), frame);
+	sp->filled_since_sync = true;
+	shadow_set_leaf(mmu, sp, slot, (hpa & PTE_ADDRESS) | shadow_leaf_flags(sp, entry, is_traced, w->access.write && !w->access.user), frame);
 	sp->copy[slot] = entry;
 	return verdict;
 }
 
-/* In legacy mode: the table behind one of the four PDPTEs. NULL where the guest's is not present. */
+/* In legacy mode: the table behind one of the four PDPTEs. NULL where the guest's PDPTE is not present. */
 static __attribute__((noinline)) struct shadow_page *fill_pdpte(struct walk *w, unsigned slot)
 {
 	struct shadow_vcpu *sv = w->sv;
 	struct shadow_mmu *mmu = sv->mmu;
 	uint32_t role = w->role | 2 | ROLE_W | ROLE_U;
-	uint64_t frame;
+	uint64_t gpa;
 
 	switch (w->role & ROLE_FORMAT) {
 	case ROLE_DIRECT:
-		frame = slot * GIB(1);
+		gpa = slot * GIB(1);
 		break;
 	case ROLE_32BIT:
-		frame = sv->paging.cr3 & 0xfffff000;
+		gpa = sv->paging.cr3 & 0xfffff000;
 		role |= slot << ROLE_QUADRANT_SHIFT;
 		break;
 	default:
 		if (!(sv->paging.pdpte[slot] & PTE_P))
 			return NULL;
-		frame = sv->paging.pdpte[slot] & PTE_ADDRESS;
+		gpa = sv->paging.pdpte[slot] & PTE_ADDRESS;
 	}
-	shadow_set_link(mmu, sv->pae, slot, shadow_get(mmu, sv, frame, role), 0);
-	return shadow_child(mmu, sv->pae->table[slot]);
+	shadow_set_link(mmu, sv->pdpte_page, slot, shadow_get(mmu, sv, gpa, role), 0);
+	return shadow_child(mmu, sv->pdpte_page->table[slot]);
 }
 
+/* What shadow_page_fault() does with the lock held. */
 static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 {
 	struct shadow_vcpu *sv = w->sv;
 	struct shadow_mmu *mmu = sv->mmu;
-	struct shadow_page *root = sv->page;
+	struct shadow_page *root = sv->root_page;
 	struct shadow_last *last = shadow_last_of(sv, w->linear);
 
 	if (shadow_last_fits(sv, last, w->linear)) {
-		w->all = last->all;
-		w->any = last->any;
+		w->in_all = last->in_all;
+		w->in_any = last->in_any;
 		w->sp = last->page;
 		goto walk;
 	}
-	if (root == sv->pae) {
+	if (root == sv->pdpte_page) {
 		unsigned slot = (unsigned)(w->linear >> 30);
 
 		root = root->table[slot] ? shadow_child(mmu, root->table[slot]) : fill_pdpte(w, slot);
@@ -390,7 +361,7 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 
 			w->gpa = w->linear;
 			w->sp = root;
-			if (shadow_machine(mmu, w->gpa, &hpa, &size))
+			if (shadow_to_hpa(mmu, w->gpa, &hpa, &size))
 				return fill_direct(w, root, hpa, size, fault);
 			fault->gpa = w->gpa;
 			mmu->stats.mmio++;
@@ -400,17 +371,17 @@ static enum shadow_verdict handle(struct walk *w, struct shadow_fault *fault)
 	descend(w, root);
 walk:
 	for (unsigned i = 0; i < RESTARTS_MAX; i++) {
-		uint64_t all = w->all, any = w->any;
+		uint64_t all = w->in_all, any = w->in_any;
 		uint32_t cause = walk_guest(w);
 
 		if (cause != NO_FAULT)
 			return reflect(w, cause, fault);
-		if (!allowed(w))
+		if (!paging_allows(&sv->paging, &w->access, w->in_all, w->in_any))
 			return reflect(w, PF_PRESENT, fault);
 		if (set_accessed_dirty(w))
 			return fill(w, fault);
-		w->all = all;
-		w->any = any;
+		w->in_all = all;
+		w->in_any = any;
 	}
 	return SHADOW_RESOLVED; /* the guest tries again */
 }
@@ -422,11 +393,11 @@ enum shadow_verdict shadow_page_fault(struct shadow_vcpu *sv, uint64_t linear, u
 
 	w.sv = sv;
 	w.role = sv->role;
-	w.linear = sv->page == sv->pae ? linear & 0xffffffff : linear;
-	w.write = error & PF_WRITE;
-	w.exec = error & PF_FETCH;
-	w.user = error & PF_USER;
-	w.ac = ac;
+	w.linear = sv->root_page == sv->pdpte_page ? linear & 0xffffffff : linear;
+	w.access.write = error & PF_WRITE;
+	w.access.fetch = error & PF_FETCH;
+	w.access.user = error & PF_USER;
+	w.access.smap_lifts = ac;
 	w.wide = (w.role & ROLE_FORMAT) != ROLE_32BIT;
 	spin_lock(&sv->mmu->lock);
 	shadow_reserve(sv->mmu);

@@ -1,3 +1,5 @@
+/* Flushes that a change of the tables makes due: each vCPU's flush is only noted, and another vCPU is kicked out of the guest, so that it
+ * carries its own out before it runs on. */
 #include "vmm/shadow/shadow_page.h"
 
 void shadow_need_flush(struct shadow_vcpu *sv, enum shadow_flush kind)
@@ -8,9 +10,9 @@ void shadow_need_flush(struct shadow_vcpu *sv, enum shadow_flush kind)
 	while (old < (uint32_t)kind &&
 	       !__atomic_compare_exchange_n(&sv->flush, &old, (uint32_t)kind, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		;
-	sv->flushed_changes = mmu->changes;
+	sv->flushed_entry_changes = mmu->entry_changes;
 	if (kind == SHADOW_FLUSH_ALL)
-		sv->flushed_splits = mmu->splits;
+		sv->flushed_upper_changes = mmu->upper_changes;
 }
 
 void shadow_flush_everywhere(struct shadow_mmu *mmu, struct shadow_vcpu *self)

@@ -1,50 +1,53 @@
+/* Shadow tables and the pages that they live in: how a table is found in the hash, made, dropped, and reclaimed when pages run short. */
 #include "vmm/shadow/shadow_page.h"
 
 #include "lib/string.h"
 
-static inline unsigned bucket_of(const struct shadow_mmu *mmu, uint64_t frame)
+static inline unsigned bucket_of(const struct shadow_mmu *mmu, uint64_t gpa)
 {
-	return (unsigned)((frame >> 12) * 0x9e3779b97f4a7c15ULL >> mmu->hash_shift);
+	return (unsigned)((gpa >> 12) * 0x9e3779b97f4a7c15ULL >> mmu->hash_shift);
 }
 
 /* Page 0 is a vCPU's PDPTEs and never in the hash: 0 ends the chains. */
-static inline struct shadow_page *next_of(const struct shadow_mmu *mmu, uint32_t number, uint64_t frame)
+static inline struct shadow_page *next_of(const struct shadow_mmu *mmu, uint32_t number, uint64_t gpa)
 {
 	while (number) {
 		struct shadow_page *sp = &mmu->pages[number];
 
-		/* A direct table has no guest page: its frame is something else. */
-		if (sp->frame == frame && !shadow_is_direct(sp))
+		/* A direct table has no guest page: its gpa is that of the memory it maps. */
+		if (sp->gpa == gpa && !shadow_is_direct(sp))
 			return sp;
 		number = sp->next;
 	}
 	return NULL;
 }
 
-struct shadow_page *shadow_first(const struct shadow_mmu *mmu, uint64_t frame)
+struct shadow_page *shadow_first(const struct shadow_mmu *mmu, uint64_t gpa)
 {
-	return next_of(mmu, mmu->hash[bucket_of(mmu, frame)], frame);
+	return next_of(mmu, mmu->hash[bucket_of(mmu, gpa)], gpa);
 }
 
 struct shadow_page *shadow_next(const struct shadow_mmu *mmu, const struct shadow_page *sp)
 {
-	return next_of(mmu, sp->next, sp->frame);
+	return next_of(mmu, sp->next, sp->gpa);
 }
 
-struct shadow_page *shadow_find(const struct shadow_mmu *mmu, uint64_t frame, uint32_t role)
+struct shadow_page *shadow_find(const struct shadow_mmu *mmu, uint64_t gpa, uint32_t role)
 {
-	uint32_t number = mmu->hash[bucket_of(mmu, frame)];
+	uint32_t number = mmu->hash[bucket_of(mmu, gpa)];
 
 	while (number) {
 		struct shadow_page *sp = &mmu->pages[number];
 
-		if (sp->frame == frame && sp->role == role)
+		if (sp->gpa == gpa && sp->role == role)
 			return sp;
 		number = sp->next;
 	}
 	return NULL;
 }
 
+/* A table takes two free pages or three: its entries, their links and, for a guest's leaf table, the copy. Only the first page's element of
+ * mmu->pages describes a table. */
 static struct shadow_page *take_page(struct shadow_mmu *mmu)
 {
 	struct shadow_page *sp = &mmu->pages[mmu->free_pages];
@@ -70,18 +73,18 @@ static void count_table(struct shadow_mmu *mmu, uint64_t gpa, int by)
 		uint32_t block = shadow_frame(mmu, gpa, level);
 
 		if (block != NO_FRAME)
-			mmu->tables_in[block - mmu->first_block] += (uint32_t)by;
+			mmu->tables_in_block[block - mmu->first_block] += (uint32_t)by;
 	}
 }
 
 /* Keep the rule: the guest's page is traced if, and only if, all its tables are in sync; only leaf tables may be out of sync. */
 static void trace_new(struct shadow_mmu *mmu, struct shadow_vcpu *sv, struct shadow_page *sp)
 {
-	uint32_t frame = shadow_frame(mmu, sp->frame, 1);
+	uint32_t frame = shadow_frame(mmu, sp->gpa, 1);
 
 	if (!(mmu->frames[frame] & FRAME_SHADOWED)) {
 		mmu->frames[frame] |= FRAME_SHADOWED;
-		count_table(mmu, sp->frame, 1);
+		count_table(mmu, sp->gpa, 1);
 	}
 	if (mmu->frames[frame] & FRAME_TRACED)
 		return;
@@ -89,35 +92,35 @@ static void trace_new(struct shadow_mmu *mmu, struct shadow_vcpu *sv, struct sha
 	if (shadow_level(sp) == 1)
 		shadow_unsync(mmu, sp);
 	else
-		shadow_sync_frame(mmu, sv, sp->frame);
+		shadow_sync_guest_page(mmu, sv, sp->gpa);
 }
 
-static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame, uint32_t role)
+static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint32_t role)
 {
 	struct shadow_page *sp;
-	unsigned bucket = bucket_of(mmu, frame), quadrant = (role & ROLE_QUADRANT) >> ROLE_QUADRANT_SHIFT, level = role & ROLE_LEVEL;
+	unsigned bucket = bucket_of(mmu, gpa), quadrant = (role & ROLE_QUADRANT) >> ROLE_QUADRANT_SHIFT, level = role & ROLE_LEVEL;
 
-	/* A TLB may still lead to a page that was freed; it must not see what it becomes. */
+	/* A TLB may still lead to a page that was freed: it must not see what the page becomes. */
 	if (mmu->retired)
 		shadow_flush_everywhere(mmu, sv);
-	/* Here and not in trace_new(): what this drops must not be the new table. */
+	/* This is done here and not in trace_new(), so that the table that goes back in sync is not the new one. */
 	if (mmu->unsynced_count >= UNSYNCED_MAX && level == 1)
-		shadow_sync_frame(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].frame);
+		shadow_sync_guest_page(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].gpa);
 	sp = take_page(mmu);
 	memset(sp->table, 0, PAGE_SIZE);
 	sp->links = (struct shadow_link *)take_page(mmu)->table;
 	sp->copy = NULL;
 	sp->guest = NULL;
-	sp->frame = frame;
+	sp->gpa = gpa;
 	sp->role = role;
 	sp->parents = 0;
 	sp->pins = 0;
 	sp->touched = 0;
-	sp->writes = 0;
+	sp->writes_since_use = 0;
 	sp->unsynced = false;
-	sp->filled = true;
-	sp->idle = 0;
-	sp->single = false;
+	sp->filled_since_sync = true;
+	sp->idle_syncs = 0;
+	sp->emulate_writes = false;
 	sp->streak = 0;
 	sp->epoch = mmu->epoch;
 	sp->live = true;
@@ -130,7 +133,7 @@ static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, 
 		sp->copy = take_page(mmu)->table;
 		memset(sp->copy, 0, PAGE_SIZE);
 	}
-	sp->guest = shadow_ram(mmu, frame, PAGE_SIZE);
+	sp->guest = shadow_ram(mmu, gpa, PAGE_SIZE);
 	if (!sp->guest)
 		return sp;
 	/* 1024 entries of 4 bytes: two tables at level 1, and four of 256 PDEs at level 2. */
@@ -140,16 +143,17 @@ static struct shadow_page *make(struct shadow_mmu *mmu, struct shadow_vcpu *sv, 
 	return sp;
 }
 
-struct shadow_page *shadow_get(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame, uint32_t role)
+struct shadow_page *shadow_get(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint32_t role)
 {
-	struct shadow_page *sp = shadow_find(mmu, frame, role);
+	struct shadow_page *sp = shadow_find(mmu, gpa, role);
 
 	if (!sp)
-		sp = make(mmu, sv, frame, role);
-	sp->used = true;
+		sp = make(mmu, sv, gpa, role);
+	sp->used_since_reclaim = true;
 	return sp;
 }
 
+/* A table of the guest page at gpa went: if it was the last, the page is an ordinary one again. */
 static void untrace_last(struct shadow_mmu *mmu, uint64_t gpa)
 {
 	uint32_t frame;
@@ -163,14 +167,14 @@ static void untrace_last(struct shadow_mmu *mmu, uint64_t gpa)
 
 void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp)
 {
-	uint32_t *at = &mmu->hash[bucket_of(mmu, sp->frame)], number = (uint32_t)(sp - mmu->pages);
+	uint32_t *at = &mmu->hash[bucket_of(mmu, sp->gpa)], number = (uint32_t)(sp - mmu->pages);
 
 	for (unsigned group = 0; group < 8; group++)
 		if (sp->touched & 1 << group)
 			for (unsigned slot = group * 64; slot < group * 64 + 64; slot++)
 				shadow_zap(mmu, sp, slot);
 	while (sp->parents)
-		shadow_zap(mmu, shadow_of_code(mmu, sp->parents), (sp->parents - 1) % ENTRIES);
+		shadow_zap(mmu, shadow_of_code(mmu, sp->parents), (sp->parents - 1) % PAGE_TABLE_ENTRIES);
 	while (*at != number)
 		at = &mmu->pages[*at].next;
 	*at = sp->next;
@@ -178,7 +182,7 @@ void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp)
 		shadow_forget_unsynced(mmu, sp);
 	sp->live = false;
 	if (sp->guest)
-		untrace_last(mmu, sp->frame);
+		untrace_last(mmu, sp->gpa);
 	give_page(mmu, sp->links);
 	if (sp->copy)
 		give_page(mmu, sp->copy);
@@ -187,7 +191,8 @@ void shadow_drop(struct shadow_mmu *mmu, struct shadow_page *sp)
 	mmu->stats.tables_dropped++;
 }
 
-/* Second chance: a table that was of use since the hand last passed stays, this time. The hand cannot pass more than twice. */
+/* Reclaim goes round all pages and gives each table a second chance: a table that was of use since reclaim last came by stays this time.
+ * Two rounds are always enough, as the first one takes that mark away. */
 void shadow_reserve(struct shadow_mmu *mmu)
 {
 	unsigned goal = MAX(2 * PAGES_RESERVE, mmu->config.table_pages / 16);
@@ -195,14 +200,14 @@ void shadow_reserve(struct shadow_mmu *mmu)
 	if (__builtin_expect(mmu->free_count >= PAGES_RESERVE, 1))
 		return;
 	for (unsigned n = 0; n < 2 * mmu->config.table_pages && mmu->free_count < goal; n++) {
-		struct shadow_page *sp = &mmu->pages[mmu->hand];
+		struct shadow_page *sp = &mmu->pages[mmu->reclaim_next];
 
-		if (++mmu->hand == mmu->config.table_pages)
-			mmu->hand = 0;
+		if (++mmu->reclaim_next == mmu->config.table_pages)
+			mmu->reclaim_next = 0;
 		if (!sp->live || sp->pins)
 			continue;
-		if (sp->used) {
-			sp->used = false;
+		if (sp->used_since_reclaim) {
+			sp->used_since_reclaim = false;
 			continue;
 		}
 		shadow_drop(mmu, sp);

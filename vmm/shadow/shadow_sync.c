@@ -1,12 +1,18 @@
+/* Tables out of sync, and writes to guest tables: when a guest may write to its leaf tables freely, how the shadow of such a table is
+ * compared and mended afterwards, and what an emulated write to a table changes. */
 #include "lib/x86/paging.h"
 #include "vmm/shadow/shadow_page.h"
 
-#define IDLE_SYNCS 2   /* a leaf table that keeps changing and that nobody uses is none any more */
-#define WRITES_LIMIT 4 /* so many writes to an upper table that nobody uses meanwhile: likewise */
-#define ORPHANS_MAX 16
-#define EPOCHS_APART 4 /* a leaf table that is written again so soon after it was brought in sync */
-#define STREAK_LIMIT 3 /* so many times in a row: it gets few writes at a time */
-#define EPOCH_WRITES 4 /* not few */
+/* A guest's page that keeps being written and is not used as a table is most often no table any more: its shadow is dropped. */
+#define IDLE_SYNCS 2   /* a leaf table: after so many syncs in a row that found changes, with no use of the table between */
+#define WRITES_LIMIT 4 /* an upper table: after so many emulated writes with no use between */
+
+/* See few_writes(). An epoch lasts from one load of CR3 to the next. */
+#define EPOCHS_APART 4 /* a leaf table's write fault at most so many epochs after the last one lengthens its streak */
+#define STREAK_LIMIT 3 /* after a streak of so many, the table is taken to get few writes at a time */
+#define EPOCH_WRITES 4 /* with more emulated writes in one epoch it is not any more */
+
+#define ORPHANS_MAX 16 /* tables without a parent that one write may drop at once; reclaim finds the others */
 
 void shadow_unsync(struct shadow_mmu *mmu, struct shadow_page *sp)
 {
@@ -39,15 +45,15 @@ void shadow_forget_unsynced(struct shadow_mmu *mmu, struct shadow_page *sp)
 		mmu->unsynced = sp->unsynced_next == number ? 0 : sp->unsynced_next;
 }
 
-/* The entry was present and the guest's has changed. Most changes leave the address as it is. */
+/* Make a leaf table's entry anew from the guest's, or clear it where the guest's is not usable. Out of line, as most entries that are
+ * compared have not changed. */
 static __attribute__((noinline)) void entry_changed(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, uint64_t entry)
 {
 	uint64_t gpa = entry & PTE_ADDRESS, hpa, size;
 	uint32_t frame;
 
 	mmu->stats.resynced_entries++;
-	if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & shadow_reserved(mmu, sp->role)) ||
-	    !shadow_machine(mmu, gpa, &hpa, &size)) {
+	if (!shadow_usable(mmu, sp, entry) || !shadow_to_hpa(mmu, gpa, &hpa, &size)) {
 		shadow_zap(mmu, sp, slot);
 		sp->copy[slot] = 0;
 		return;
@@ -70,8 +76,8 @@ bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 	return true;
 }
 
-/* Compare 64 entries that may be present, eight at a time: this is most of what a resync costs. What is found to differ is read once
- * more, by itself, as the guest may be writing. */
+/* Compare 64 entries that may be present, eight at a time: this is most of what a resync costs. An entry that differs is read once more,
+ * by itself, as the guest may be writing it. */
 #define COMPARE_GROUP(type) do { \
 		const type *now = (const type *)sp->guest + first; \
 		const uint64_t *copy = sp->copy + first; \
@@ -85,11 +91,12 @@ bool shadow_sync_entry(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 		} \
 	} while (0)
 
+/* Compare a leaf table with the guest's and mend it. Returns whether anything had changed. */
 static bool compare_table(struct shadow_mmu *mmu, struct shadow_page *sp)
 {
 	bool changed = false, is_32bit = (sp->role & ROLE_FORMAT) == ROLE_32BIT;
 
-	for (unsigned first = 0; first < ENTRIES; first += 64) {
+	for (unsigned first = 0; first < PAGE_TABLE_ENTRIES; first += 64) {
 		if (!(sp->touched & 1 << first / 64))
 			continue;
 		if (is_32bit)
@@ -102,6 +109,7 @@ static bool compare_table(struct shadow_mmu *mmu, struct shadow_page *sp)
 }
 #undef COMPARE_GROUP
 
+/* See to it that a write to the guest page at gpa faults. Returns whether anything mapped it writable, so that TLBs may still. */
 static bool trace(struct shadow_mmu *mmu, uint64_t gpa)
 {
 	uint32_t frame = shadow_frame(mmu, gpa, 1);
@@ -113,12 +121,12 @@ static bool trace(struct shadow_mmu *mmu, uint64_t gpa)
 	return shadow_protect(mmu, gpa);
 }
 
-void shadow_sync_frame(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t frame)
+void shadow_sync_guest_page(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa)
 {
-	if (trace(mmu, frame) || mmu->writable_unflushed)
+	if (trace(mmu, gpa) || mmu->writable_unflushed)
 		shadow_flush_everywhere(mmu, sv);
-	/* From here on nobody writes without our knowing. */
-	for (struct shadow_page *sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
+	/* From here on no vCPU writes to the table unnoticed. */
+	for (struct shadow_page *sp = shadow_first(mmu, gpa); sp; sp = shadow_next(mmu, sp)) {
 		if (!sp->unsynced)
 			continue;
 		shadow_forget_unsynced(mmu, sp);
@@ -136,14 +144,14 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 		struct shadow_page *sp = &mmu->pages[number];
 
 		number = sp->unsynced_next;
-		if (!sp->parents || sp->idle >= IDLE_SYNCS)
+		if (!sp->parents || sp->idle_syncs >= IDLE_SYNCS)
 			shadow_drop(mmu, sp);
 	}
 	for (unsigned n = mmu->unsynced_count; n; n--) {
 		struct shadow_page *sp = &mmu->pages[number];
 
 		number = sp->unsynced_next;
-		flush |= trace(mmu, sp->frame);
+		flush |= trace(mmu, sp->gpa);
 	}
 	if (flush || mmu->writable_unflushed)
 		shadow_flush_everywhere(mmu, sv);
@@ -151,34 +159,35 @@ void shadow_sync_all(struct shadow_mmu *mmu, struct shadow_vcpu *sv)
 		struct shadow_page *sp = &mmu->pages[mmu->unsynced];
 
 		shadow_forget_unsynced(mmu, sp);
-		/* The changes make this vCPU's TLB forget the links too, so that the next use sets the flag again. */
-		if (compare_table(mmu, sp) && !sp->filled && !shadow_take_used(mmu, sp))
-			sp->idle++;
+		/* The TLB is flushed for these changes and forgets the links too, so that the next use sets their accessed flag again. */
+		if (compare_table(mmu, sp) && !sp->filled_since_sync && !shadow_take_used(mmu, sp))
+			sp->idle_syncs++;
 		else
-			sp->idle = 0;
-		sp->filled = false;
+			sp->idle_syncs = 0;
+		sp->filled_since_sync = false;
 	}
 }
 
 /* Between two loads of CR3 some leaf tables get a write or two (a kernel with page-table isolation loads CR3 twice a page fault) and some
- * many (fork, exit). What going out of sync costs, two faults and the comparison, pays for the latter only; learn which it is. */
+ * many (fork, exit). Going out of sync costs two faults and the comparison, which pays only for tables with many writes: learn which
+ * kind a table is. Called at a write fault; returns whether to emulate the write. */
 static bool few_writes(const struct shadow_mmu *mmu, struct shadow_page *sp)
 {
 	uint32_t age = mmu->epoch - sp->epoch;
 
 	sp->epoch = mmu->epoch;
-	if (sp->single) {
+	if (sp->emulate_writes) {
 		sp->streak = age ? 1 : sp->streak + 1;
 		if (sp->streak > EPOCH_WRITES) {
-			sp->single = false;
+			sp->emulate_writes = false;
 			sp->streak = 0;
 		}
-		return sp->single;
+		return sp->emulate_writes;
 	}
 	sp->streak = age <= EPOCHS_APART ? sp->streak + 1 : 0;
 	if (sp->streak < STREAK_LIMIT)
 		return false;
-	sp->single = true;
+	sp->emulate_writes = true;
 	sp->streak = 1;
 	return true;
 }
@@ -186,46 +195,46 @@ static bool few_writes(const struct shadow_mmu *mmu, struct shadow_page *sp)
 bool shadow_untrace(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa)
 {
 	struct shadow_page *sp, *next;
-	uint64_t frame = gpa & PAGE_MASK;
-	bool leaves = true, in_use = false, single = false;
+	uint64_t page = gpa & PAGE_MASK;
+	bool leaves = true, in_use = false, emulate = false;
 	unsigned count = 0;
 
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp)) {
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp)) {
 		leaves &= shadow_level(sp) == 1;
-		in_use |= sp->pins || sp->writes < WRITES_LIMIT;
+		in_use |= sp->pins || sp->writes_since_use < WRITES_LIMIT;
 		count++;
 	}
 	if (!leaves) {
 		if (in_use)
 			return false;
-		for (sp = shadow_first(mmu, frame); sp; sp = next) {
+		for (sp = shadow_first(mmu, page); sp; sp = next) {
 			next = shadow_next(mmu, sp);
 			shadow_drop(mmu, sp);
 		}
 		return true;
 	}
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
-		single |= few_writes(mmu, sp);
-	if (single)
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp))
+		emulate |= few_writes(mmu, sp);
+	if (emulate)
 		return false;
 	while (mmu->unsynced_count && mmu->unsynced_count + count > UNSYNCED_MAX)
-		shadow_sync_frame(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].frame);
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+		shadow_sync_guest_page(mmu, sv, mmu->pages[mmu->pages[mmu->unsynced].unsynced_prev].gpa);
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp))
 		shadow_unsync(mmu, sp);
-	mmu->frames[shadow_frame(mmu, frame, 1)] &= ~(uint32_t)FRAME_TRACED;
+	mmu->frames[shadow_frame(mmu, page, 1)] &= ~(uint32_t)FRAME_TRACED;
 	return true;
 }
 
 bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa)
 {
-	uint64_t frame = gpa & PAGE_MASK;
+	uint64_t page = gpa & PAGE_MASK;
 	struct shadow_page *sp, *next;
 	bool in_use = false;
 
 	spin_lock(&mmu->lock);
-	for (sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+	for (sp = shadow_first(mmu, page); sp; sp = shadow_next(mmu, sp))
 		in_use |= sp->pins != 0;
-	for (sp = in_use ? NULL : shadow_first(mmu, frame); sp; sp = next) {
+	for (sp = in_use ? NULL : shadow_first(mmu, page); sp; sp = next) {
 		next = shadow_next(mmu, sp);
 		shadow_drop(mmu, sp);
 	}
@@ -233,8 +242,9 @@ bool shadow_rewritten(struct shadow_mmu *mmu, uint64_t gpa)
 	return !in_use;
 }
 
-/* An entry above the leaf tables, whose guest's may have changed. What lost its last parent goes to `orphans`. */
-static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page **orphans, unsigned *count)
+/* The guest's entry behind an entry above the leaf tables may have changed: keep the entry, with new rights, if it still leads to the same
+ * table, else clear it. A child that lost its last parent goes to `orphans`. */
+static void upper_entry_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot, struct shadow_page **orphans, unsigned *count)
 {
 	uint64_t entry, old = sp->table[slot];
 	struct shadow_page *child = NULL;
@@ -244,9 +254,8 @@ static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 	entry = shadow_guest_value(sp, slot);
 	if (!shadow_is_leaf(sp, old)) {
 		child = shadow_child(mmu, old);
-		if ((entry & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !(entry & shadow_reserved(mmu, sp->role)) &&
-		    (shadow_level(sp) < 4 || !(entry & PTE_PS)) && !shadow_guest_leaf(sp->role, shadow_level(sp), entry) &&
-		    !shadow_is_direct(child) && child->frame == (entry & PTE_ADDRESS) && !(sp->role & ROLE_WP0)) {
+		if (shadow_usable(mmu, sp, entry) && shadow_guest_link(sp->role, shadow_level(sp), entry) &&
+		    !shadow_is_direct(child) && child->gpa == (entry & PTE_ADDRESS) && !(sp->role & ROLE_WP0)) {
 			shadow_set_link(mmu, sp, slot, child, PTE_A | (entry & (PTE_W | PTE_U | PTE_NX)));
 			return;
 		}
@@ -257,7 +266,7 @@ static void look_again(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned 
 }
 
 /* A new entry that the guest has marked as accessed already is for the page that it will use next. */
-static void foresee(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
+static void make_early(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slot)
 {
 	uint64_t entry = shadow_guest_value(sp, slot);
 
@@ -265,6 +274,7 @@ static void foresee(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned slo
 		entry_changed(mmu, sp, slot, entry);
 }
 
+/* The bytes first..end-1 of the guest's table have been written: bring the entries made from them in line. */
 static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsigned first, unsigned end, struct shadow_page **orphans,
 			  unsigned *count)
 {
@@ -284,7 +294,7 @@ static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsign
 	last = (end - 1) >> shift;
 	for (slot = first >> shift; slot <= last; slot++) {
 		if (level == 1 && !sp->table[slot]) {
-			foresee(mmu, sp, slot);
+			make_early(mmu, sp, slot);
 			continue;
 		}
 		if (!(sp->touched & 1 << slot / 64)) {
@@ -295,22 +305,22 @@ static void table_written(struct shadow_mmu *mmu, struct shadow_page *sp, unsign
 		if (level == 1)
 			shadow_sync_entry(mmu, sp, slot);
 		else
-			look_again(mmu, sp, slot, orphans, count);
+			upper_entry_written(mmu, sp, slot, orphans, count);
 	}
-	if (level > 1 && sp->writes < UINT8_MAX)
-		sp->writes++;
+	if (level > 1 && sp->writes_since_use < UINT8_MAX)
+		sp->writes_since_use++;
 }
 
-static void page_written(struct shadow_mmu *mmu, uint64_t frame, unsigned first, unsigned end)
+static void page_written(struct shadow_mmu *mmu, uint64_t gpa, unsigned first, unsigned end)
 {
 	struct shadow_page *orphans[ORPHANS_MAX];
 	unsigned count = 0;
 
-	for (struct shadow_page *sp = shadow_first(mmu, frame); sp; sp = shadow_next(mmu, sp))
+	for (struct shadow_page *sp = shadow_first(mmu, gpa); sp; sp = shadow_next(mmu, sp))
 		if (!sp->unsynced)
 			table_written(mmu, sp, first, end, orphans, &count);
 	for (unsigned i = 0; i < count; i++) {
-		/* The same child may be there twice, or have got a parent again. */
+		/* The same child may be listed twice, or have got a parent again. */
 		if (orphans[i]->live && !orphans[i]->parents)
 			shadow_drop(mmu, orphans[i]);
 	}
@@ -319,7 +329,7 @@ static void page_written(struct shadow_mmu *mmu, uint64_t frame, unsigned first,
 void shadow_written(struct shadow_mmu *mmu, struct shadow_vcpu *sv, uint64_t gpa, uint64_t size)
 {
 	(void)sv;
-	/* What was written must be seen by one who sets the flag and then reads, if we do not see the flag. */
+	/* If this core does not see the traced flag, the core that sets it and reads the table afterwards must see what was written here. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	while (size) {
 		uint64_t part = MIN(size, PAGE_SIZE - (gpa & (PAGE_SIZE - 1)));

@@ -1,43 +1,39 @@
+/* A vCPU's paging state: its role, its root, and what a load of CR3, a change of mode or INVLPG means for both and for the TLB. */
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
+#include "vmm/memory/paging_rules.h"
 #include "vmm/shadow/shadow_page.h"
 
-/* What of CR4 the hardware itself heeds, so that a change of it is one for the TLB. */
+/* The bits of CR4 that the hardware itself heeds, so that a change of them must reach the TLB. */
 #define CR4_TLB (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
 
+/* The part of a vCPU's paging state that its shadow tables depend on. */
 static uint32_t role_of(const struct guest_paging *paging)
 {
-	uint32_t role;
+	enum paging_format format = paging_format(paging);
+	uint32_t role = (uint32_t)format << ROLE_FORMAT_SHIFT;
 
-	if (!(paging->cr0 & CR0_PG))
+	if (__builtin_expect(format == PAGING_OFF, 0))
 		return ROLE_DIRECT;
-	if (paging->efer & EFER_LMA)
-		role = ROLE_LONG;
-	else if (paging->cr4 & CR4_PAE)
-		role = ROLE_PAE;
+	if (__builtin_expect(format == PAGING_32BIT, 0))
+		role |= paging->cr4 & CR4_PSE ? ROLE_PSE : 0;
 	else
-		role = ROLE_32BIT | (paging->cr4 & CR4_PSE ? ROLE_PSE : 0);
-	if (role != ROLE_32BIT && !(role & ROLE_PSE) && (paging->efer & EFER_NXE))
-		role |= ROLE_NXE;
+		role |= paging->efer & EFER_NXE ? ROLE_NXE : 0;
 	if (!(paging->cr0 & CR0_WP))
 		role |= ROLE_WP0 | (paging->cr4 & CR4_SMEP ? ROLE_SMEP : 0) | (paging->cr4 & CR4_SMAP ? ROLE_SMAP : 0);
 	return role;
 }
 
-static void set_maxphyaddr(struct shadow_mmu *mmu, unsigned maxphyaddr)
+/* noinline: it runs once, from a path that runs often */
+static __attribute__((noinline)) void set_maxphyaddr(struct shadow_mmu *mmu, unsigned maxphyaddr)
 {
-	uint64_t high = PTE_ADDRESS & ~(BIT(maxphyaddr) - 1);
-	/* Unlike 4-level paging, PAE paging ignores no bit above the address. */
-	uint64_t pae = high | (~PTE_ADDRESS & PAGE_MASK & ~PTE_NX);
-
 	mmu->maxphyaddr = maxphyaddr;
-	for (unsigned nxe = 0; nxe < 2; nxe++) {
-		mmu->reserved[ROLE_LONG >> 5][nxe] = high | (nxe ? 0 : PTE_NX);
-		mmu->reserved[ROLE_PAE >> 5][nxe] = pae | (nxe ? 0 : PTE_NX);
-	}
+	for (unsigned format = 0; format < ARRAY_SIZE(mmu->reserved); format++)
+		for (unsigned nx = 0; nx < 2; nx++)
+			mmu->reserved[format][nx] = paging_reserved((enum paging_format)format, maxphyaddr, nx);
 }
 
-/* Let the four PDPTEs lead to the tables that exist for the guest's; faults make the others. */
+/* Let the four PDPTEs lead to the shadow tables that exist for the guest's tables; faults make the others. */
 static void link_pdptes(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
@@ -58,46 +54,47 @@ static void link_pdptes(struct shadow_vcpu *sv)
 				sp = shadow_find(mmu, sv->paging.pdpte[slot] & PTE_ADDRESS, role);
 		}
 		if (!sp) {
-			shadow_zap(mmu, sv->pae, slot);
+			shadow_zap(mmu, sv->pdpte_page, slot);
 			continue;
 		}
-		sp->used = true;
-		shadow_set_link(mmu, sv->pae, slot, sp, 0);
+		sp->used_since_reclaim = true;
+		shadow_set_link(mmu, sv->pdpte_page, slot, sp, 0);
 	}
 }
 
+/* Let the hardware run on the tables for sv->paging and sv->role. */
 static inline __attribute__((always_inline)) void set_root(struct shadow_vcpu *sv)
 {
 	struct shadow_mmu *mmu = sv->mmu;
-	struct shadow_page *old = sv->page, *root;
-	uint64_t frame = sv->paging.cr3 & PTE_ADDRESS;
+	struct shadow_page *old = sv->root_page, *root;
+	uint64_t gpa = sv->paging.cr3 & PTE_ADDRESS;
 	uint32_t role = sv->role | 4 | ROLE_W | ROLE_U;
 
 	if ((sv->role & ROLE_FORMAT) == ROLE_LONG) {
-		/* Kernels with page-table isolation load two roots in turn. What was a root and is dropped is `live` no longer. */
-		root = sv->previous;
-		if (!root || root->frame != frame || root->role != role || !root->live)
-			root = shadow_find(mmu, frame, role);
+		/* Kernels with page-table isolation load two roots in turn. A root that was dropped meanwhile is not `live` any more. */
+		root = sv->previous_root;
+		if (!root || root->gpa != gpa || root->role != role || !root->live)
+			root = shadow_find(mmu, gpa, role);
 		if (root) {
 			mmu->stats.cr3_cached++;
 		} else {
 			shadow_reserve(mmu);
-			root = shadow_get(mmu, sv, frame, role);
+			root = shadow_get(mmu, sv, gpa, role);
 			mmu->stats.cr3_new++;
 		}
-		root->used = true;
-		root->writes = 0;
+		root->used_since_reclaim = true;
+		root->writes_since_use = 0;
 		root->pins++;
 	} else {
-		root = sv->pae;
+		root = sv->pdpte_page;
 		link_pdptes(sv);
 		sv->last[0].root = sv->last[1].root = NULL;
 		mmu->stats.cr3_cached++;
 	}
-	if (old != sv->pae)
+	if (old != sv->pdpte_page)
 		old->pins--;
-	sv->previous = old;
-	sv->page = root;
+	sv->previous_root = old;
+	sv->root_page = root;
 	sv->root = root->table_phys;
 }
 
@@ -106,7 +103,7 @@ static bool same_pdptes(const uint64_t a[4], const uint64_t b[4])
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-/* CR3 written, or something else that makes the CPU forget what is not global. Returns what the TLB must forget. */
+/* CR3 was written, or something else makes the CPU forget the translations that are not global. Returns what the TLB must forget. */
 static inline __attribute__((always_inline)) enum shadow_flush load_root(struct shadow_vcpu *sv, uint64_t cr3, const uint64_t *pdpte)
 {
 	struct shadow_mmu *mmu = sv->mmu;
@@ -118,7 +115,7 @@ static inline __attribute__((always_inline)) enum shadow_flush load_root(struct 
 		shadow_sync_all(mmu, sv);
 	if (same) {
 		mmu->stats.cr3_same++;
-		if (sv->flushed_changes == mmu->changes)
+		if (sv->flushed_entry_changes == mmu->entry_changes)
 			return SHADOW_FLUSH_NONE;
 	} else {
 		if (pdpte)
@@ -126,7 +123,7 @@ static inline __attribute__((always_inline)) enum shadow_flush load_root(struct 
 				sv->paging.pdpte[i] = pdpte[i];
 		set_root(sv);
 	}
-	sv->flushed_changes = mmu->changes;
+	sv->flushed_entry_changes = mmu->entry_changes;
 	return SHADOW_FLUSH_NONGLOBAL;
 }
 
@@ -186,8 +183,7 @@ void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging
 
 int shadow_read_pdptes(const struct shadow_mmu *mmu, uint64_t cr3, unsigned maxphyaddr, uint64_t pdpte[4])
 {
-	/* SDM vol. 3, "PDPTE Registers": bits 2:1, 8:5 and those above the address. */
-	const uint64_t reserved = 0x1e6 | (~0ULL << maxphyaddr);
+	const uint64_t reserved = paging_pdpte_reserved(maxphyaddr);
 	const uint64_t *table = shadow_ram(mmu, cr3 & 0xffffffe0, 32);
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -213,9 +209,9 @@ void shadow_flush_all(struct shadow_vcpu *sv)
 static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 {
 	struct shadow_mmu *mmu = sv->mmu;
-	struct shadow_page *sp = sv->page;
+	struct shadow_page *sp = sv->root_page;
 	const struct shadow_last *last = shadow_last_of(sv, linear);
-	unsigned slot = SLOT_OF(linear, 1);
+	unsigned slot = page_table_slot(linear, 1);
 
 	if (shadow_last_fits(sv, last, linear)) {
 		sp = last->page;
@@ -223,11 +219,11 @@ static inline void sync_address(struct shadow_vcpu *sv, uint64_t linear)
 		const uint64_t *table = sp->table;
 		uint64_t entry;
 
-		for (unsigned shift = LEVEL_SHIFT(sp == sv->pae ? 3 : 4);; shift -= 9) {
-			entry = table[linear >> shift & (ENTRIES - 1)];
+		for (unsigned shift = page_table_leaf_shift(sp == sv->pdpte_page ? 3 : 4);; shift -= 9) {
+			entry = table[linear >> shift & (PAGE_TABLE_ENTRIES - 1)];
 			if (!entry || (entry & PTE_PS))
 				return;
-			if (shift == LEVEL_SHIFT(2))
+			if (shift == page_table_leaf_shift(2))
 				break;
 			table = shadow_table(mmu, entry);
 		}
@@ -242,17 +238,17 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 	struct shadow_mmu *mmu = sv->mmu;
 	enum shadow_flush flush = SHADOW_FLUSH_ADDRESS;
 
-	if (sv->page == sv->pae)
+	if (sv->root_page == sv->pdpte_page)
 		linear &= 0xffffffff;
-	else if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear)
+	else if (!paging_canonical(linear, 48))
 		return SHADOW_FLUSH_NONE;
 	spin_lock(&mmu->lock);
 	mmu->stats.invlpg++;
 	sync_address(sv, linear);
-	/* One address does not stand for a large page that was mapped in pieces, nor for all the links that the CPU remembers. */
-	if (sv->flushed_splits != mmu->splits) {
-		sv->flushed_splits = mmu->splits;
-		sv->flushed_changes = mmu->changes;
+	/* Forgetting one address is not enough for a large page that was mapped in pieces, nor for the links that the CPU remembers. */
+	if (sv->flushed_upper_changes != mmu->upper_changes) {
+		sv->flushed_upper_changes = mmu->upper_changes;
+		sv->flushed_entry_changes = mmu->entry_changes;
 		flush = SHADOW_FLUSH_ALL;
 	}
 	spin_unlock(&mmu->lock);
@@ -262,18 +258,18 @@ enum shadow_flush shadow_invlpg(struct shadow_vcpu *sv, uint64_t linear)
 uint64_t shadow_lookup(const struct shadow_vcpu *sv, uint64_t linear)
 {
 	const struct shadow_mmu *mmu = sv->mmu;
-	const struct shadow_page *sp = sv->page;
+	const struct shadow_page *sp = sv->root_page;
 
-	if (sp == sv->pae)
+	if (sp == sv->pdpte_page)
 		return ~0ULL;
 	for (unsigned level = 4;; level--) {
-		uint64_t entry = __atomic_load_n(&sp->table[SLOT_OF(linear, level)], __ATOMIC_RELAXED), mask = LEVEL_SIZE(level) - 1;
+		uint64_t entry = __atomic_load_n(&sp->table[page_table_slot(linear, level)], __ATOMIC_RELAXED), mask = page_table_leaf_size(level) - 1;
 
 		if (!(entry & PTE_P))
 			return ~0ULL;
 		if (level == 1 || (entry & PTE_PS))
 			return (entry & PTE_ADDRESS & ~mask) | (linear & mask);
-		/* The page may have become something else meanwhile: a copy of the guest's entries, say. */
+		/* The table's page may have got another use meanwhile, as a copy of the guest's entries, say. */
 		if ((entry & PTE_ADDRESS) - mmu->config.tables_phys >= (uint64_t)mmu->config.table_pages * PAGE_SIZE)
 			return ~0ULL;
 		sp = shadow_child(mmu, entry);
