@@ -6,10 +6,9 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/panic.h"
 #include "lib/log.h"
+#include "lib/x86/pc.h"
 #include "vmm/interface/platform.h"
 
-#define PM_TIMER_HZ 3579545
-#define PIT_HZ 1193182
 #define CALIBRATION_MS 10
 #define DEAD_TICKS BIT(30)     /* of the TSC: far more than the calibration takes on any CPU */
 #define TSC_HZ_LEAST 1000000
@@ -112,15 +111,15 @@ static bool measure_pit(struct measurement *m)
 	uint16_t count = PIT_HZ * CALIBRATION_MS / 1000;
 	uint64_t tsc;
 
-	outb(0x61, (inb(0x61) & 0xfc) | 1); /* gate 2 on, speaker off */
-	outb(0x43, 0xb0);                   /* channel 2, mode 0 */
-	outb(0x42, (uint8_t)count);
-	outb(0x42, (uint8_t)(count >> 8));
-	if (inb(0x61) & 0x20)
+	outb(PORT_SYSTEM_B, (inb(PORT_SYSTEM_B) & (uint8_t)~(PORT_B_GATE2 | PORT_B_SPEAKER)) | PORT_B_GATE2);
+	outb(PORT_PIT_CONTROL, 0xb0); /* channel 2, mode 0 */
+	outb(PORT_PIT_CHANNEL_2, (uint8_t)count);
+	outb(PORT_PIT_CHANNEL_2, (uint8_t)(count >> 8));
+	if (inb(PORT_SYSTEM_B) & PORT_B_OUT2)
 		return false; /* its output is high before it has counted: there is none */
 	tsc = rdtsc();
 	host_apic_timer_calibrate_start();
-	while (!(inb(0x61) & 0x20))
+	while (!(inb(PORT_SYSTEM_B) & PORT_B_OUT2))
 		if (rdtsc() - tsc > DEAD_TICKS)
 			return false;
 	m->tsc = rdtsc() - tsc;
@@ -173,8 +172,8 @@ void clock_delay_us(uint64_t us)
 
 static uint8_t cmos(uint8_t index)
 {
-	outb(0x70, index);
-	return inb(0x71);
+	outb(PORT_CMOS_INDEX, index);
+	return inb(PORT_CMOS_DATA);
 }
 
 static unsigned from_bcd(uint8_t value, bool binary)

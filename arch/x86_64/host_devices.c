@@ -8,6 +8,7 @@
 #include "drivers/ioapic_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 
 static struct {
 	void (*handle)(void *ctx);
@@ -64,7 +65,7 @@ int host_message(uint8_t vector, unsigned core, uint64_t *address, uint32_t *dat
 
 	if (apic_id > 254)
 		return ERR_RANGE;
-	*address = 0xfee00000 | (uint64_t)apic_id << 12;
+	*address = MSI_ADDRESS | (uint64_t)apic_id << MSI_DESTINATION_SHIFT;
 	*data = vector;
 	return 0;
 }

@@ -7,7 +7,9 @@
 #include "drivers/console/console.h"
 #include "drivers/disk/disk.h"
 #include "lib/log.h"
+#include "lib/pci.h"
 #include "lib/string.h"
+#include "lib/x86/pc.h"
 #include "vmm/interface/core.h"
 
 /* PM1 control (section 4.8.3.2.1) and the sleep control register (section 4.8.3.7). */
@@ -19,9 +21,6 @@
 
 #define ACPI_ENABLE_MS 300
 #define TAKES_EFFECT_US 50000
-#define RESET_CONTROL 0xcf9 /* of Intel's chipsets, and what is modelled on them */
-#define KEYBOARD_COMMAND 0x64
-#define KEYBOARD_RESET 0xfe
 
 /* A register of the ACPI tables that can be reached. */
 struct reachable {
@@ -55,7 +54,7 @@ static struct reachable reach(const struct acpi_register *reg)
 	case ACPI_SPACE_PCI_CONFIG:
 		/* Device, function and offset on bus 0 of segment 0 (section 5.2.3.2). */
 		to.present = (reg->address >> 32 & 0xffff) < 32 && (reg->address >> 16 & 0xffff) < 8 && (reg->address & 0xffff) < 256;
-		to.pci = 0x80000000U | (uint32_t)(reg->address >> 32 & 31) << 11 | (uint32_t)(reg->address >> 16 & 7) << 8 |
+		to.pci = PCI_CONFIG_ENABLE | (uint32_t)(reg->address >> 32 & 31) << 11 | (uint32_t)(reg->address >> 16 & 7) << 8 |
 			 (uint32_t)(reg->address & 0xff);
 		break;
 	default:
@@ -112,8 +111,8 @@ static void write8(const struct reachable *reg, uint8_t value)
 	if (reg->memory) {
 		*reg->memory = value;
 	} else if (reg->pci) {
-		outl(0xcf8, reg->pci & ~3U);
-		outb((uint16_t)(0xcfc + (reg->pci & 3)), value);
+		outl(PCI_CONFIG_ADDRESS, reg->pci & ~3U);
+		outb((uint16_t)(PCI_CONFIG_DATA + (reg->pci & 3)), value);
 	} else {
 		outb(reg->port, value);
 	}
@@ -179,10 +178,10 @@ NORETURN static void power_reset(void)
 		write8(&reset, reset_value);
 		clock_delay_us(TAKES_EFFECT_US);
 	}
-	outb(RESET_CONTROL, 0x02); /* a hard reset is meant; then do it */
-	outb(RESET_CONTROL, 0x06);
+	outb(PORT_RESET_CONTROL, 0x02); /* a hard reset is meant; then do it */
+	outb(PORT_RESET_CONTROL, 0x06);
 	clock_delay_us(TAKES_EFFECT_US);
-	outb(KEYBOARD_COMMAND, KEYBOARD_RESET);
+	outb(PORT_KEYBOARD_COMMAND, KEYBOARD_PULSE_RESET);
 	clock_delay_us(TAKES_EFFECT_US);
 	for (;;)
 		__asm__ volatile("lidt %0\n\tint3" : : "m"(no_idt));

@@ -9,6 +9,7 @@
 #include "drivers/console/console.h"
 #include "lib/log.h"
 #include "lib/x86/msr.h"
+#include "lib/x86/pc.h"
 #include "lib/x86/vectors.h"
 #include "vmm/sched/sched.h"
 
@@ -126,7 +127,8 @@ static void report_nmi(void)
 	if (!cpu->nmi_seen || cpu->nmi_reported)
 		return;
 	cpu->nmi_reported = true;
-	log_line("core %u: NMI from the hardware (port 0x61 says %02x); further ones on this core are not reported", cpu->index, inb(0x61));
+	log_line("core %u: NMI from the hardware (port 0x61 says %02x); further ones on this core are not reported", cpu->index,
+		 inb(PORT_SYSTEM_B));
 }
 
 void machine_check(void)
@@ -136,10 +138,10 @@ void machine_check(void)
 	console_seize();
 	log_line("core %u: machine check: MCG_STATUS %lx", this_cpu()->index, rdmsr(MSR_MCG_STATUS));
 	for (unsigned i = 0; i < banks && i < 32; i++) {
-		uint64_t status = rdmsr(0x401 + 4 * i); /* IA32_MCi_STATUS */
+		uint64_t status = rdmsr(MSR_MC0_STATUS + 4 * i);
 
-		if (status & BIT(63))
-			log_line("  bank %u: status %016lx address %016lx", i, status, status & BIT(58) ? rdmsr(0x402 + 4 * i) : 0);
+		if (status & MCI_STATUS_VALID)
+			log_line("  bank %u: status %016lx address %016lx", i, status, status & MCI_STATUS_ADDRESS_VALID ? rdmsr(MSR_MC0_ADDR + 4 * i) : 0);
 	}
 	panic("the hardware reported a machine check");
 }

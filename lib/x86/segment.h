@@ -26,6 +26,7 @@ struct segment_state {
 #define SEGMENT_P BIT(7)
 #define SEGMENT_L BIT(13)
 #define SEGMENT_DB BIT(14)
+#define SEGMENT_G BIT(15)
 #define SEGMENT_UNUSABLE BIT(16)
 
 /* Whole access rights, as a reset leaves them: present, accessed. */
@@ -33,5 +34,16 @@ struct segment_state {
 #define SEGMENT_DATA_16 0x93U /* writable */
 #define SEGMENT_LDT 0x82U
 #define SEGMENT_TSS_32 0x8bU /* busy */
+
+/* The flat segments of protected mode. */
+#define SEGMENT_CODE_32 0xc09bU
+#define SEGMENT_CODE_64 0xa09bU
+#define SEGMENT_DATA_32 0xc093U
+
+/* The same in descriptors: base 0, limit 4 GiB. */
+#define DESCRIPTOR_CODE_32 0x00cf9b000000ffffULL
+#define DESCRIPTOR_CODE_64 0x00af9b000000ffffULL
+#define DESCRIPTOR_DATA_32 0x00cf93000000ffffULL
+#define DESCRIPTOR_TSS_AVAILABLE 0x89U /* its bits 47:40 */
 
 #endif

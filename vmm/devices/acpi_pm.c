@@ -106,7 +106,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct vm *vm, struct io_space *pio)
 	pm->vm = vm;
 	pm->lock = (struct spinlock){ 0 };
 	pm->sci = false;
-	tick_clock_init(&pm->clock, ACPI_PM_TIMER_HZ);
+	tick_clock_init(&pm->clock, PM_TIMER_HZ);
 	vtimer_init(&pm->timer, vm, 0, timer_fire, pm);
 	power_on(pm);
 	return io_space_add(pio, ACPI_PM_EVENT_PORT, TIMER_OFFSET + 4, &pm_ops, pm, &pm->lock);

@@ -3,9 +3,6 @@
 #include "lib/string.h"
 #include "vmm/interface/platform.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
-#define CONFIG_ENABLE 0x80000000U
 #define CONFIG_ADDRESS_BITS 0x80fffffcU
 
 #define FIRST_GSI 16U
@@ -163,7 +160,7 @@ void pci_device_init(struct pci_device *device, struct vm *vm, const struct pci_
 	memset(device, 0, sizeof(*device));
 	device->vm = vm;
 	device->ops = ops;
-	device->next_capability = 0x40;
+	device->next_capability = PCI_HEADER_END;
 	pci_config_set16(device, PCI_VENDOR_ID, vendor);
 	pci_config_set16(device, PCI_DEVICE_ID, id);
 	pci_config_set32(device, PCI_REVISION, class_code << 8 | revision);
@@ -291,7 +288,7 @@ static void address_write(void *dev, uint64_t offset, unsigned size, uint64_t va
 	spin_unlock(&pci->lock);
 }
 
-/* The device that CONFIG_ADDRESS selects, or NULL: disabled, another bus, another function, nobody there. */
+/* The device that PCI_CONFIG_ADDRESS selects, or NULL: disabled, another bus, another function, nobody there. */
 static struct pci_device *selected(struct pci *pci, unsigned *offset)
 {
 	uint32_t address;
@@ -300,7 +297,7 @@ static struct pci_device *selected(struct pci *pci, unsigned *offset)
 	address = pci->address;
 	spin_unlock(&pci->lock);
 	*offset = address & 0xfc;
-	if (!(address & CONFIG_ENABLE) || (address & 0x00ff0700))
+	if (!(address & PCI_CONFIG_ENABLE) || (address & 0x00ff0700))
 		return NULL;
 	return pci->device[(address >> 11) & (PCI_SLOTS - 1)];
 }
@@ -396,9 +393,9 @@ int pci_init(struct pci *pci, struct vm *vm, struct io_space *pio, struct io_spa
 	memset(pci, 0, sizeof(*pci));
 	pci->vm = vm;
 	pci->next_home = PCI_MMIO_BASE;
-	err = io_space_add(pio, CONFIG_ADDRESS, 4, &address_ops, pci, NULL);
+	err = io_space_add(pio, PCI_CONFIG_ADDRESS, 4, &address_ops, pci, NULL);
 	if (!err)
-		err = io_space_add(pio, CONFIG_DATA, 4, &data_ops, pci, NULL);
+		err = io_space_add(pio, PCI_CONFIG_DATA, 4, &data_ops, pci, NULL);
 	if (!err)
 		err = io_space_add(mmio, PCI_MMIO_BASE, PCI_MMIO_SIZE, &window_ops, pci, NULL);
 	if (err)

@@ -36,7 +36,7 @@ static inline unsigned iopl(const struct emulator *e)
 
 static inline unsigned dpl(uint32_t ar)
 {
-	return ar >> 5 & 3;
+	return ar >> SEGMENT_DPL_SHIFT & 3;
 }
 
 static inline int undefined_opcode(struct execution *x)

@@ -1,12 +1,13 @@
 /* Control and debug registers, MSRs, CPUID, HLT (SDM vol. 3, "Control Registers"; vol. 2 at each instruction). */
 #include "lib/x86/msr.h"
+#include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"
 
 /* The bits of CR0 that exist; MOV to CR0 ignores the others. */
-#define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | BIT(5) | CR0_WP | BIT(18) | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR3_KEEP_TLB BIT(63) /* with PCIDs */
 
 /* What a callback gave: go on, or raise it. */
@@ -20,7 +21,7 @@ static int accepted(struct execution *x, int vector)
 /* PAE paging's four entries, as `p` would have them. Returns EMULATE_CONTINUE or a verdict. */
 static int load_pdptes(struct execution *x, struct guest_paging *p)
 {
-	uint64_t reserved = ~(BIT(p->maxphyaddr) - 1) | 0x1e6, entry[4];
+	uint64_t reserved = ~(BIT(p->maxphyaddr) - 1) | PDPTE_RESERVED_LOW, entry[4];
 
 	if (!(p->cr0 & CR0_PG) || !(p->cr4 & CR4_PAE) || (p->efer & EFER_LMA))
 		return EMULATE_CONTINUE;

@@ -3,7 +3,6 @@
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
 
-#define ADDRESS_MASK 0x000ffffffffff000ULL
 
 #define LEVELS_MAX 5
 #define RESTARTS_MAX 8 /* when an accessed or dirty flag cannot be set because the entry changed meanwhile */
@@ -93,7 +92,7 @@ static int walk_64bit(const struct guest_memory *mem, uint64_t table, unsigned s
 			return FAULT | PF_PRESENT | PF_RESERVED;
 		all &= e;
 		any |= e;
-		table = e & ADDRESS_MASK;
+		table = e & PTE_ADDRESS;
 		if (shift == 12)
 			break;
 		if (e & PTE_PS) {
@@ -127,7 +126,7 @@ static inline bool nx_enabled(const struct guest_paging *paging)
 /* The bits that must be 0 in any entry of 4-level paging. */
 static inline uint64_t reserved_bits(const struct guest_paging *paging, bool nxe)
 {
-	return (ADDRESS_MASK & ~(BIT(paging->maxphyaddr) - 1)) | (nxe ? 0 : PTE_NX);
+	return (PTE_ADDRESS & ~(BIT(paging->maxphyaddr) - 1)) | (nxe ? 0 : PTE_NX);
 }
 
 /* May this access use the page? Returns 0 or the page fault's cause. */
@@ -214,7 +213,7 @@ static __attribute__((noinline)) int walk_any(const struct guest_memory *mem, co
 		if ((uint64_t)((int64_t)(linear << spare) >> spare) != linear)
 			return ERR_INVALID;
 		shift = 55 - spare;
-		table = paging->cr3 & ADDRESS_MASK;
+		table = paging->cr3 & PTE_ADDRESS;
 		reserved = reserved_bits(paging, nxe);
 	} else {
 		linear &= 0xffffffff;
@@ -227,9 +226,9 @@ static __attribute__((noinline)) int walk_any(const struct guest_memory *mem, co
 				return ERR_NOENT;
 			}
 			shift = 21;
-			table = pdpte & ADDRESS_MASK;
+			table = pdpte & PTE_ADDRESS;
 			/* Unlike 4-level paging, PAE paging ignores no bit above the address. */
-			reserved = reserved_bits(paging, nxe) | (~ADDRESS_MASK & ~PTE_NX & ~(uint64_t)(PAGE_SIZE - 1));
+			reserved = reserved_bits(paging, nxe) | (~PTE_ADDRESS & ~PTE_NX & ~(uint64_t)(PAGE_SIZE - 1));
 		}
 	}
 
@@ -283,7 +282,7 @@ static inline __attribute__((always_inline)) bool walk_quick(const struct guest_
 	all = ~0ULL;
 	any = 0;
 #define ENTER(shift) do { \
-		offset = ((entry & ADDRESS_MASK) | (linear >> ((shift) - 3) & 0xff8)) - start; \
+		offset = ((entry & PTE_ADDRESS) | (linear >> ((shift) - 3) & 0xff8)) - start; \
 		if (offset > reach) \
 			return false; \
 		entry = __atomic_load_n((const uint64_t *)(base + offset), __ATOMIC_RELAXED); \
@@ -311,7 +310,7 @@ static inline __attribute__((always_inline)) bool walk_quick(const struct guest_
 		return false;
 	if ((access & WALK_SET_AD) && (access & WALK_WRITE) && !(entry & PTE_D))
 		return false;
-	*gpa = (entry & ADDRESS_MASK & ~mask) | (linear & mask);
+	*gpa = (entry & PTE_ADDRESS & ~mask) | (linear & mask);
 	if (page_size)
 		*page_size = mask + 1;
 	return true;

@@ -187,7 +187,7 @@ void shadow_set_paging(struct shadow_vcpu *sv, const struct guest_paging *paging
 int shadow_read_pdptes(const struct shadow_mmu *mmu, uint64_t cr3, unsigned maxphyaddr, uint64_t pdpte[4])
 {
 	/* SDM vol. 3, "PDPTE Registers": bits 2:1, 8:5 and those above the address. */
-	const uint64_t reserved = 0x1e6 | (~0ULL << maxphyaddr);
+	const uint64_t reserved = PDPTE_RESERVED_LOW | (~0ULL << maxphyaddr);
 	const uint64_t *table = shadow_ram(mmu, cr3 & 0xffffffe0, 32);
 
 	for (unsigned i = 0; i < 4; i++) {

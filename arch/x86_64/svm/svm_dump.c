@@ -95,7 +95,7 @@ void svm_explain_entry_failure(struct vcpu *v)
 	if (b->event_injection & EVENT_VALID) {
 		unsigned kind = b->event_injection >> EVENT_KIND_SHIFT & 7;
 
-		if (kind == 1 || kind > EVENT_KIND_SOFTWARE)
+		if (kind == 1 || kind > EVENT_KIND_SOFT_INTERRUPT)
 			complain("the injected event has a reserved type", b->event_injection);
 		if (kind == EVENT_KIND_EXCEPTION && ((b->event_injection & 0xff) > 31 || (b->event_injection & 0xff) == 2))
 			complain("the injected exception has a vector that is none", b->event_injection);

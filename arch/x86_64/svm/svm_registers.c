@@ -371,7 +371,7 @@ int svm_set_cr4(struct vcpu *v, uint64_t value)
 	if (check_pdptes(v, guest_cr0(v), value))
 		return ERR_INVALID;
 	write_cr4_state(v, value);
-	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
+	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PSE))
 		svm_flush(v);
 	return 0;
 }

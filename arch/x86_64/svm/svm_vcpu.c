@@ -10,6 +10,7 @@
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "mm/page_table.h"
 #include "vmm/config/monitor_mode.h"
 #include "vmm/exits/cpuid.h"
@@ -90,7 +91,7 @@ static void write_controls(struct vcpu *v)
 	memset(b, 0, sizeof(*b));
 	b->intercept_cr = svm_features.cr4_possible & ~x->cr4_offered ? INTERCEPT_CR_WRITE(4) : 0;
 	/* #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of the guest's. */
-	b->intercept_exceptions = BIT(18) | BIT(17) | BIT(1);
+	b->intercept_exceptions = BIT(VECTOR_MC) | BIT(VECTOR_AC) | BIT(VECTOR_DB);
 	b->intercept_misc1 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_INIT | INTERCEPT_CR0_SELECTIVE | INTERCEPT_RDPMC | INTERCEPT_CPUID |
 			     INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_TASK_SWITCH |
 			     INTERCEPT_SHUTDOWN;
@@ -106,7 +107,7 @@ static void write_controls(struct vcpu *v)
 	b->v_priority = V_IGNORE_TPR;
 	b->v_control = V_INTR_MASKING;
 	if (v->shadow) {
-		b->intercept_exceptions |= BIT(14);
+		b->intercept_exceptions |= BIT(VECTOR_PF);
 		b->intercept_misc1 |= INTERCEPT_INVLPG;
 	} else {
 		b->nested_paging = 1;

@@ -371,7 +371,7 @@ int vmx_set_cr4(struct vcpu *v, uint64_t value)
 	if (value & CR4_PAE && !(efer & EFER_LMA) && vmx_read(v, VCPU_CR0) & CR0_PG && load_pdptes(v))
 		return ERR_INVALID;
 	write_cr4_state(v, value);
-	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
+	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PSE))
 		vmx_flush(v);
 	return 0;
 }
@@ -402,13 +402,13 @@ void vmx_advance(struct vcpu *v, unsigned length)
 	    !(vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L && read_efer_of(v) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);
-	if (__builtin_expect((blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != 0, 0))
-		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+	if (__builtin_expect((blocking & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)) != 0, 0))
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint32_t)(INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS));
 	if (__builtin_expect((flags & (RFLAGS_TF | RFLAGS_RF)) != 0, 0)) {
 		/* RF lasts for one instruction; after a single-stepped one comes the trap (SDM vol. 3, "Guest Non-Register State",
 		 * pending debug exceptions, BS). */
 		vmwrite(VMCS_GUEST_RFLAGS, flags & ~RFLAGS_RF);
 		if (flags & RFLAGS_TF)
-			vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+			vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
 	}
 }

@@ -7,9 +7,11 @@
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "mm/page_table.h"
 #include "vmm/config/monitor_mode.h"
 #include "vmm/exits/cpuid.h"
@@ -167,7 +169,7 @@ static void write_controls(struct vcpu *v)
 	vmwrite32(VMCS_EXIT_CONTROLS, vmx_controls.exit);
 	vmwrite32(VMCS_ENTRY_CONTROLS, vmx_controls.entry);
 	/* #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of the guest's. */
-	vmwrite32(VMCS_EXCEPTION_BITMAP, (uint32_t)(BIT(18) | BIT(17) | BIT(1) | (v->shadow ? BIT(14) : 0)));
+	vmwrite32(VMCS_EXCEPTION_BITMAP, (uint32_t)(BIT(VECTOR_MC) | BIT(VECTOR_AC) | BIT(VECTOR_DB) | (v->shadow ? BIT(VECTOR_PF) : 0)));
 	vmwrite32(VMCS_PAGE_FAULT_MASK, 0);
 	vmwrite32(VMCS_PAGE_FAULT_MATCH, 0);
 	vmwrite32(VMCS_CR3_TARGET_COUNT, 0);
