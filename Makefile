@@ -30,7 +30,7 @@ lamina: $(OUT)/lamina.elf
 $(OUT)/asm_offsets.inc: arch/x86_64/asm_offsets.c $(KERNEL_H)
 	@mkdir -p $(@D)
 	@$(CC) $(KERNEL_CFLAGS) -S -o $(OUT)/asm_offsets.s $<
-	@sed -n 's/^->\([A-Z_]*\) \(.*\)/\1 equ \2/p' $(OUT)/asm_offsets.s > $@
+	@sed -n 's|^->\([A-Z0-9_]*\) [$$]\(.*\)|%define \1 \2|p' $(OUT)/asm_offsets.s > $@
 
 $(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc $(wildcard arch/x86_64/*.inc)
 	@mkdir -p $(@D)
