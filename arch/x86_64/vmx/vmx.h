@@ -32,11 +32,6 @@ struct vmx_controls {
 
 extern struct vmx_controls vmx_controls;
 
-struct vmx_msr_slot {
-	uint32_t msr;
-	uint64_t value;
-};
-
 #define VMX_SWITCHED_MSRS 6
 
 /* The engine's part of a vCPU, in the VM's arena. */
@@ -51,7 +46,7 @@ struct vmx_vcpu {
 	struct vmx_invalidation tag; /* its VPID */
 	uint8_t rvi, svi;
 	unsigned cpu;              /* core whose host state the VMCS holds */
-	struct vmx_msr_slot msr[VMX_SWITCHED_MSRS];
+	uint64_t switched_msr[VMX_SWITCHED_MSRS];
 	uint64_t cr2, dr[4], dr6;
 	void *fpu;                 /* XSAVE area */
 };
@@ -69,7 +64,26 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 /* Negotiate every control against the capability MSRs. Returns NULL, or a sentence that names what is missing. */
 const char *vmx_controls_negotiate(void);
 
+/* The engine's part of a VM (vmx_vm.c). Returns 0 or ERR_NOMEM. */
 int vmx_vm_create(struct vm *vm);
+/* Whether the CPU delivers the VM's interrupts without exits. */
+bool vmx_hw_delivery(const struct vm *vm);
+/* A vCPU's VMCS (vmx_vcpu.c). vmx_create() returns 0 or ERR_NOMEM; an INIT leaves some of what a reset sets. */
+int vmx_create(struct vcpu *v);
+void vmx_reset(struct vcpu *v, bool init);
+/* A vCPU on this core (vmx_switch.c). */
+void vmx_load(struct vcpu *v);
+void vmx_unload(struct vcpu *v);
+void vmx_run(struct vcpu *v);
+/* MSRs that the guest uses without exits (vmx_direct_msr.c): a page of bitmaps for the VMCS, without and with x2APIC mode; the values that
+ * change hands between vCPUs; one value for an emulated access, which is 0 or ERR_INVALID where the MSR is none of these or refuses it. */
+void vmx_fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap);
+void vmx_fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap);
+void vmx_reset_switched_msrs(void);
+void vmx_save_switched_msrs(struct vmx_vcpu *x);
+void vmx_load_switched_msrs(const struct vmx_vcpu *x);
+int vmx_read_direct_msr(struct vcpu *v, uint32_t msr, uint64_t *value);
+int vmx_write_direct_msr(struct vcpu *v, uint32_t msr, uint64_t value);
 /* Registers (vmx_registers.c). */
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg);
 void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
