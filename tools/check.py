@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+import facts
+
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 KERNEL_FOLDERS = ("arch", "boot", "drivers", "lib", "mm", "vmm")
 LANES = min(2, os.cpu_count() or 1)
@@ -283,6 +285,12 @@ def check_layers():
     return "\n".join(complaints)
 
 
+def check_facts():
+    """no number of the hardware's is defined twice (tools/facts.py says what is refused)"""
+    paths = (path for path in walk(*KERNEL_FOLDERS, "tests/unit") if path.endswith((".c", ".h", ".asm", ".inc")))
+    return "\n".join(facts.complaints({path: read(path) for path in paths}))
+
+
 LINES = 600
 
 # Longer files, and why.
@@ -313,6 +321,7 @@ STEPS = {
     "shell": check_shell,
     "python": check_python,
     "layers": check_layers,
+    "facts": check_facts,
     "length": check_length,
 }
 
