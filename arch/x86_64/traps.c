@@ -10,6 +10,7 @@
 #include "lib/log.h"
 #include "lib/x86/msr.h"
 #include "lib/x86/pc.h"
+#include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
 #include "vmm/sched/sched.h"
 
@@ -27,11 +28,11 @@ struct PACKED table_pointer {
 	uint64_t base;
 };
 
-#define GATE_INTERRUPT 0x8e
-#define ENTRY_SIZE 16
+#define GATE_INTERRUPT (SEGMENT_P | TYPE_INTERRUPT_GATE32)
+#define STUB_SIZE 16
 #define FRAMES_SHOWN 16
 
-extern const uint8_t trap_entries[256][ENTRY_SIZE];
+extern const uint8_t trap_entries[256][STUB_SIZE];
 
 static struct gate idt[256];
 

@@ -18,9 +18,27 @@ struct segment_state {
 #define SEG_OPERANDS SEG_LDTR /* how many of them an instruction can name */
 
 #define SEGMENT_TYPE 0xfU
+#define SEGMENT_TYPE_ACCESSED BIT(0)
 #define SEGMENT_TYPE_WRITABLE BIT(1) /* data segments; for code segments: readable */
 #define SEGMENT_TYPE_EXPAND_DOWN BIT(2)
+#define SEGMENT_TYPE_CONFORMING BIT(2) /* code segments */
 #define SEGMENT_TYPE_CODE BIT(3)
+#define SEGMENT_TYPE_BUSY BIT(1) /* TSSs */
+#define SEGMENT_S BIT(4) /* code and data; 0: a system descriptor, of these types: */
+enum system_descriptor_type {
+	TYPE_TSS16 = 1,
+	TYPE_LDT = 2,
+	TYPE_TSS16_BUSY = 3,
+	TYPE_CALL_GATE16 = 4,
+	TYPE_TASK_GATE = 5,
+	TYPE_INTERRUPT_GATE16 = 6,
+	TYPE_TRAP_GATE16 = 7,
+	TYPE_TSS32 = 9, /* or 64 bits wide, like the following types */
+	TYPE_TSS32_BUSY = 11,
+	TYPE_CALL_GATE32 = 12,
+	TYPE_INTERRUPT_GATE32 = 14,
+	TYPE_TRAP_GATE32 = 15,
+};
 #define SEGMENT_DPL_SHIFT 5
 #define SEGMENT_DPL (3U << SEGMENT_DPL_SHIFT)
 #define SEGMENT_P BIT(7)
@@ -44,6 +62,6 @@ struct segment_state {
 #define DESCRIPTOR_CODE_32 0x00cf9b000000ffffULL
 #define DESCRIPTOR_CODE_64 0x00af9b000000ffffULL
 #define DESCRIPTOR_DATA_32 0x00cf93000000ffffULL
-#define DESCRIPTOR_TSS_AVAILABLE 0x89U /* its bits 47:40 */
+#define DESCRIPTOR_TSS_AVAILABLE (SEGMENT_P | TYPE_TSS32) /* its bits 47:40 */
 
 #endif

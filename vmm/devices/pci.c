@@ -1,6 +1,7 @@
 #include "vmm/devices/pci.h"
 
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 #include "vmm/interface/platform.h"
 
 #define CONFIG_ADDRESS_BITS 0x80fffffcU
@@ -378,7 +379,7 @@ static void window_write(void *dev, uint64_t offset, unsigned size, uint64_t val
 	spin_unlock(&bar->device->lock);
 }
 
-_Static_assert(PCI_MMIO_BASE + PCI_MMIO_SIZE == 0xfec00000, "the window ends where the I/O APIC begins");
+_Static_assert(PCI_MMIO_BASE + PCI_MMIO_SIZE == IOAPIC_BASE, "the window ends where the I/O APIC begins");
 
 static const struct io_ops address_ops = { .read = address_read, .write = address_write };
 static const struct io_ops data_ops = { .read = data_read, .write = data_write };

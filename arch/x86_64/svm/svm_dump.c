@@ -86,7 +86,7 @@ void svm_explain_entry_failure(struct vcpu *v)
 		complain("EFER.LME and CR0.PG without CR4.PAE", b->cr4);
 	if (long_mode && !(b->cr0 & CR0_PE))
 		complain("EFER.LME and CR0.PG without CR0.PE", b->cr0);
-	if (long_mode && b->cr4 & CR4_PAE && b->cs.attributes & BIT(9) && b->cs.attributes & BIT(10))
+	if (long_mode && b->cr4 & CR4_PAE && b->cs.attributes & ATTRIBUTE_L && b->cs.attributes & ATTRIBUTE_DB)
 		complain("CS has both L and D in long mode", b->cs.attributes);
 	if (!(b->intercept_misc2 & INTERCEPT_VMRUN))
 		complain("VMRUN is not intercepted", b->intercept_misc2);

@@ -12,6 +12,10 @@ struct vmcb_segment {
 };
 _Static_assert(sizeof(struct vmcb_segment) == 16, "VMCB segment");
 
+/* Attributes above the access rights' lowest byte (APM vol. 2, "VMCB State Save Area"). */
+#define ATTRIBUTE_L BIT(9)
+#define ATTRIBUTE_DB BIT(10)
+
 struct vmcb {
 	/* Control area */
 	uint32_t intercept_cr;         /* reads of CR0..15 in 15:0, writes in 31:16 */
