@@ -1,12 +1,15 @@
 """The `facts` step of tools/check.py: a number of the hardware's that a header of lib/ states has no second definition anywhere.
 
-What is refused, in C and in assembly: a definition (#define, enum member, equ) of a name that a header states; of the same value under a name
-that is the header's with something before it (GUEST_CR0_PE, HOST_EFER_LMA) or the header's without its beginning (COMMAND_IO of
-PCI_COMMAND_IO); an MSR (MSR_...) that lib/x86/msr.h has not; a bare number that is so long that it can only be the header's; and a name that two
-files give the same number, unless LOCAL says why that is chance. What refers to the header's name is an alias and no second definition.
+What is refused, in C and in assembly:
+- a definition (#define, enum member, equ) of a name that a header states;
+- a definition of the same value under the header's name with a word before it (GUEST_CR0_PE, HOST_EFER_LMA) or without its beginning
+  (COMMAND_IO of PCI_COMMAND_IO); a definition that refers to the header's name is an alias and passes;
+- an MSR (MSR_...) outside lib/x86/msr.h;
+- a bare number that is so long that it can only be the header's, but for the unit tests, which say what they expect;
+- a name that two files give the same number, unless LOCAL says why that is chance.
 
-tests/guests/ states x86's numbers on its own, on purpose: the judge does not copy from the judged. So do other programs' formats that only one
-file reads (ACPI's tables, an ATA disk's registers): what stands once may stand where it is used.
+tests/guests/ is not looked at: it states x86's numbers on its own, on purpose, for the judge does not copy from the judged. Formats that
+only one file reads (ACPI's tables, the registers of a disk controller) stand in that file.
 """
 import re
 
@@ -28,7 +31,8 @@ def without_comments(text, assembly=False):
     """The text with its comments and strings blanked, lines kept."""
     def blank(match):
         return re.sub(r"[^\n]", " ", match.group(0))
-    return re.sub(r'"(?:\\.|[^"\\\n])*"' + (r"|;[^\n]*" if assembly else r"|'(?:\\.|[^'\\\n])+'|/\*.*?\*/|//[^\n]*"), blank, text, flags=re.DOTALL)
+    rest = r"|;[^\n]*" if assembly else r"|'(?:\\.|[^'\\\n])+'|/\*.*?\*/|//[^\n]*"
+    return re.sub(r'"(?:\\.|[^"\\\n])*"' + rest, blank, text, flags=re.DOTALL)
 
 
 def enum_members(text):

@@ -13,7 +13,8 @@ HEADERS = {
     "lib/x86/registers.h": "#ifndef LIB_X86_REGISTERS_H\n#define LIB_X86_REGISTERS_H\n#define CR0_PE BIT(0) /* protection */\n"
                            "#define EFER_LMA BIT(10)\n#define DR6_RESET 0xffff0ff0\n#endif\n",
     "lib/x86/msr.h": "#define MSR_EFER 0xc0000080\n",
-    "lib/x86/apic.h": "#define LAPIC_BASE 0xfee00000ULL\n#define IOWIN 0x10\nenum lapic_register {\n\tLAPIC_ID = 0x02,\n\tLAPIC_VERSION, /* 3 */\n};\n",
+    "lib/x86/apic.h": "#define LAPIC_BASE 0xfee00000ULL\n#define IOWIN 0x10\n"
+                      "enum lapic_register {\n\tLAPIC_ID = 0x02,\n\tLAPIC_VERSION, /* 3 */\n};\n",
     "lib/pci.h": "#define PCI_COMMAND_IO 0x0001U\n",
 }
 
