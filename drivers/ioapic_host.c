@@ -1,3 +1,4 @@
+/* The I/O APIC's registers, each reached through its index and its data window. */
 #include "drivers/ioapic_host.h"
 
 #include "lib/x86/apic.h"

@@ -27,7 +27,7 @@
 #define PCI_HEADER_END 0x40 /* where capabilities may begin */
 
 #define PCI_BARS 6
-#define PCI_NO_VENDOR 0xffffU /* what no function answers with */
+#define PCI_NO_VENDOR 0xffffU /* the vendor that is read where no function is */
 
 #define PCI_COMMAND_IO 0x0001U
 #define PCI_COMMAND_MEMORY 0x0002U

@@ -1,3 +1,5 @@
+/* The TSC's rate is measured against a clock whose rate is known: HPET, ACPI PM timer or PIT, the first of them that runs. Every wait is
+ * bounded by the TSC itself, so that a clock that stands still is passed over. */
 #include "arch/x86_64/clock.h"
 
 #include "arch/x86_64/asm.h"

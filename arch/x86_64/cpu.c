@@ -1,3 +1,4 @@
+/* A core's GDT, TSS and stacks are made once, in pool pages, and loaded by the core itself. */
 #include "arch/x86_64/cpu.h"
 
 #include "arch/x86_64/asm.h"
@@ -51,10 +52,7 @@ struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
 
 static void load_segments(const struct cpu *cpu)
 {
-	struct PACKED {
-		uint16_t limit;
-		uint64_t base;
-	} pointer = { sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt };
+	struct table_pointer pointer = { sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt };
 
 	__asm__ volatile("lgdt %0\n\t"
 			 "push %1\n\t"

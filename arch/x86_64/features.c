@@ -1,3 +1,4 @@
+/* CPU features are read from CPUID and from VT-x's capability MSRs, and reported in the log, one line each. */
 #include "arch/x86_64/features.h"
 
 #include "arch/x86_64/asm.h"

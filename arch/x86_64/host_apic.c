@@ -1,3 +1,5 @@
+/* The local APIC's driver: the same registers are reached by MSRs in x2APIC mode and by memory in xAPIC mode, and its timer counts either
+ * the TSC or its own clock. */
 #include "arch/x86_64/host_apic.h"
 
 #include "arch/x86_64/asm.h"

@@ -1,3 +1,4 @@
+/* The variable MTRRs are read at boot, to find the ranges of memory that they, or the default type, do not make write-back. */
 #include "arch/x86_64/mtrr.h"
 
 #include "arch/x86_64/asm.h"

@@ -1,3 +1,4 @@
+/* Power-off by ACPI's PM1 or sleep control registers, and reset by every way that PCs have, one after the other until one works. */
 #include "arch/x86_64/power.h"
 
 #include "arch/x86_64/asm.h"
@@ -10,6 +11,7 @@
 #include "lib/pci.h"
 #include "lib/string.h"
 #include "lib/x86/pc.h"
+#include "lib/x86/segment.h"
 #include "vmm/interface/core.h"
 
 /* PM1 control (section 4.8.3.2.1) and the sleep control register (section 4.8.3.7). */
@@ -167,10 +169,7 @@ static void power_off(void)
 /* Each way that PCs have, until one works: the FADT's, the chipset's, the keyboard controller's, a triple fault. */
 NORETURN static void power_reset(void)
 {
-	static const struct PACKED {
-		uint16_t limit;
-		uint64_t base;
-	} no_idt;
+	static const struct table_pointer no_idt;
 
 	smp_halt_others();
 	cli();
@@ -178,8 +177,8 @@ NORETURN static void power_reset(void)
 		write8(&reset, reset_value);
 		clock_delay_us(TAKES_EFFECT_US);
 	}
-	outb(PORT_RESET_CONTROL, 0x02); /* a hard reset is meant; then do it */
-	outb(PORT_RESET_CONTROL, 0x06);
+	outb(PORT_RESET_CONTROL, RESET_SYSTEM); /* a hard reset is meant; then do it */
+	outb(PORT_RESET_CONTROL, RESET_SYSTEM | RESET_CPU);
 	clock_delay_us(TAKES_EFFECT_US);
 	outb(PORT_KEYBOARD_COMMAND, KEYBOARD_PULSE_RESET);
 	clock_delay_us(TAKES_EFFECT_US);

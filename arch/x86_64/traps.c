@@ -1,3 +1,5 @@
+/* The interrupt descriptor table and what its vectors lead to: exceptions end in a dump with a backtrace by function names, interrupts are
+ * handed to their drivers, an NMI is only noted, a machine check ends everything. */
 #include "arch/x86_64/traps.h"
 
 #include "arch/x86_64/asm.h"
@@ -22,11 +24,6 @@ struct PACKED gate {
 	uint32_t offset_high, reserved;
 };
 _Static_assert(sizeof(struct gate) == 16, "64-bit gate");
-
-struct PACKED table_pointer {
-	uint16_t limit;
-	uint64_t base;
-};
 
 #define GATE_INTERRUPT (SEGMENT_P | TYPE_INTERRUPT_GATE32)
 #define STUB_SIZE 16

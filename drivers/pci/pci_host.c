@@ -1,3 +1,5 @@
+/* Access to the configuration space of the machine's PCI functions, by ports or by ECAM; the scan for functions; BARs, capabilities and
+ * message-signalled interrupts. */
 #include "drivers/pci/pci_host.h"
 
 #include "drivers/host.h"

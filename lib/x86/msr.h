@@ -29,7 +29,7 @@
 #define MSR_MTRR_FIX4K_F8000 0x26f
 #define MSR_PAT 0x277
 #define MSR_MTRR_DEF_TYPE 0x2ff
-#define MSR_MC0_STATUS 0x401 /* each bank's registers follow 4 behind the one's before */
+#define MSR_MC0_STATUS 0x401 /* of bank 0; the next bank's registers have numbers that are higher by 4 */
 #define MSR_MC0_ADDR 0x402
 #define MSR_VMX_BASIC 0x480
 #define MSR_VMX_PINBASED_CTLS 0x481

@@ -1,4 +1,5 @@
-/* Segment registers: their order, their hidden part, and the access rights in it. */
+/* Segments: the order of their registers, the registers' hidden part with its access rights, and the descriptors in memory (SDM vol. 3,
+ * "Segment Descriptors"). */
 #ifndef LIB_X86_SEGMENT_H
 #define LIB_X86_SEGMENT_H
 
@@ -63,5 +64,12 @@ enum system_descriptor_type {
 #define DESCRIPTOR_CODE_64 0x00af9b000000ffffULL
 #define DESCRIPTOR_DATA_32 0x00cf93000000ffffULL
 #define DESCRIPTOR_TSS_AVAILABLE (SEGMENT_P | TYPE_TSS32) /* its bits 47:40 */
+
+/* What LGDT, LIDT, SGDT and SIDT take and give in 64-bit mode. */
+struct PACKED table_pointer {
+	uint16_t limit;
+	uint64_t base;
+};
+_Static_assert(sizeof(struct table_pointer) == 10, "the CPU reads it");
 
 #endif

@@ -1,4 +1,4 @@
-/* The vectors of the exceptions, and those of them that push an error code (SDM vol. 3, "Exception and Interrupt Reference"). */
+/* The vectors of the exceptions, and which of the exceptions push an error code (SDM vol. 3, "Exception and Interrupt Reference"). */
 #ifndef LIB_X86_VECTORS_H
 #define LIB_X86_VECTORS_H
 
@@ -28,7 +28,7 @@ enum exception_vector {
 	VECTOR_SX = 30, /* AMD */
 };
 
-/* The exceptions that push an error code: those that both vendors have, and AMD's own, which no guest is given. */
+/* The exceptions that push an error code: of both vendors' CPUs, and AMD's own, which no guest is given. */
 #define VECTORS_WITH_ERROR_CODE (BIT(VECTOR_DF) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) | BIT(VECTOR_PF) | \
 				 BIT(VECTOR_AC) | BIT(VECTOR_CP))
 #define VECTORS_WITH_ERROR_CODE_AMD (BIT(VECTOR_VC) | BIT(VECTOR_SX))

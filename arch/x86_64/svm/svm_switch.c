@@ -1,5 +1,5 @@
-/* A vCPU on a core with AMD-V: the state that neither VMRUN nor VMLOAD switches is loaded when the vCPU takes the core and saved when it leaves;
- * and the translations that are flushed there. */
+/* A vCPU on a core with AMD-V: the state that neither VMRUN nor VMLOAD switches is loaded when the vCPU takes the core and saved when the
+ * vCPU leaves; and the translations that are flushed there. */
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/features.h"

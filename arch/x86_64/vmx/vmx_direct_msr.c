@@ -1,5 +1,5 @@
-/* The MSRs that a guest on VT-x reads and writes without an exit: which they are, the bitmaps that say so to the CPU, their values in the CPU
- * between two vCPUs, and their values for whoever emulates an access. */
+/* The MSRs that a guest on VT-x reads and writes without an exit: which they are, the bitmaps that say so to the CPU, their values between
+ * two vCPUs, and their values for whoever emulates an access. */
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/features.h"
 #include "arch/x86_64/vmx/vmx.h"

@@ -1,4 +1,5 @@
-/* A vCPU on a core with VT-x: the state that no VM entry or exit switches is loaded when the vCPU takes the core and saved when it leaves. */
+/* A vCPU on a core with VT-x: the state that no VM entry or exit switches is loaded when the vCPU takes the core and saved when the vCPU
+ * leaves. */
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/fpu.h"

@@ -1,3 +1,5 @@
+/* Invalidation of cached translations: a vCPU's, or one address of them, by INVVPID, and everything that was cached before VMX was
+ * entered, with the types that the CPU has. */
 #include "arch/x86_64/vmx/vmx.h"
 
 

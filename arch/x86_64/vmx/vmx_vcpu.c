@@ -93,10 +93,7 @@ static void write_controls(struct vcpu *v)
 
 static void write_host_state(void)
 {
-	struct PACKED {
-		uint16_t limit;
-		uint64_t base;
-	} idtr;
+	struct table_pointer idtr;
 
 	__asm__ volatile("sidt %0" : "=m"(idtr));
 	vmwrite16(VMCS_HOST_ES_SELECTOR, GDT_DATA);
