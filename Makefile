@@ -54,10 +54,10 @@ $(OUT)/kernel/font.o: $(OUT)/font.c drivers/console/font.h
 # - fast all the same, for exits end there: copies; messages between cores, EOI and the timer; the core's side of the scheduler.
 FAST_C := vmm/% arch/x86_64/svm/% arch/x86_64/vmx/% lib/string% arch/x86_64/host_apic% arch/x86_64/core%
 # - small all the same, for it runs when a VM is read from its configuration, made, reset or dumped: ...
-SMALL_C := vmm/config/% vmm/loader/% vmm/vm/vm_create% vmm/memory/e820% vmm/devices/acpi_tables% \
+SMALL_C := vmm/config/% vmm/loader/% vmm/vm/vm_% vmm/vm/arena% vmm/io/vm_disk_create% vmm/memory/e820% vmm/devices/acpi_tables% \
 	$(foreach part,controls cpu dump engine switch vcpu vm,arch/x86_64/svm/svm_$(part)% arch/x86_64/vmx/vmx_$(part)%)
-# - ... or because it is much code that guests rarely run: the interpreter of real mode and the slow old devices.
-SMALL_C += vmm/emulate/step% vmm/vcpu/real_mode% vmm/devices/rtc% vmm/devices/reset%
+# - ... or because it is much code that guests rarely run: the interpreter of real mode, the clock's and the keyboard controller's registers.
+SMALL_C += vmm/emulate/step% vmm/vcpu/real_mode% vmm/devices/rtc% vmm/devices/i8042% vmm/devices/reset%
 BUILT_SMALL := $(filter-out $(FAST_C),$(KERNEL_C)) $(filter $(SMALL_C),$(KERNEL_C))
 $(BUILT_SMALL:%.c=$(OUT)/kernel/%.o): KERNEL_CFLAGS += -Os
 

@@ -1,6 +1,7 @@
 /* The I/O APIC's registers, each reached through its index and its data window. */
 #include "drivers/ioapic_host.h"
 
+#include "drivers/acpi/acpi.h"
 #include "lib/x86/apic.h"
 
 
@@ -34,9 +35,9 @@ void ioapic_host_route(volatile void *registers, unsigned pin, uint8_t vector, u
 {
 	uint32_t low = vector;
 
-	if ((flags & 3) == 3)
+	if ((flags & ACPI_POLARITY) == ACPI_POLARITY_LOW)
 		low |= REDIR_ACTIVE_LOW;
-	if ((flags >> 2 & 3) == 3)
+	if ((flags & ACPI_TRIGGER) == ACPI_TRIGGER_LEVEL)
 		low |= REDIR_LEVEL;
 	write_reg(registers, IOREDTBL + 2 * pin + 1, (uint32_t)apic_id << 24);
 	write_reg(registers, IOREDTBL + 2 * pin, low);

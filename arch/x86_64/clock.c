@@ -9,6 +9,7 @@
 #include "arch/x86_64/panic.h"
 #include "lib/log.h"
 #include "lib/x86/pc.h"
+#include "lib/x86/rtc.h"
 #include "vmm/interface/platform.h"
 
 #define CALIBRATION_MS 10
@@ -185,18 +186,18 @@ static unsigned from_bcd(uint8_t value, bool binary)
 
 uint64_t clock_wall_seconds(void)
 {
-	bool binary = cmos(0x0b) & 4;
+	bool binary = cmos(RTC_REG_B) & RTC_B_BINARY;
 	unsigned year, month, day, hour, minute, second;
 
 	/* Bounded: a clock that is not there must not hang the boot. */
-	for (unsigned spins = 0; spins < 1000000 && (cmos(0x0a) & 0x80); spins++)
+	for (unsigned spins = 0; spins < 1000000 && (cmos(RTC_REG_A) & RTC_A_UIP); spins++)
 		;
-	second = from_bcd(cmos(0), binary);
-	minute = from_bcd(cmos(2), binary);
-	hour = from_bcd(cmos(4) & 0x7f, binary);
-	day = from_bcd(cmos(7), binary);
-	month = from_bcd(cmos(8), binary);
-	year = 2000 + from_bcd(cmos(9), binary);
+	second = from_bcd(cmos(RTC_SECONDS), binary);
+	minute = from_bcd(cmos(RTC_MINUTES), binary);
+	hour = from_bcd(cmos(RTC_HOURS) & (uint8_t)~RTC_HOUR_PM, binary);
+	day = from_bcd(cmos(RTC_DAY), binary);
+	month = from_bcd(cmos(RTC_MONTH), binary);
+	year = 2000 + from_bcd(cmos(RTC_YEAR), binary);
 	if (month < 1 || month > 12 || day < 1 || day > 31)
 		return 946684800; /* 2000-01-01 */
 	/* Days since 1970 of a proleptic Gregorian date; the year begins in March. */

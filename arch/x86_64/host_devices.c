@@ -1,4 +1,5 @@
 /* drivers/host.h on this machine. */
+#include "arch/x86_64/host_apic.h"
 #include "drivers/host.h"
 
 #include "arch/x86_64/cpu.h"
@@ -63,7 +64,7 @@ int host_message(uint8_t vector, unsigned core, uint64_t *address, uint32_t *dat
 {
 	uint32_t apic_id = cpus[core]->apic_id;
 
-	if (apic_id > 254)
+	if (apic_id >= APIC_ID_BROADCAST)
 		return ERR_RANGE;
 	*address = MSI_ADDRESS | (uint64_t)apic_id << MSI_DESTINATION_SHIFT;
 	*data = vector;

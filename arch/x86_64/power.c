@@ -14,13 +14,6 @@
 #include "lib/x86/segment.h"
 #include "vmm/interface/core.h"
 
-/* PM1 control (section 4.8.3.2.1) and the sleep control register (section 4.8.3.7). */
-#define SCI_EN BIT(0)
-#define SLP_TYP_SHIFT 10
-#define SLP_EN BIT(13)
-#define SLEEP_TYP_SHIFT 2
-#define SLEEP_EN BIT(5)
-
 #define ACPI_ENABLE_MS 300
 #define TAKES_EFFECT_US 50000
 
@@ -136,10 +129,10 @@ static void write16(const struct reachable *reg, uint16_t value)
 /* The PM1 registers sleep in ACPI mode only (section 4.8.2.5). */
 static void enter_acpi_mode(void)
 {
-	if (!smi_command || !acpi_enable || !control_a.present || read16(&control_a) & SCI_EN)
+	if (!smi_command || !acpi_enable || !control_a.present || read16(&control_a) & ACPI_PM1_SCI_EN)
 		return;
 	outb(smi_command, acpi_enable);
-	for (unsigned ms = 0; ms < ACPI_ENABLE_MS && !(read16(&control_a) & SCI_EN); ms++)
+	for (unsigned ms = 0; ms < ACPI_ENABLE_MS && !(read16(&control_a) & ACPI_PM1_SCI_EN); ms++)
 		clock_delay_us(1000);
 }
 
@@ -149,16 +142,16 @@ static void sleep(const struct reachable *control, uint8_t type)
 
 	if (!control->present || control->pci)
 		return;
-	value = (uint16_t)((read16(control) & ~(7U << SLP_TYP_SHIFT)) | (unsigned)type << SLP_TYP_SHIFT);
+	value = (uint16_t)((read16(control) & ~(7U << ACPI_PM1_SLP_TYP_SHIFT)) | (unsigned)type << ACPI_PM1_SLP_TYP_SHIFT);
 	/* First the type, then the type with the enable bit, as old chipsets want it. */
 	write16(control, value);
-	write16(control, (uint16_t)(value | SLP_EN));
+	write16(control, (uint16_t)(value | ACPI_PM1_SLP_EN));
 }
 
 static void power_off(void)
 {
 	if (sleep_control.present) {
-		write8(&sleep_control, (uint8_t)((unsigned)type_a << SLEEP_TYP_SHIFT | SLEEP_EN));
+		write8(&sleep_control, (uint8_t)((unsigned)type_a << ACPI_SLEEP_TYP_SHIFT | ACPI_SLEEP_EN));
 		return;
 	}
 	enter_acpi_mode();

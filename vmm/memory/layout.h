@@ -5,6 +5,7 @@
 #include "lib/types.h"
 #include "lib/x86/apic.h"
 #include "lib/x86/pc.h"
+#include "lib/x86/rtc.h"
 
 /* RAM: from 0 up to at most 3 GiB, and what exceeds that from 4 GiB on. */
 #define LAYOUT_LOW_RAM_MAX 0xc0000000ULL
@@ -36,7 +37,7 @@
 
 #define LAYOUT_RESET_PORT PORT_RESET_CONTROL
 #define LAYOUT_RESET_VALUE (RESET_SYSTEM | RESET_CPU)
-#define LAYOUT_CMOS_CENTURY 0x32
+#define LAYOUT_CMOS_CENTURY RTC_CENTURY
 /* What the I/O APIC's ID register holds after reset. */
 #define LAYOUT_IOAPIC_ID 0
 
