@@ -40,7 +40,7 @@ lamina: $(OUT)/lamina.elf
 $(OUT)/asm_offsets.inc: arch/x86_64/asm_offsets.c $(KERNEL_H)
 	@mkdir -p $(@D)
 	@$(CC) $(KERNEL_CFLAGS) -S -o $(OUT)/asm_offsets.s $<
-	@sed -n 's/^->\([A-Z_]*\) \(.*\)/\1 equ \2/p' $(OUT)/asm_offsets.s > $@
+	@sed -n 's|^->\([A-Z0-9_]*\) [$$]\(.*\)|%define \1 \2|p' $(OUT)/asm_offsets.s > $@
 
 $(OUT)/kernel/%.asm.o: %.asm $(OUT)/asm_offsets.inc $(wildcard arch/x86_64/*.inc)
 	@mkdir -p $(@D)
@@ -60,12 +60,16 @@ $(OUT)/kernel/font.o: $(OUT)/font.c drivers/console/font.h
 	@mkdir -p $(@D)
 	@$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
-# What runs once, at boot or when something ends, is built small; the exit path and the devices are built fast.
-SMALL_C := boot/% drivers/% mm/% vmm/config/% vmm/loader/% vmm/emulate/step% vmm/vcpu/real_mode% vmm/vm/vm_create% vmm/memory/e820% \
-	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
-	arch/x86_64/vmx/vmx_vcpu% arch/x86_64/svm/svm_vcpu% arch/x86_64/svm/svm_dump% arch/x86_64/svm/svm_cpu% arch/x86_64/engines% arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
-	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% arch/x86_64/host_devices% lib/printf%
-$(patsubst %.c,$(OUT)/kernel/%.o,$(filter $(SMALL_C),$(KERNEL_C))): KERNEL_CFLAGS += -Os
+# The monitor and the engines, through which exits run, are built fast, everything else small. What differs from that:
+# - fast all the same, for exits end there: copies; messages between cores, EOI and the timer; the core's side of the scheduler.
+FAST_C := vmm/% arch/x86_64/svm/% arch/x86_64/vmx/% lib/string% arch/x86_64/host_apic% arch/x86_64/core%
+# - small all the same, for it runs when a VM is read from its configuration, made, reset or dumped: ...
+SMALL_C := vmm/config/% vmm/loader/% vmm/vm/vm_% vmm/vm/arena% vmm/io/vm_disk_create% vmm/memory/e820% vmm/devices/acpi_tables% \
+	$(foreach part,controls cpu dump engine switch vcpu vm,arch/x86_64/svm/svm_$(part)% arch/x86_64/vmx/vmx_$(part)%)
+# - ... or because it is much code that guests rarely run: the interpreter of real mode, the clock's and the keyboard controller's registers.
+SMALL_C += vmm/emulate/step% vmm/vcpu/real_mode% vmm/devices/rtc% vmm/devices/i8042% vmm/devices/reset%
+BUILT_SMALL := $(filter-out $(FAST_C),$(KERNEL_C)) $(filter $(SMALL_C),$(KERNEL_C))
+$(BUILT_SMALL:%.c=$(OUT)/kernel/%.o): KERNEL_CFLAGS += -Os
 
 $(OUT)/kernel/%.o: %.c Makefile
 	@mkdir -p $(@D)

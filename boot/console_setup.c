@@ -15,7 +15,6 @@
 #define SPCR_16550_SUBSET 1
 #define SPCR_16550_GAS 0x12
 #define ISA_IRQS 16
-#define LEVEL_LOW 0x0f /* in the MADT's flags */
 
 static struct framebuffer framebuffer;
 static struct serial_settings settings;
@@ -248,7 +247,7 @@ bool console_setup_serial_gsi(const struct acpi_info *acpi, uint32_t *gsi, uint1
 	*flags = 0;
 	if (serial_from_spcr && acpi->spcr_gsi_present) {
 		*gsi = acpi->spcr_gsi;
-		*flags = *gsi < ISA_IRQS ? 0 : LEVEL_LOW; /* as the buses have it */
+		*flags = *gsi < ISA_IRQS ? 0 : ACPI_TRIGGER_LEVEL | ACPI_POLARITY_LOW; /* as the buses have it */
 		for (unsigned i = 0; i < acpi->override_count; i++)
 			if (acpi->override[i].gsi == *gsi)
 				*flags = acpi->override[i].flags;

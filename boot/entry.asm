@@ -1,13 +1,13 @@
 ; From a Multiboot2 loader (BIOS or UEFI GRUB) or lamina.efi to C in long mode.
 ;
 ; The loader enters boot_start in 32-bit protected mode without paging, EAX = magic, EBX = the boot information (Multiboot2
-; specification 2.0, section 3.3; lamina.efi has a magic of its own, for a struct boot_info). The tables built here map the first 4 GiB one to one and the image at KERNEL_BASE; the C code
-; replaces them, and the other cores start on them.
+; specification 2.0, section 3.3; lamina.efi has a magic of its own, for a struct boot_info). The tables built here map the first
+; 4 GiB one to one and the image at KERNEL_BASE; the C code replaces them, and the other cores start on them.
 
-MULTIBOOT2_MAGIC equ 0x36d76289
-BOOT_INFO_MAGIC equ 0x4c616d69         ; boot_info.h
-KERNEL_BASE equ 0xffffffff80000000
-COM1 equ 0x3f8
+%include "asm_offsets.inc"
+
+HEADER_MAGIC equ 0xe85250d6
+TABLE equ PTE_P | PTE_W                ; an entry that leads to a table
 
 extern boot_main
 global boot_start
@@ -18,10 +18,10 @@ global boot_start_tsc
 
 section .multiboot2 progbits alloc noexec nowrite align=8
 header:
-	dd 0xe85250d6                   ; magic
+	dd HEADER_MAGIC
 	dd 0                            ; architecture: i386
 	dd header.end - header
-	dd 0x100000000 - (0xe85250d6 + (header.end - header))
+	dd 0x100000000 - (HEADER_MAGIC + (header.end - header))
 	align 8
 	dw 1, 0                         ; information request
 	dd 8 + 4 * 3
@@ -50,7 +50,7 @@ boot_start:
 	mov [boot_start_tsc - KERNEL_BASE + 4], edx
 	mov esp, boot_stack_top - KERNEL_BASE
 	mov [boot_magic - KERNEL_BASE], edi
-	cmp edi, MULTIBOOT2_MAGIC
+	cmp edi, MULTIBOOT2_BOOT_MAGIC
 	je .loader_known
 	cmp edi, BOOT_INFO_MAGIC
 	mov ebp, no_loader_text
@@ -65,24 +65,24 @@ boot_start:
 	jb refuse
 	mov eax, 0x80000001
 	cpuid
-	bt edx, 29
+	bt edx, CPUID_E1_LM
 	jnc refuse
-	bt edx, 20                      ; NX: W^X needs it
+	bt edx, CPUID_E1_NX             ; W^X needs it
 	mov ebp, no_nx_text
 	jnc refuse
 
 	; Page tables: [0] PML4, [1] PDPT low, [2] PDPT high, [3..6] page directories of the first 4 GiB.
 	mov edi, boot_page_tables - KERNEL_BASE
-	lea eax, [edi + 0x1003]
+	lea eax, [edi + PAGE_SIZE + TABLE]
 	mov [edi], eax
-	lea eax, [edi + 0x2003]
+	lea eax, [edi + 2 * PAGE_SIZE + TABLE]
 	mov [edi + 511 * 8], eax
-	lea eax, [edi + 0x3003]
-	mov [edi + 0x2000 + 510 * 8], eax ; KERNEL_BASE
+	lea eax, [edi + 3 * PAGE_SIZE + TABLE]
+	mov [edi + 2 * PAGE_SIZE + 510 * 8], eax ; KERNEL_BASE
 	xor ecx, ecx
 .directory:
-	mov [edi + 0x1000 + ecx * 8], eax
-	add eax, 0x1000
+	mov [edi + PAGE_SIZE + ecx * 8], eax
+	add eax, PAGE_SIZE
 	inc ecx
 	cmp ecx, 4
 	jb .directory
@@ -90,29 +90,29 @@ boot_start:
 .page:
 	mov eax, ecx
 	shl eax, 21
-	or eax, 0x83                    ; present, writable, 2 MiB
-	mov [edi + 0x3000 + ecx * 8], eax
+	or eax, TABLE | PTE_PS          ; 2 MiB
+	mov [edi + 3 * PAGE_SIZE + ecx * 8], eax
 	inc ecx
 	cmp ecx, 2048
 	jb .page
 
-	mov eax, 1 << 5                 ; PAE, and nothing that the firmware left: 5 levels, CET ...
+	mov eax, CR4_PAE                ; and nothing that the firmware left: 5 levels, CET ...
 	mov cr4, eax
 	mov cr3, edi
-	mov ecx, 0xc0000080             ; EFER
+	mov ecx, MSR_EFER
 	rdmsr
-	or eax, (1 << 8) | (1 << 11)    ; LME, NXE
+	or eax, EFER_LME | EFER_NXE
 	wrmsr
 	mov eax, cr0
-	or eax, (1 << 31) | (1 << 16) | (1 << 5) | 1 ; PG, WP, NE, PE
-	and eax, ~((1 << 30) | (1 << 29) | (1 << 2) | (1 << 3)) ; CD, NW, EM, TS
+	or eax, CR0_PG | CR0_WP | CR0_NE | CR0_PE
+	and eax, ~(CR0_CD | CR0_NW | CR0_EM | CR0_TS)
 	mov cr0, eax
 	lgdt [boot_gdt_pointer]
-	jmp 0x08:boot_64
+	jmp GDT_CODE:boot_64
 
 bits 64
 boot_64:
-	mov eax, 0x10
+	mov eax, GDT_DATA
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
@@ -135,13 +135,13 @@ refuse:
 .setting:
 	lodsw
 	movzx edx, al
-	add edx, COM1
+	add edx, PORT_COM1
 	mov al, ah
 	out dx, al
 	cmp esi, serial_settings.end
 	jb .setting
 	mov esi, ebp
-	mov edi, 0xb8000
+	mov edi, VGA_TEXT_PHYS
 .next:
 	lodsb
 	test al, al
@@ -155,12 +155,12 @@ refuse:
 	mov bl, al
 	mov ecx, 100000
 .wait:
-	mov dx, COM1 + 5
+	mov dx, PORT_COM1 + UART_LSR
 	in al, dx
-	test al, 0x20
+	test al, LSR_THRE
 	loopz .wait
 	mov al, bl
-	mov dx, COM1
+	mov dx, PORT_COM1 + UART_DATA
 	out dx, al
 	jmp .next
 .end:
@@ -169,7 +169,12 @@ refuse:
 	jmp .end
 
 ; Register and value: 115200 baud, 8 bits, no parity, FIFO.
-serial_settings: db 3, 0x80, 0, 1, 1, 0, 3, 3, 2, 7
+serial_settings:
+	db UART_LCR, LCR_DLAB
+	db UART_DIVISOR_LOW, 1
+	db UART_DIVISOR_HIGH, 0
+	db UART_LCR, LCR_WORD
+	db UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX
 .end:
 no_loader_text: db "lamina: fatal: started by something that is neither lamina.efi nor a Multiboot2 loader; use GRUB's multiboot2 command", 13, 10, 0
 no_long_mode_text: db "lamina: fatal: this CPU has no 64-bit long mode; Lamina needs an x86-64 CPU", 13, 10, 0
@@ -178,14 +183,14 @@ no_nx_text: db "lamina: fatal: this CPU does not offer no-execute pages (CPUID 8
 align 8
 boot_gdt:
 	dq 0
-	dq 0x00af9b000000ffff           ; 0x08: 64-bit code
-	dq 0x00cf93000000ffff           ; 0x10: data
+	dq DESCRIPTOR_CODE_64           ; GDT_CODE
+	dq DESCRIPTOR_DATA_32           ; GDT_DATA
 boot_gdt_pointer:
 	dw $ - boot_gdt - 1
 	dq boot_gdt
 
 section .scratch nobits alloc noexec write align=4096
-boot_page_tables: resb 7 * 4096
+boot_page_tables: resb 7 * PAGE_SIZE
 
 section .bss nobits alloc noexec write align=16
 boot_stack: resb 8 * 1024

@@ -21,6 +21,7 @@
 #include "drivers/ioapic_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/pc.h"
 #include "vmm/config/config.h"
 #include "vmm/sched/sched.h"
 #include "vmm/vm/vm.h"
@@ -124,8 +125,8 @@ static void route_serial_interrupt(void)
 /* The 8259s stay masked for ever: Lamina's interrupts come through the I/O APIC. */
 static void silence_8259s(void)
 {
-	outb(0x21, 0xff);
-	outb(0xa1, 0xff);
+	outb(PORT_PIC_MASTER + 1, 0xff);
+	outb(PORT_PIC_SLAVE + 1, 0xff);
 }
 
 static void config_error_line(void *ctx, unsigned line, const char *message)

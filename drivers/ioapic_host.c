@@ -1,28 +1,25 @@
+/* The I/O APIC's registers, each reached through its index and its data window. */
 #include "drivers/ioapic_host.h"
 
-#define IOREGSEL 0
-#define IOWIN 4 /* in 32-bit words */
-#define REG_VERSION 1
-#define REG_REDIRECTION 0x10
-#define MASKED BIT(16)
-#define LEVEL BIT(15)
-#define ACTIVE_LOW BIT(13)
+#include "drivers/acpi/acpi.h"
+#include "lib/x86/apic.h"
+
 
 static uint32_t read_reg(volatile uint32_t *io, unsigned reg)
 {
-	io[IOREGSEL] = reg;
-	return io[IOWIN];
+	io[IOREGSEL / 4] = reg;
+	return io[IOWIN / 4];
 }
 
 static void write_reg(volatile uint32_t *io, unsigned reg, uint32_t value)
 {
-	io[IOREGSEL] = reg;
-	io[IOWIN] = value;
+	io[IOREGSEL / 4] = reg;
+	io[IOWIN / 4] = value;
 }
 
 unsigned ioapic_host_pins(volatile void *registers)
 {
-	return (read_reg(registers, REG_VERSION) >> 16 & 0xff) + 1;
+	return (read_reg(registers, IOAPICVER) >> 16 & 0xff) + 1;
 }
 
 unsigned ioapic_host_mask_all(volatile void *registers)
@@ -30,7 +27,7 @@ unsigned ioapic_host_mask_all(volatile void *registers)
 	unsigned pins = ioapic_host_pins(registers);
 
 	for (unsigned pin = 0; pin < pins; pin++)
-		write_reg(registers, REG_REDIRECTION + 2 * pin, MASKED);
+		write_reg(registers, IOREDTBL + 2 * pin, REDIR_MASKED);
 	return pins;
 }
 
@@ -38,10 +35,10 @@ void ioapic_host_route(volatile void *registers, unsigned pin, uint8_t vector, u
 {
 	uint32_t low = vector;
 
-	if ((flags & 3) == 3)
-		low |= ACTIVE_LOW;
-	if ((flags >> 2 & 3) == 3)
-		low |= LEVEL;
-	write_reg(registers, REG_REDIRECTION + 2 * pin + 1, (uint32_t)apic_id << 24);
-	write_reg(registers, REG_REDIRECTION + 2 * pin, low);
+	if ((flags & ACPI_POLARITY) == ACPI_POLARITY_LOW)
+		low |= REDIR_ACTIVE_LOW;
+	if ((flags & ACPI_TRIGGER) == ACPI_TRIGGER_LEVEL)
+		low |= REDIR_LEVEL;
+	write_reg(registers, IOREDTBL + 2 * pin + 1, (uint32_t)apic_id << 24);
+	write_reg(registers, IOREDTBL + 2 * pin, low);
 }

@@ -1,3 +1,4 @@
+/* The formatter behind snprintf: it counts every character of the text and stores as many as the buffer has room for. */
 #include "lib/printf.h"
 
 #include "lib/string.h"

@@ -4,9 +4,9 @@
 
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/paging.h"
 
 /* No x86-64 physical address is wider (SDM vol. 3, "4-Level Paging"); below it, sums of a base and a size cannot wrap. */
-#define PHYS_END BIT(52)
 
 void frames_init(struct frames *frames)
 {
@@ -80,7 +80,7 @@ int frames_add(struct frames *frames, uint64_t base, uint64_t size)
 {
 	uint64_t end = base + size;
 
-	if (end < base || end > PHYS_END)
+	if (end < base || end > PHYS_LIMIT)
 		return ERR_INVALID;
 	base = MAX(ALIGN_UP(base, PAGE_SIZE), (uint64_t)PAGE_SIZE);
 	end = ALIGN_DOWN(end, PAGE_SIZE);
@@ -119,8 +119,8 @@ void frames_reserve(struct frames *frames, uint64_t base, uint64_t size)
 
 	if (!size)
 		return;
-	if (end < base || end > PHYS_END)
-		end = PHYS_END;
+	if (end < base || end > PHYS_LIMIT)
+		end = PHYS_LIMIT;
 	base = ALIGN_DOWN(base, PAGE_SIZE);
 	end = ALIGN_UP(end, PAGE_SIZE);
 	for (;;) {
@@ -176,7 +176,7 @@ uint64_t frames_alloc(struct frames *frames, uint64_t size, uint64_t align, uint
 	struct damage best = { .base = 0 };
 	unsigned best_at = 0;
 
-	if (!size || size > PHYS_END || align > PHYS_END || (align & (align - 1)))
+	if (!size || size > PHYS_LIMIT || align > PHYS_LIMIT || (align & (align - 1)))
 		return 0;
 	size = ALIGN_UP(size, PAGE_SIZE);
 	align = MAX(align, (uint64_t)PAGE_SIZE);
@@ -221,7 +221,7 @@ int frames_free(struct frames *frames, uint64_t base, uint64_t size)
 	unsigned at;
 	int err;
 
-	if (!base || !size || (base & ~PAGE_MASK) || end < base || end > PHYS_END)
+	if (!base || !size || (base & ~PAGE_MASK) || end < base || end > PHYS_LIMIT)
 		goto invalid;
 	end = ALIGN_UP(end, PAGE_SIZE);
 	at = find_after(frames, base);
@@ -245,7 +245,7 @@ uint64_t frames_largest(const struct frames *frames, uint64_t align)
 {
 	uint64_t largest = 0;
 
-	if (!align || align > PHYS_END || (align & (align - 1)))
+	if (!align || align > PHYS_LIMIT || (align & (align - 1)))
 		return 0;
 	for (unsigned at = 0; at < frames->count; at++) {
 		uint64_t start = ALIGN_UP(frames->extent[at].base, align), end = extent_end(&frames->extent[at]);

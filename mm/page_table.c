@@ -3,9 +3,9 @@
 #include "mm/page_table.h"
 
 #include "lib/log.h"
+#include "lib/x86/paging.h"
 
 #define ADDRESS_BITS 48
-#define PHYS_END BIT(52)
 
 static bool slot_bit(const uint64_t *bits, unsigned slot)
 {
@@ -90,7 +90,7 @@ int page_table_init(struct page_table *pt, const struct page_table_policy *polic
 	*pt = (struct page_table){
 		.policy = policy,
 		.max_leaf_level = MIN(max_leaf_level, policy->max_leaf_level),
-		.pa_limit = PHYS_END,
+		.pa_limit = PHYS_LIMIT,
 		.ctx = ctx,
 		.alloc = alloc,
 		.free = free,

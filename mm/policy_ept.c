@@ -1,4 +1,6 @@
 /* The policy for EPT: what the entries of VT-x's nested page tables look like. */
+#include "lib/x86/msr.h"
+#include "lib/x86/paging.h"
 #include "mm/page_table.h"
 
 /* SDM vol. 3, "The Extended Page Table Mechanism": formats of the entries. "Ignore PAT" (bit 6) stays 0, so that the guest's own PAT
@@ -8,11 +10,10 @@
 #define EPT_EXEC BIT(2)
 #define EPT_TYPE_SHIFT 3
 #define EPT_TYPE_MASK (7ULL << EPT_TYPE_SHIFT)
-#define EPT_TYPE_UC (0ULL << EPT_TYPE_SHIFT)
-#define EPT_TYPE_WC (1ULL << EPT_TYPE_SHIFT)
-#define EPT_TYPE_WB (6ULL << EPT_TYPE_SHIFT)
+#define EPT_TYPE_UC ((uint64_t)MTRR_TYPE_UC << EPT_TYPE_SHIFT)
+#define EPT_TYPE_WC ((uint64_t)MTRR_TYPE_WC << EPT_TYPE_SHIFT)
+#define EPT_TYPE_WB ((uint64_t)MTRR_TYPE_WB << EPT_TYPE_SHIFT)
 #define EPT_LARGE BIT(7)
-#define EPT_ADDRESS 0x000ffffffffff000ULL
 
 static uint64_t ept_leaf(uint64_t pa, unsigned level, uint32_t attrs)
 {
@@ -53,12 +54,12 @@ static bool ept_is_leaf(uint64_t entry, unsigned level)
 static uint64_t ept_leaf_pa(uint64_t entry, unsigned level)
 {
 	(void)level;
-	return entry & EPT_ADDRESS;
+	return entry & PTE_ADDRESS;
 }
 
 static uint64_t ept_table_pa(uint64_t entry)
 {
-	return entry & EPT_ADDRESS;
+	return entry & PTE_ADDRESS;
 }
 
 static uint32_t ept_attrs(uint64_t entry, unsigned level)

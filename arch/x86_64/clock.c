@@ -1,3 +1,5 @@
+/* The TSC's rate is measured against a clock whose rate is known: HPET, ACPI PM timer or PIT, the first of them that runs. Every wait is
+ * bounded by the TSC itself, so that a clock that stands still is passed over. */
 #include "arch/x86_64/clock.h"
 
 #include "arch/x86_64/asm.h"
@@ -6,10 +8,10 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/panic.h"
 #include "lib/log.h"
+#include "lib/x86/pc.h"
+#include "lib/x86/rtc.h"
 #include "vmm/interface/platform.h"
 
-#define PM_TIMER_HZ 3579545
-#define PIT_HZ 1193182
 #define CALIBRATION_MS 10
 #define DEAD_TICKS BIT(30)     /* of the TSC: far more than the calibration takes on any CPU */
 #define TSC_HZ_LEAST 1000000
@@ -112,15 +114,15 @@ static bool measure_pit(struct measurement *m)
 	uint16_t count = PIT_HZ * CALIBRATION_MS / 1000;
 	uint64_t tsc;
 
-	outb(0x61, (inb(0x61) & 0xfc) | 1); /* gate 2 on, speaker off */
-	outb(0x43, 0xb0);                   /* channel 2, mode 0 */
-	outb(0x42, (uint8_t)count);
-	outb(0x42, (uint8_t)(count >> 8));
-	if (inb(0x61) & 0x20)
+	outb(PORT_SYSTEM_B, (inb(PORT_SYSTEM_B) & (uint8_t)~(PORT_B_GATE2 | PORT_B_SPEAKER)) | PORT_B_GATE2);
+	outb(PORT_PIT_CONTROL, 0xb0); /* channel 2, mode 0 */
+	outb(PORT_PIT_CHANNEL_2, (uint8_t)count);
+	outb(PORT_PIT_CHANNEL_2, (uint8_t)(count >> 8));
+	if (inb(PORT_SYSTEM_B) & PORT_B_OUT2)
 		return false; /* its output is high before it has counted: there is none */
 	tsc = rdtsc();
 	host_apic_timer_calibrate_start();
-	while (!(inb(0x61) & 0x20))
+	while (!(inb(PORT_SYSTEM_B) & PORT_B_OUT2))
 		if (rdtsc() - tsc > DEAD_TICKS)
 			return false;
 	m->tsc = rdtsc() - tsc;
@@ -173,8 +175,8 @@ void clock_delay_us(uint64_t us)
 
 static uint8_t cmos(uint8_t index)
 {
-	outb(0x70, index);
-	return inb(0x71);
+	outb(PORT_CMOS_INDEX, index);
+	return inb(PORT_CMOS_DATA);
 }
 
 static unsigned from_bcd(uint8_t value, bool binary)
@@ -184,18 +186,18 @@ static unsigned from_bcd(uint8_t value, bool binary)
 
 uint64_t clock_wall_seconds(void)
 {
-	bool binary = cmos(0x0b) & 4;
+	bool binary = cmos(RTC_REG_B) & RTC_B_BINARY;
 	unsigned year, month, day, hour, minute, second;
 
 	/* Bounded: a clock that is not there must not hang the boot. */
-	for (unsigned spins = 0; spins < 1000000 && (cmos(0x0a) & 0x80); spins++)
+	for (unsigned spins = 0; spins < 1000000 && (cmos(RTC_REG_A) & RTC_A_UIP); spins++)
 		;
-	second = from_bcd(cmos(0), binary);
-	minute = from_bcd(cmos(2), binary);
-	hour = from_bcd(cmos(4) & 0x7f, binary);
-	day = from_bcd(cmos(7), binary);
-	month = from_bcd(cmos(8), binary);
-	year = 2000 + from_bcd(cmos(9), binary);
+	second = from_bcd(cmos(RTC_SECONDS), binary);
+	minute = from_bcd(cmos(RTC_MINUTES), binary);
+	hour = from_bcd(cmos(RTC_HOURS) & (uint8_t)~RTC_HOUR_PM, binary);
+	day = from_bcd(cmos(RTC_DAY), binary);
+	month = from_bcd(cmos(RTC_MONTH), binary);
+	year = 2000 + from_bcd(cmos(RTC_YEAR), binary);
 	if (month < 1 || month > 12 || day < 1 || day > 31)
 		return 946684800; /* 2000-01-01 */
 	/* Days since 1970 of a proleptic Gregorian date; the year begins in March. */

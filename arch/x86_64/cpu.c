@@ -1,3 +1,4 @@
+/* A core's GDT, TSS and stacks are made once, in pool pages, and loaded by the core itself. */
 #include "arch/x86_64/cpu.h"
 
 #include "arch/x86_64/asm.h"
@@ -6,13 +7,12 @@
 #include "arch/x86_64/traps.h"
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
+#include "lib/x86/segment.h"
 #include "vmm/sched/sched.h"
 
 struct cpu *cpus[CPUS_MAX];
 unsigned cpu_count;
 
-#define DESCRIPTOR_CODE 0x00af9b000000ffffULL
-#define DESCRIPTOR_DATA 0x00cf93000000ffffULL
 #define PAT_WITH_WC 0x0007040100070406ULL /* as after reset, entry 4 = WC (mm/policy_host.c) */
 
 struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
@@ -41,20 +41,18 @@ struct cpu *cpu_alloc(unsigned index, uint32_t apic_id)
 	cpu->tss.io_map_base = sizeof(struct tss);
 
 	tss = (uint64_t)&cpu->tss;
-	cpu->gdt[GDT_CODE / 8] = DESCRIPTOR_CODE;
-	cpu->gdt[GDT_DATA / 8] = DESCRIPTOR_DATA;
+	cpu->gdt[GDT_CODE / 8] = DESCRIPTOR_CODE_64;
+	cpu->gdt[GDT_DATA / 8] = DESCRIPTOR_DATA_32;
 	/* SDM vol. 3, "TSS Descriptor in 64-bit mode" */
-	cpu->gdt[GDT_TSS / 8] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | 0x89ULL << 40 | (tss >> 24 & 0xff) << 56;
+	cpu->gdt[GDT_TSS / 8] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | (uint64_t)DESCRIPTOR_TSS_AVAILABLE << 40 |
+				(tss >> 24 & 0xff) << 56;
 	cpu->gdt[GDT_TSS / 8 + 1] = tss >> 32;
 	return cpu;
 }
 
 static void load_segments(const struct cpu *cpu)
 {
-	struct PACKED {
-		uint16_t limit;
-		uint64_t base;
-	} pointer = { sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt };
+	struct table_pointer pointer = { sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt };
 
 	__asm__ volatile("lgdt %0\n\t"
 			 "push %1\n\t"

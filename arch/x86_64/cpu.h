@@ -22,7 +22,7 @@ struct PACKED tss {
 	uint16_t reserved3;
 	uint16_t io_map_base;
 };
-_Static_assert(sizeof(struct tss) == 104, "64-bit TSS");
+_Static_assert(sizeof(struct tss) == 104 && offsetof(struct tss, ist) == 36 && offsetof(struct tss, io_map_base) == 102, "64-bit TSS");
 
 #define GDT_CODE 0x08
 #define GDT_DATA 0x10
@@ -46,6 +46,7 @@ struct cpu {
 	volatile bool kicked;    /* somebody wants this core to look at its vCPU */
 	bool nmi_seen, nmi_reported;
 };
+_Static_assert(offsetof(struct cpu, self) == 0, "this_cpu() reads GS:0");
 
 extern struct cpu *cpus[CPUS_MAX];
 extern unsigned cpu_count;

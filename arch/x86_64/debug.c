@@ -1,3 +1,4 @@
+/* The faults on purpose, one for each word of `debug=`. Tests boot with them and read in the log how Lamina reports its own faults. */
 #include "arch/x86_64/debug.h"
 
 #include "arch/x86_64/memory.h"

@@ -1,45 +1,49 @@
+/* CPU features are read from CPUID and from VT-x's capability MSRs, and reported in the log, one line each. */
 #include "arch/x86_64/features.h"
 
 #include "arch/x86_64/asm.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/cpuid.h"
 #include "lib/x86/msr.h"
+#include "lib/x86/vmx.h"
+#include "vmm/exits/cpuid_bits.h"
 
 struct cpu_features cpu_features;
 
-static bool allowed(uint64_t capability, unsigned bit)
+static bool allowed(uint64_t capability, uint64_t control)
 {
-	return capability >> 32 & BIT(bit);
+	return capability >> 32 & control;
 }
 
 static void detect_vmx(struct cpu_features *f)
 {
 	uint64_t basic = rdmsr(MSR_VMX_BASIC);
-	uint64_t pin = rdmsr(basic & BIT(55) ? MSR_VMX_TRUE_PINBASED_CTLS : MSR_VMX_PINBASED_CTLS);
-	uint64_t proc = rdmsr(basic & BIT(55) ? MSR_VMX_TRUE_PROCBASED_CTLS : MSR_VMX_PROCBASED_CTLS);
+	uint64_t pin = rdmsr(basic & VMX_BASIC_TRUE_CONTROLS ? MSR_VMX_TRUE_PINBASED_CTLS : MSR_VMX_PINBASED_CTLS);
+	uint64_t proc = rdmsr(basic & VMX_BASIC_TRUE_CONTROLS ? MSR_VMX_TRUE_PROCBASED_CTLS : MSR_VMX_PROCBASED_CTLS);
 	uint64_t proc2, ept;
 
-	f->preemption_timer = allowed(pin, 6);
-	f->posted_interrupts = allowed(pin, 7);
-	f->tpr_shadow = allowed(proc, 21);
-	if (!allowed(proc, 31))
+	f->preemption_timer = allowed(pin, PIN_PREEMPTION_TIMER);
+	f->posted_interrupts = allowed(pin, PIN_POSTED_INTERRUPTS);
+	f->tpr_shadow = allowed(proc, PROC_TPR_SHADOW);
+	if (!allowed(proc, PROC_SECONDARY))
 		return;
 	proc2 = rdmsr(MSR_VMX_PROCBASED_CTLS2);
-	f->virtualize_apic_accesses = allowed(proc2, 0);
-	f->ept = allowed(proc2, 1);
-	f->virtualize_x2apic = allowed(proc2, 4);
-	f->vpid = allowed(proc2, 5);
-	f->unrestricted_guest = allowed(proc2, 7);
-	f->apic_register_virtualization = allowed(proc2, 8);
-	f->virtual_interrupt_delivery = allowed(proc2, 9);
-	f->pml = allowed(proc2, 17);
+	f->virtualize_apic_accesses = allowed(proc2, PROC2_APIC_ACCESSES);
+	f->ept = allowed(proc2, PROC2_EPT);
+	f->virtualize_x2apic = allowed(proc2, PROC2_X2APIC_MODE);
+	f->vpid = allowed(proc2, PROC2_VPID);
+	f->unrestricted_guest = allowed(proc2, PROC2_UNRESTRICTED);
+	f->apic_register_virtualization = allowed(proc2, PROC2_APIC_REGISTERS);
+	f->virtual_interrupt_delivery = allowed(proc2, PROC2_INTERRUPT_DELIVERY);
+	f->pml = allowed(proc2, PROC2_PML);
 	if (!f->ept && !f->vpid)
 		return;
 	ept = rdmsr(MSR_VMX_EPT_VPID_CAP);
-	f->ept_execute_only = ept & BIT(0);
-	f->ept_2m = ept & BIT(16);
-	f->ept_1g = ept & BIT(17);
-	f->ept_ad = ept & BIT(21);
+	f->ept_execute_only = ept & EPT_CAP_EXECUTE_ONLY;
+	f->ept_2m = ept & EPT_CAP_2M;
+	f->ept_1g = ept & EPT_CAP_1G;
+	f->ept_ad = ept & EPT_CAP_AD;
 }
 
 /* APM vol. 3, appendix E, leaf 8000_000Ah. */
@@ -49,14 +53,14 @@ static void detect_svm(struct cpu_features *f)
 
 	cpuid_count(0x8000000a, 0, r);
 	f->asids = r[1];
-	f->npt = r[3] & BIT(0);
-	f->nrip_save = r[3] & BIT(3);
-	f->vmcb_clean = r[3] & BIT(5);
-	f->flush_by_asid = r[3] & BIT(6);
-	f->decode_assists = r[3] & BIT(7);
-	f->pause_filter = r[3] & BIT(10);
-	f->avic = r[3] & BIT(13);
-	f->vgif = r[3] & BIT(16);
+	f->npt = r[3] & BIT(CPUID_EA_NPT);
+	f->nrip_save = r[3] & BIT(CPUID_EA_NRIP_SAVE);
+	f->vmcb_clean = r[3] & BIT(CPUID_EA_VMCB_CLEAN);
+	f->flush_by_asid = r[3] & BIT(CPUID_EA_FLUSH_BY_ASID);
+	f->decode_assists = r[3] & BIT(CPUID_EA_DECODE_ASSISTS);
+	f->pause_filter = r[3] & BIT(CPUID_EA_PAUSE_FILTER);
+	f->avic = r[3] & BIT(CPUID_EA_AVIC);
+	f->vgif = r[3] & BIT(CPUID_EA_VGIF);
 }
 
 static void detect_names(struct cpu_features *f, uint32_t max_extended)
@@ -87,30 +91,30 @@ void features_detect(void)
 	max = r[0];
 
 	cpuid_count(1, 0, r);
-	f->vmx = r[2] & BIT(5);
-	f->pcid = r[2] & BIT(17);
-	f->x2apic = r[2] & BIT(21);
-	f->tsc_deadline = r[2] & BIT(24);
-	f->aes = r[2] & BIT(25);
-	f->xsave = r[2] & BIT(26);
-	f->rdrand = r[2] & BIT(30);
+	f->vmx = r[2] & BIT(CPUID_1_VMX);
+	f->pcid = r[2] & BIT(CPUID_1_PCID);
+	f->x2apic = r[2] & BIT(CPUID_1_X2APIC);
+	f->tsc_deadline = r[2] & BIT(CPUID_1_TSC_DEADLINE);
+	f->aes = r[2] & BIT(CPUID_1_AES);
+	f->xsave = r[2] & BIT(CPUID_1_XSAVE);
+	f->rdrand = r[2] & BIT(CPUID_1_RDRAND);
 	if (max >= 7) {
 		cpuid_count(7, 0, r);
-		f->fsgsbase = r[1] & BIT(0);
-		f->avx2 = r[1] & BIT(5);
-		f->smep = r[1] & BIT(7);
-		f->invpcid = r[1] & BIT(10);
-		f->avx512f = r[1] & BIT(16);
-		f->smap = r[1] & BIT(20);
-		f->umip = r[2] & BIT(2);
-		f->waitpkg = r[2] & BIT(5);
+		f->fsgsbase = r[1] & BIT(CPUID_7_FSGSBASE);
+		f->avx2 = r[1] & BIT(CPUID_7_AVX2);
+		f->smep = r[1] & BIT(CPUID_7_SMEP);
+		f->invpcid = r[1] & BIT(CPUID_7_INVPCID);
+		f->avx512f = r[1] & BIT(CPUID_7_AVX512F);
+		f->smap = r[1] & BIT(CPUID_7_SMAP);
+		f->umip = r[2] & BIT(CPUID_7_UMIP);
+		f->waitpkg = r[2] & BIT(CPUID_7_WAITPKG);
 	}
 	if (f->xsave && max >= 0xd) {
 		cpuid_count(0xd, 0, r);
 		f->xcr0 = (uint64_t)r[3] << 32 | r[0];
 		f->xsave_size = r[2];
 		cpuid_count(0xd, 1, r);
-		f->xsaves = r[0] & BIT(3);
+		f->xsaves = r[0] & BIT(CPUID_D_1_XSAVES);
 	}
 	/* Some emulators report XSAVE with leaf 0xd empty: without its sizes it cannot be used. */
 	if (!(f->xcr0 & 1) || f->xsave_size < 576)
@@ -118,13 +122,13 @@ void features_detect(void)
 	f->phys_bits = 36;
 	if (max_extended >= 0x80000001) {
 		cpuid_count(0x80000001, 0, r);
-		f->svm = r[2] & BIT(2);
-		f->page_1g = r[3] & BIT(26);
-		f->rdtscp = r[3] & BIT(27);
+		f->svm = r[2] & BIT(CPUID_E1_SVM);
+		f->page_1g = r[3] & BIT(CPUID_E1_PAGE1GB);
+		f->rdtscp = r[3] & BIT(CPUID_E1_RDTSCP);
 	}
 	if (max_extended >= 0x80000007) {
 		cpuid_count(0x80000007, 0, r);
-		f->invariant_tsc = r[3] & BIT(8);
+		f->invariant_tsc = r[3] & BIT(CPUID_E7_INVARIANT_TSC);
 	}
 	if (max_extended >= 0x80000008) {
 		cpuid_count(0x80000008, 0, r);

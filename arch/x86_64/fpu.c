@@ -1,3 +1,4 @@
+/* The FPU's state is saved and restored with XSAVE where the CPU has it, else with FXSAVE. */
 #include "arch/x86_64/fpu.h"
 
 #include "arch/x86_64/asm.h"

@@ -1,3 +1,5 @@
+/* The local APIC's driver: the same registers are reached by MSRs in x2APIC mode and by memory in xAPIC mode, and its timer counts either
+ * the TSC or its own clock. */
 #include "arch/x86_64/host_apic.h"
 
 #include "arch/x86_64/asm.h"
@@ -6,48 +8,31 @@
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/traps.h"
 #include "lib/log.h"
+#include "lib/x86/apic.h"
 #include "lib/x86/msr.h"
 
-enum {
-	REG_ID = 0x20,
-	REG_TPR = 0x80,
-	REG_EOI = 0xb0,
-	REG_SVR = 0xf0,
-	REG_ICR = 0x300,
-	REG_ICR_HIGH = 0x310,
-	REG_LVT_TIMER = 0x320,
-	REG_TIMER_INITIAL = 0x380,
-	REG_TIMER_CURRENT = 0x390,
-	REG_TIMER_DIVIDE = 0x3e0,
-};
-
-#define SVR_ENABLE 0x100
-#define ICR_INIT 0x4500    /* INIT, assert */
-#define ICR_STARTUP 0x4600 /* start-up, assert */
-#define ICR_FIXED 0x4000
-#define ICR_OTHERS 0xc0000
-#define ICR_PENDING 0x1000
-#define LVT_MASKED 0x10000
-#define TIMER_DEADLINE 0x40000
-#define DIVIDE_BY_1 0xb
+/* Commands: INIT, start-up and a fixed interrupt. */
+#define SEND_INIT (APIC_INIT << ICR_DELIVERY_SHIFT | ICR_ASSERT)
+#define SEND_STARTUP (APIC_SIPI << ICR_DELIVERY_SHIFT | ICR_ASSERT)
+#define SEND_FIXED (APIC_FIXED << ICR_DELIVERY_SHIFT | ICR_ASSERT)
 
 static bool x2apic;
 static volatile uint8_t *registers;
 static uint64_t ticks_per_tsc; /* 32.32 fixed point: timer ticks for each TSC tick */
 
-static uint32_t apic_read(unsigned reg)
+static uint32_t apic_read(enum lapic_register reg)
 {
 	if (x2apic)
-		return (uint32_t)rdmsr(MSR_X2APIC_BASE + reg / 16);
-	return *(volatile uint32_t *)(registers + reg);
+		return (uint32_t)rdmsr(MSR_X2APIC_BASE + reg);
+	return *(volatile uint32_t *)(registers + reg * 16UL);
 }
 
-static void apic_write(unsigned reg, uint32_t value)
+static void apic_write(enum lapic_register reg, uint32_t value)
 {
 	if (x2apic)
-		wrmsr(MSR_X2APIC_BASE + reg / 16, value);
+		wrmsr(MSR_X2APIC_BASE + reg, value);
 	else
-		*(volatile uint32_t *)(registers + reg) = value;
+		*(volatile uint32_t *)(registers + reg * 16UL) = value;
 }
 
 void host_apic_init(uint64_t phys, bool opt_out)
@@ -77,15 +62,15 @@ void host_apic_enable(void)
 	wrmsr(MSR_APIC_BASE, base);
 	if (x2apic)
 		wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
-	apic_write(REG_TPR, 0);
-	apic_write(REG_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
-	apic_write(REG_TIMER_DIVIDE, DIVIDE_BY_1);
-	apic_write(REG_LVT_TIMER, cpu_features.tsc_deadline ? TIMER_DEADLINE | VECTOR_TIMER : VECTOR_TIMER);
+	apic_write(LAPIC_TPR, 0);
+	apic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+	apic_write(LAPIC_DIVIDE, LAPIC_DIVIDE_BY_1);
+	apic_write(LAPIC_LVT_TIMER, cpu_features.tsc_deadline ? LVT_TIMER_DEADLINE | VECTOR_TIMER : VECTOR_TIMER);
 }
 
 uint32_t host_apic_id(void)
 {
-	uint32_t id = apic_read(REG_ID);
+	uint32_t id = apic_read(LAPIC_ID);
 
 	return x2apic ? id : id >> 24;
 }
@@ -97,7 +82,7 @@ bool host_apic_x2apic(void)
 
 void host_apic_eoi(void)
 {
-	apic_write(REG_EOI, 0);
+	apic_write(LAPIC_EOI, 0);
 }
 
 static void send(uint32_t apic_id, uint32_t command)
@@ -105,51 +90,51 @@ static void send(uint32_t apic_id, uint32_t command)
 	if (x2apic) {
 		/* This WRMSR orders nothing (SDM vol. 3, "MSR Access in x2APIC Mode"): what the other core is to see must be out. */
 		__asm__ volatile("mfence; lfence" : : : "memory");
-		wrmsr(MSR_X2APIC_BASE + REG_ICR / 16, (uint64_t)apic_id << 32 | command);
+		wrmsr(MSR_X2APIC_BASE + LAPIC_ICR, (uint64_t)apic_id << 32 | command);
 		return;
 	}
-	while (apic_read(REG_ICR) & ICR_PENDING)
+	while (apic_read(LAPIC_ICR) & ICR_PENDING)
 		pause();
-	apic_write(REG_ICR_HIGH, apic_id << 24);
-	apic_write(REG_ICR, command);
+	apic_write(LAPIC_ICR_HIGH, apic_id << 24);
+	apic_write(LAPIC_ICR, command);
 }
 
 void host_apic_send(uint32_t apic_id, uint8_t vector)
 {
-	send(apic_id, ICR_FIXED | vector);
+	send(apic_id, SEND_FIXED | vector);
 }
 
 void host_apic_send_others(uint8_t vector)
 {
-	send(0, ICR_FIXED | ICR_OTHERS | vector);
+	send(0, SEND_FIXED | ICR_OTHERS | vector);
 }
 
 void host_apic_send_init(uint32_t apic_id)
 {
-	send(apic_id, ICR_INIT);
+	send(apic_id, SEND_INIT);
 }
 
 void host_apic_send_startup(uint32_t apic_id, uint8_t page)
 {
-	send(apic_id, ICR_STARTUP | page);
+	send(apic_id, SEND_STARTUP | page);
 }
 
 void host_apic_timer_calibrate_start(void)
 {
-	apic_write(REG_LVT_TIMER, LVT_MASKED);
-	apic_write(REG_TIMER_INITIAL, UINT32_MAX);
+	apic_write(LAPIC_LVT_TIMER, LVT_MASKED);
+	apic_write(LAPIC_INITIAL_COUNT, UINT32_MAX);
 }
 
 uint32_t host_apic_timer_elapsed(void)
 {
-	return UINT32_MAX - apic_read(REG_TIMER_CURRENT);
+	return UINT32_MAX - apic_read(LAPIC_CURRENT_COUNT);
 }
 
 void host_apic_timer_calibrated(uint64_t ticks, uint64_t tsc)
 {
 	ticks_per_tsc = (ticks << 32) / tsc;
-	apic_write(REG_TIMER_INITIAL, 0);
-	apic_write(REG_LVT_TIMER, cpu_features.tsc_deadline ? TIMER_DEADLINE | VECTOR_TIMER : VECTOR_TIMER);
+	apic_write(LAPIC_INITIAL_COUNT, 0);
+	apic_write(LAPIC_LVT_TIMER, cpu_features.tsc_deadline ? LVT_TIMER_DEADLINE | VECTOR_TIMER : VECTOR_TIMER);
 }
 
 void host_apic_timer_set(uint64_t deadline)
@@ -162,11 +147,11 @@ void host_apic_timer_set(uint64_t deadline)
 		return;
 	}
 	if (deadline == UINT64_MAX) {
-		apic_write(REG_TIMER_INITIAL, 0);
+		apic_write(LAPIC_INITIAL_COUNT, 0);
 		return;
 	}
 	now = rdtsc();
 	/* Far deadlines are reached in steps: whoever takes the interrupt looks at the time and sets the timer anew. */
 	ticks = deadline <= now ? 1 : ((MIN(deadline - now, BIT(31)) * ticks_per_tsc) >> 32) + 1;
-	apic_write(REG_TIMER_INITIAL, (uint32_t)MIN(ticks, (uint64_t)UINT32_MAX));
+	apic_write(LAPIC_INITIAL_COUNT, (uint32_t)MIN(ticks, (uint64_t)UINT32_MAX));
 }

@@ -1,4 +1,5 @@
 /* drivers/host.h on this machine. */
+#include "arch/x86_64/host_apic.h"
 #include "drivers/host.h"
 
 #include "arch/x86_64/cpu.h"
@@ -8,6 +9,7 @@
 #include "drivers/ioapic_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 
 static struct {
 	void (*handle)(void *ctx);
@@ -62,9 +64,9 @@ int host_message(uint8_t vector, unsigned core, uint64_t *address, uint32_t *dat
 {
 	uint32_t apic_id = cpus[core]->apic_id;
 
-	if (apic_id > 254)
+	if (apic_id >= APIC_ID_BROADCAST)
 		return ERR_RANGE;
-	*address = 0xfee00000 | (uint64_t)apic_id << 12;
+	*address = MSI_ADDRESS | (uint64_t)apic_id << MSI_DESTINATION_SHIFT;
 	*data = vector;
 	return 0;
 }

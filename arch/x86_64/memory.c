@@ -1,3 +1,5 @@
+/* Lamina's own memory: free frames taken from the loader's memory map, the page pool, and the kernel's page tables with the shared upper
+ * slots, in which later mappings are laid out one behind the other. */
 #include "arch/x86_64/memory.h"
 
 #include "arch/x86_64/asm.h"

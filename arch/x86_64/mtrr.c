@@ -1,3 +1,4 @@
+/* The variable MTRRs are read at boot, to find the ranges of memory that they, or the default type, do not make write-back. */
 #include "arch/x86_64/mtrr.h"
 
 #include "arch/x86_64/asm.h"
@@ -5,10 +6,6 @@
 #include "lib/string.h"
 #include "lib/x86/msr.h"
 
-#define TYPE_WB 6
-#define ENABLED BIT(11)
-#define FIXED_ENABLED BIT(10)
-#define VALID BIT(11)
 #define VARIABLE_MAX 32
 
 struct range {
@@ -41,12 +38,12 @@ static void not_covered(const struct range *wb, unsigned count, uint64_t first, 
 void mtrr_not_write_back(uint64_t end, void (*each)(uint64_t base, uint64_t size))
 {
 	uint64_t type = rdmsr(MSR_MTRR_DEF_TYPE);
-	unsigned count = (unsigned)(rdmsr(MSR_MTRRCAP) & 0xff);
+	unsigned count = (unsigned)(rdmsr(MSR_MTRRCAP) & MTRRCAP_VARIABLE);
 	uint64_t width = BIT(cpu_features.phys_bits) - 1;
 	struct range wb[VARIABLE_MAX];
 	unsigned wb_count = 0;
 
-	if (!(type & ENABLED)) {
+	if (!(type & MTRR_DEF_TYPE_ENABLED)) {
 		each(0, end); /* everything is uncached */
 		return;
 	}
@@ -56,13 +53,13 @@ void mtrr_not_write_back(uint64_t end, void (*each)(uint64_t base, uint64_t size
 		 * upper ones are the key's and not the mask's, and some firmware writes masks for CPUs with fewer. */
 		uint64_t bits = mask & PAGE_MASK & width, size = bits ? bits & -bits : width + 1;
 
-		if (!(mask & VALID))
+		if (!(mask & MTRR_PHYSMASK_VALID))
 			continue;
-		if ((base & 0xff) == TYPE_WB)
+		if ((base & MTRR_TYPE) == MTRR_TYPE_WB)
 			wb[wb_count++] = (struct range){ base & PAGE_MASK & width, size };
 		else if ((base & PAGE_MASK & width) < end)
 			each(base & PAGE_MASK & width, size);
 	}
-	if ((type & 0xff) != TYPE_WB)
-		not_covered(wb, wb_count, type & FIXED_ENABLED ? MIB(1) : 0, end, each);
+	if ((type & MTRR_TYPE) != MTRR_TYPE_WB)
+		not_covered(wb, wb_count, type & MTRR_DEF_TYPE_FIXED ? MIB(1) : 0, end, each);
 }

@@ -1,3 +1,5 @@
+/* A panic seizes the console, prints its reason and the call chain, and stops every core. The first panic wins: a second one only halts
+ * its core. */
 #include "arch/x86_64/panic.h"
 
 #include "arch/x86_64/asm.h"

@@ -1,3 +1,4 @@
+/* The interface of drivers/port_io.h, one instruction for each function. */
 #include "drivers/port_io.h"
 
 #include "arch/x86_64/asm.h"

@@ -1,3 +1,4 @@
+/* Power-off by ACPI's PM1 or sleep control registers, and reset by every way that PCs have, one after the other until one works. */
 #include "arch/x86_64/power.h"
 
 #include "arch/x86_64/asm.h"
@@ -7,21 +8,14 @@
 #include "drivers/console/console.h"
 #include "drivers/disk/disk.h"
 #include "lib/log.h"
+#include "lib/pci.h"
 #include "lib/string.h"
+#include "lib/x86/pc.h"
+#include "lib/x86/segment.h"
 #include "vmm/interface/core.h"
-
-/* PM1 control (section 4.8.3.2.1) and the sleep control register (section 4.8.3.7). */
-#define SCI_EN BIT(0)
-#define SLP_TYP_SHIFT 10
-#define SLP_EN BIT(13)
-#define SLEEP_TYP_SHIFT 2
-#define SLEEP_EN BIT(5)
 
 #define ACPI_ENABLE_MS 300
 #define TAKES_EFFECT_US 50000
-#define RESET_CONTROL 0xcf9 /* of Intel's chipsets, and what is modelled on them */
-#define KEYBOARD_COMMAND 0x64
-#define KEYBOARD_RESET 0xfe
 
 /* A register of the ACPI tables that can be reached. */
 struct reachable {
@@ -55,7 +49,7 @@ static struct reachable reach(const struct acpi_register *reg)
 	case ACPI_SPACE_PCI_CONFIG:
 		/* Device, function and offset on bus 0 of segment 0 (section 5.2.3.2). */
 		to.present = (reg->address >> 32 & 0xffff) < 32 && (reg->address >> 16 & 0xffff) < 8 && (reg->address & 0xffff) < 256;
-		to.pci = 0x80000000U | (uint32_t)(reg->address >> 32 & 31) << 11 | (uint32_t)(reg->address >> 16 & 7) << 8 |
+		to.pci = PCI_CONFIG_ENABLE | (uint32_t)(reg->address >> 32 & 31) << 11 | (uint32_t)(reg->address >> 16 & 7) << 8 |
 			 (uint32_t)(reg->address & 0xff);
 		break;
 	default:
@@ -112,8 +106,8 @@ static void write8(const struct reachable *reg, uint8_t value)
 	if (reg->memory) {
 		*reg->memory = value;
 	} else if (reg->pci) {
-		outl(0xcf8, reg->pci & ~3U);
-		outb((uint16_t)(0xcfc + (reg->pci & 3)), value);
+		outl(PCI_CONFIG_ADDRESS, reg->pci & ~3U);
+		outb((uint16_t)(PCI_CONFIG_DATA + (reg->pci & 3)), value);
 	} else {
 		outb(reg->port, value);
 	}
@@ -135,10 +129,10 @@ static void write16(const struct reachable *reg, uint16_t value)
 /* The PM1 registers sleep in ACPI mode only (section 4.8.2.5). */
 static void enter_acpi_mode(void)
 {
-	if (!smi_command || !acpi_enable || !control_a.present || read16(&control_a) & SCI_EN)
+	if (!smi_command || !acpi_enable || !control_a.present || read16(&control_a) & ACPI_PM1_SCI_EN)
 		return;
 	outb(smi_command, acpi_enable);
-	for (unsigned ms = 0; ms < ACPI_ENABLE_MS && !(read16(&control_a) & SCI_EN); ms++)
+	for (unsigned ms = 0; ms < ACPI_ENABLE_MS && !(read16(&control_a) & ACPI_PM1_SCI_EN); ms++)
 		clock_delay_us(1000);
 }
 
@@ -148,16 +142,16 @@ static void sleep(const struct reachable *control, uint8_t type)
 
 	if (!control->present || control->pci)
 		return;
-	value = (uint16_t)((read16(control) & ~(7U << SLP_TYP_SHIFT)) | (unsigned)type << SLP_TYP_SHIFT);
+	value = (uint16_t)((read16(control) & ~(7U << ACPI_PM1_SLP_TYP_SHIFT)) | (unsigned)type << ACPI_PM1_SLP_TYP_SHIFT);
 	/* First the type, then the type with the enable bit, as old chipsets want it. */
 	write16(control, value);
-	write16(control, (uint16_t)(value | SLP_EN));
+	write16(control, (uint16_t)(value | ACPI_PM1_SLP_EN));
 }
 
 static void power_off(void)
 {
 	if (sleep_control.present) {
-		write8(&sleep_control, (uint8_t)((unsigned)type_a << SLEEP_TYP_SHIFT | SLEEP_EN));
+		write8(&sleep_control, (uint8_t)((unsigned)type_a << ACPI_SLEEP_TYP_SHIFT | ACPI_SLEEP_EN));
 		return;
 	}
 	enter_acpi_mode();
@@ -168,10 +162,7 @@ static void power_off(void)
 /* Each way that PCs have, until one works: the FADT's, the chipset's, the keyboard controller's, a triple fault. */
 NORETURN static void power_reset(void)
 {
-	static const struct PACKED {
-		uint16_t limit;
-		uint64_t base;
-	} no_idt;
+	static const struct table_pointer no_idt;
 
 	smp_halt_others();
 	cli();
@@ -179,10 +170,10 @@ NORETURN static void power_reset(void)
 		write8(&reset, reset_value);
 		clock_delay_us(TAKES_EFFECT_US);
 	}
-	outb(RESET_CONTROL, 0x02); /* a hard reset is meant; then do it */
-	outb(RESET_CONTROL, 0x06);
+	outb(PORT_RESET_CONTROL, RESET_SYSTEM); /* a hard reset is meant; then do it */
+	outb(PORT_RESET_CONTROL, RESET_SYSTEM | RESET_CPU);
 	clock_delay_us(TAKES_EFFECT_US);
-	outb(KEYBOARD_COMMAND, KEYBOARD_RESET);
+	outb(PORT_KEYBOARD_COMMAND, KEYBOARD_PULSE_RESET);
 	clock_delay_us(TAKES_EFFECT_US);
 	for (;;)
 		__asm__ volatile("lidt %0\n\tint3" : : "m"(no_idt));

@@ -1,3 +1,5 @@
+/* The start of the other cores, one at a time: each gets its stacks, INIT and up to two start-up messages, and a limited time to report
+ * itself. */
 #include "arch/x86_64/smp.h"
 
 #include "arch/x86_64/asm.h"

@@ -1,7 +1,8 @@
 ; Where the other cores start: real mode, in a page below 1 MiB that this code was copied to (CS = page << 8, IP = 0). They go
 ; straight to long mode on the boot page tables (SDM vol. 3, "Initializing IA-32e Mode").
 
-KERNEL_BASE equ 0xffffffff80000000
+%include "asm_offsets.inc"
+
 extern boot_page_tables
 extern ap_main
 global trampoline_start
@@ -25,22 +26,22 @@ trampoline_start:
 	lea eax, [ebp + start_64 - trampoline_start]
 	mov [far_64 - trampoline_start], eax
 	mov eax, cr4
-	or eax, 1 << 5                  ; PAE
+	or eax, CR4_PAE
 	mov cr4, eax
 	mov eax, boot_page_tables - KERNEL_BASE
 	mov cr3, eax
-	mov ecx, 0xc0000080             ; EFER
+	mov ecx, MSR_EFER
 	rdmsr
-	or eax, (1 << 8) | (1 << 11)    ; LME, NXE
+	or eax, EFER_LME | EFER_NXE
 	wrmsr
 	lgdt [gdt_pointer - trampoline_start]
-	mov eax, (1 << 31) | (1 << 16) | (1 << 5) | (1 << 4) | 3 ; PG, WP, NE, ET, MP, PE: caches on
+	mov eax, CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE ; caches on
 	mov cr0, eax
 	jmp far dword [far_64 - trampoline_start]
 
 bits 64
 start_64:
-	mov eax, 0x10
+	mov eax, GDT_DATA
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
@@ -57,14 +58,14 @@ start_64:
 align 8
 gdt:
 	dq 0
-	dq 0x00af9b000000ffff
-	dq 0x00cf93000000ffff
+	dq DESCRIPTOR_CODE_64           ; GDT_CODE
+	dq DESCRIPTOR_DATA_32           ; GDT_DATA
 gdt_pointer:
 	dw $ - gdt - 1
 	dd 0
 far_64:
 	dd 0
-	dw 0x08
+	dw GDT_CODE
 align 8
 trampoline_root: dq 0
 trampoline_stack: dq 0

@@ -1,5 +1,7 @@
 ; An entry for each of the 256 vectors: push what the CPU did not (an error code), the vector, the registers; call C; return.
 
+%include "asm_offsets.inc"
+
 bits 64
 extern trap_handle
 global trap_entries
@@ -7,7 +9,7 @@ global trap_entries
 section .text
 %macro ENTRY 1
 	align 16
-	%if %1 == 8 || (%1 >= 10 && %1 <= 14) || %1 == 17 || %1 == 21 || %1 == 29 || %1 == 30
+	%if %1 < 32 && ((ERROR_CODE_VECTORS >> (%1)) & 1)
 	nop
 	nop
 	%else
@@ -25,6 +27,10 @@ trap_entries:
 %assign vector vector + 1
 %endrep
 
+; struct trap_frame, from its end.
+%if TRAP_FRAME_VECTOR != 15 * 8
+%error "struct trap_frame has other registers than are pushed here"
+%endif
 trap_common:
 	push rax
 	push rbx
@@ -59,5 +65,5 @@ trap_common:
 	pop rcx
 	pop rbx
 	pop rax
-	add rsp, 16
+	add rsp, TRAP_FRAME_RIP - TRAP_FRAME_VECTOR
 	iretq

@@ -1,3 +1,5 @@
+/* The interrupt descriptor table and what its vectors lead to: exceptions end in a dump with a backtrace by function names, interrupts are
+ * handed to their drivers, an NMI is only noted, a machine check ends everything. */
 #include "arch/x86_64/traps.h"
 
 #include "arch/x86_64/asm.h"
@@ -9,6 +11,8 @@
 #include "drivers/console/console.h"
 #include "lib/log.h"
 #include "lib/x86/msr.h"
+#include "lib/x86/pc.h"
+#include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
 #include "vmm/sched/sched.h"
 
@@ -21,16 +25,11 @@ struct PACKED gate {
 };
 _Static_assert(sizeof(struct gate) == 16, "64-bit gate");
 
-struct PACKED table_pointer {
-	uint16_t limit;
-	uint64_t base;
-};
-
-#define GATE_INTERRUPT 0x8e
-#define ENTRY_SIZE 16
+#define GATE_INTERRUPT (SEGMENT_P | TYPE_INTERRUPT_GATE32)
+#define STUB_SIZE 16
 #define FRAMES_SHOWN 16
 
-extern const uint8_t trap_entries[256][ENTRY_SIZE];
+extern const uint8_t trap_entries[256][STUB_SIZE];
 
 static struct gate idt[256];
 
@@ -126,7 +125,8 @@ static void report_nmi(void)
 	if (!cpu->nmi_seen || cpu->nmi_reported)
 		return;
 	cpu->nmi_reported = true;
-	log_line("core %u: NMI from the hardware (port 0x61 says %02x); further ones on this core are not reported", cpu->index, inb(0x61));
+	log_line("core %u: NMI from the hardware (port 0x61 says %02x); further ones on this core are not reported", cpu->index,
+		 inb(PORT_SYSTEM_B));
 }
 
 void machine_check(void)
@@ -136,10 +136,10 @@ void machine_check(void)
 	console_seize();
 	log_line("core %u: machine check: MCG_STATUS %lx", this_cpu()->index, rdmsr(MSR_MCG_STATUS));
 	for (unsigned i = 0; i < banks && i < 32; i++) {
-		uint64_t status = rdmsr(0x401 + 4 * i); /* IA32_MCi_STATUS */
+		uint64_t status = rdmsr(MSR_MC0_STATUS + 4 * i);
 
-		if (status & BIT(63))
-			log_line("  bank %u: status %016lx address %016lx", i, status, status & BIT(58) ? rdmsr(0x402 + 4 * i) : 0);
+		if (status & MCI_STATUS_VALID)
+			log_line("  bank %u: status %016lx address %016lx", i, status, status & MCI_STATUS_ADDRESS_VALID ? rdmsr(MSR_MC0_ADDR + 4 * i) : 0);
 	}
 	panic("the hardware reported a machine check");
 }

@@ -18,9 +18,9 @@ $(EFI_OUT)/%.o: %.c Makefile boot/efi/efi.mk
 	@echo "CC $< (UEFI)"
 	@$(CC) $(EFI_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(EFI_OUT)/%.o: %.asm
+$(EFI_OUT)/%.o: %.asm $(OUT)/asm_offsets.inc
 	@mkdir -p $(@D)
-	@nasm -f elf64 -o $@ $<
+	@nasm -f elf64 -I $(OUT)/ -o $@ $<
 
 $(OUT)/lamina.efi: $(EFI_OBJS)
 	@echo "LD $@"

@@ -1,11 +1,7 @@
 ; From the firmware's long mode to the kernel's entry as a Multiboot2 loader would make it: 32-bit protected mode, no paging, flat
 ; segments, interrupts off (handoff.h). The code between handoff_start and handoff_end runs at any address below 4 GiB.
 
-CR4_PCIDE equ 1 << 17
-CR4_CET equ 1 << 23
-CR0_PG equ 1 << 31
-EFER equ 0xc0000080
-EFER_LME equ 1 << 8
+%include "asm_offsets.inc"
 
 global handoff_run:function hidden
 global handoff_start:data hidden
@@ -34,14 +30,14 @@ handoff_start:
 	lgdt [gdt_pointer]
 	lea rsp, [stack_top]
 	lea rax, [protected]
-	push 0x08
+	push GDT_CODE
 	push rax
 	retfq
 
 bits 32
 ; EBX = address of handoff_start
 protected:
-	mov eax, 0x10
+	mov eax, GDT_DATA
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
@@ -50,7 +46,7 @@ protected:
 	mov eax, cr0
 	and eax, ~CR0_PG
 	mov cr0, eax
-	mov ecx, EFER
+	mov ecx, MSR_EFER
 	rdmsr
 	and eax, ~EFER_LME
 	wrmsr
@@ -59,35 +55,35 @@ protected:
 	mov cr3, eax
 
 	lea edx, [ebx + handoff_data - handoff_start]
-	lea ebp, [edx + 16]
+	lea ebp, [edx + HANDOFF_SEGMENT]
 .segment:
-	dec dword [edx + 12]
+	dec dword [edx + HANDOFF_COUNT]
 	js .enter
-	mov edi, [ebp]
-	mov esi, [ebp + 4]
-	mov ecx, [ebp + 8]
+	mov edi, [ebp + SEGMENT_TO]
+	mov esi, [ebp + SEGMENT_FROM]
+	mov ecx, [ebp + SEGMENT_COPY]
 	rep movsb
-	mov ecx, [ebp + 12]
+	mov ecx, [ebp + SEGMENT_ZERO]
 	xor eax, eax
 	rep stosb
-	add ebp, 16
+	add ebp, SEGMENT_SIZE
 	jmp .segment
 .enter:
-	mov eax, [edx + 4]
-	mov ebx, [edx + 8]
-	jmp [edx]
+	mov eax, [edx + HANDOFF_MAGIC]
+	mov ebx, [edx + HANDOFF_INFO]
+	jmp [edx + HANDOFF_ENTRY]
 
 align 8
 gdt:
 	dq 0
-	dq 0x00cf9b000000ffff           ; 0x08: 32-bit code
-	dq 0x00cf93000000ffff           ; 0x10: data
+	dq DESCRIPTOR_CODE_32           ; GDT_CODE
+	dq DESCRIPTOR_DATA_32           ; GDT_DATA
 gdt_pointer:
 	dw $ - gdt - 1
 	dq 0
 align 16
 handoff_data:
-	times 16 + 8 * 16 db 0
+	times HANDOFF_SIZE db 0
 align 16
 	times 64 db 0
 stack_top:

@@ -5,17 +5,19 @@
 #include "boot/efi/kernel_image.h"
 #include "lib/types.h"
 
+/* A piece of the kernel: `copy` bytes are copied from one physical address to another, and `zero` bytes behind them cleared. */
+struct handoff_segment {
+	uint32_t to, from, copy, zero;
+} PACKED;
+
 /* What handoff.asm reads: it copies the kernel to its place with paging off, where none of the firmware's memory is needed any more. */
 struct handoff {
 	uint32_t entry;
 	uint32_t magic;          /* EAX at the entry */
 	uint32_t info;           /* EBX */
-	uint32_t count;
-	struct {
-		uint32_t to, from, copy, zero; /* physical addresses, bytes */
-	} segment[KERNEL_SEGMENTS_MAX];
+	uint32_t count;          /* of segments */
+	struct handoff_segment segment[KERNEL_SEGMENTS_MAX];
 } PACKED;
-_Static_assert(sizeof(struct handoff) == 16 + KERNEL_SEGMENTS_MAX * 16, "handoff.asm");
 
 /* The code, which runs wherever it is copied to, and the place of its struct handoff in it. */
 extern const uint8_t handoff_start[], handoff_data[], handoff_end[];

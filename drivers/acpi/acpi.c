@@ -3,6 +3,7 @@
 #include "drivers/acpi/acpi_tables.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 
 /* No table of a real machine comes near; a length above it is a broken one. */
 #define TABLE_LENGTH_MAX MIB(8)
@@ -257,7 +258,7 @@ int acpi_read(struct acpi_info *info, const void *rsdp_bytes, size_t rsdp_size, 
 	struct acpi_rsdp rsdp;
 
 	memset(info, 0, sizeof(*info));
-	info->local_apic_address = 0xfee00000;
+	info->local_apic_address = LAPIC_BASE;
 	if (!rsdp_bytes || rsdp_size < RSDP_OLD_SIZE) {
 		log_line("ACPI: no RSDP");
 		return ERR_NOENT;

@@ -25,6 +25,19 @@
 #define ACPI_FADT_RESET_REG_SUP BIT(10)
 #define ACPI_FADT_HW_REDUCED BIT(20)
 
+/* PM1 control (section 4.8.3.2.1) and the sleep control register (section 4.8.3.7). */
+#define ACPI_PM1_SCI_EN 0x0001U
+#define ACPI_PM1_SLP_TYP_SHIFT 10
+#define ACPI_PM1_SLP_EN 0x2000U
+#define ACPI_SLEEP_TYP_SHIFT 2
+#define ACPI_SLEEP_EN 0x20U
+
+/* The MADT's flags of an interrupt (table 5.26); 0 is as the bus has it. */
+#define ACPI_POLARITY 0x3U
+#define ACPI_POLARITY_LOW 0x3U
+#define ACPI_TRIGGER 0xcU
+#define ACPI_TRIGGER_LEVEL 0xcU
+
 /* A register block somewhere in the machine. */
 struct acpi_register {
 	bool present;

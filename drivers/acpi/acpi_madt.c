@@ -1,8 +1,8 @@
 #include "drivers/acpi/acpi_tables.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 
-#define LOCAL_APIC_ADDRESS 0xfee00000ULL
 
 /* What did not fit or made no sense: logged once a table, not once an entry. */
 struct madt_faults {
@@ -160,7 +160,7 @@ void acpi_read_madt(struct acpi_info *info, const uint8_t *table, uint32_t lengt
 	}
 	memcpy(&madt, table, sizeof(madt));
 	info->madt_present = true;
-	info->local_apic_address = madt.local_apic_address ? madt.local_apic_address : LOCAL_APIC_ADDRESS;
+	info->local_apic_address = madt.local_apic_address ? madt.local_apic_address : LAPIC_BASE;
 	info->pc_at_compatible = madt.flags & 1;
 	while (at < length) {
 		union madt_any any;

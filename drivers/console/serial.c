@@ -1,18 +1,7 @@
 #include "drivers/console/serial.h"
 
 #include "drivers/port_io.h"
-
-enum { THR = 0, RBR = 0, DLL = 0, IER = 1, DLM = 1, FCR = 2, IIR = 2, LCR = 3, MCR = 4, LSR = 5, SCR = 7 };
-
-#define IIR_NONE 0x01
-#define LCR_STOP_2 0x04
-#define LCR_PARITY 0x08
-#define LCR_EVEN 0x10
-#define LCR_DIVISOR 0x80
-#define LSR_DATA_READY 0x01
-#define LSR_THR_EMPTY 0x20
-#define LSR_TRANSMITTER_EMPTY 0x40
-#define MCR_DTR_RTS_OUT2 0x0b
+#include "lib/uart.h"
 
 static uint8_t read_reg(const struct serial *serial, unsigned reg)
 {
@@ -38,11 +27,11 @@ static bool answers(const struct serial *serial)
 	static const uint8_t patterns[] = { 0x5a, 0xa5 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(patterns); i++) {
-		write_reg(serial, SCR, patterns[i]);
-		if (read_reg(serial, SCR) != patterns[i])
+		write_reg(serial, UART_SCR, patterns[i]);
+		if (read_reg(serial, UART_SCR) != patterns[i])
 			return false;
 	}
-	return read_reg(serial, LSR) != 0xff;
+	return read_reg(serial, UART_LSR) != 0xff;
 }
 
 int serial_init(struct serial *serial, const struct serial_line *line)
@@ -52,54 +41,54 @@ int serial_init(struct serial *serial, const struct serial_line *line)
 	serial->present = false;
 	if (!answers(serial))
 		return ERR_NOENT;
-	write_reg(serial, IER, 0);
-	lcr = read_reg(serial, LCR) & (uint8_t)~LCR_DIVISOR;
-	write_reg(serial, LCR, LCR_DIVISOR | lcr);
-	serial->firmware_divisor = (uint16_t)(read_reg(serial, DLL) | read_reg(serial, DLM) << 8);
+	write_reg(serial, UART_IER, 0);
+	lcr = read_reg(serial, UART_LCR) & (uint8_t)~LCR_DLAB;
+	write_reg(serial, UART_LCR, LCR_DLAB | lcr);
+	serial->firmware_divisor = (uint16_t)(read_reg(serial, UART_DIVISOR_LOW) | read_reg(serial, UART_DIVISOR_HIGH) << 8);
 	if (line->baud) {
 		uint32_t divisor = MIN(MAX(SERIAL_CLOCK / line->baud, 1U), 0xffffU);
 
-		write_reg(serial, DLL, (uint8_t)divisor);
-		write_reg(serial, DLM, (uint8_t)(divisor >> 8));
+		write_reg(serial, UART_DIVISOR_LOW, (uint8_t)divisor);
+		write_reg(serial, UART_DIVISOR_HIGH, (uint8_t)(divisor >> 8));
 		lcr = (uint8_t)((line->data_bits - 5) | (line->stop_bits == 2 ? LCR_STOP_2 : 0) |
 				(line->parity == 'n' ? 0 : LCR_PARITY) | (line->parity == 'e' ? LCR_EVEN : 0));
 	}
-	write_reg(serial, LCR, lcr);
-	write_reg(serial, FCR, 0x07); /* FIFOs on and empty; an interrupt for every byte */
-	write_reg(serial, MCR, MCR_DTR_RTS_OUT2);
+	write_reg(serial, UART_LCR, lcr);
+	write_reg(serial, UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX); /* FIFOs on and empty; an interrupt for every byte */
+	write_reg(serial, UART_MCR, MCR_DTR | MCR_RTS | MCR_OUT2);
 	serial->present = true;
 	return 0;
 }
 
 bool serial_can_send(const struct serial *serial)
 {
-	return read_reg(serial, LSR) & LSR_THR_EMPTY;
+	return read_reg(serial, UART_LSR) & LSR_THRE;
 }
 
 bool serial_idle(const struct serial *serial)
 {
-	return read_reg(serial, LSR) & LSR_TRANSMITTER_EMPTY;
+	return read_reg(serial, UART_LSR) & LSR_TEMT;
 }
 
 void serial_send(const struct serial *serial, uint8_t byte)
 {
-	write_reg(serial, THR, byte);
+	write_reg(serial, UART_DATA, byte);
 }
 
 bool serial_receive(const struct serial *serial, uint8_t *byte)
 {
-	if (!(read_reg(serial, LSR) & LSR_DATA_READY))
+	if (!(read_reg(serial, UART_LSR) & LSR_DR))
 		return false;
-	*byte = read_reg(serial, RBR);
+	*byte = read_reg(serial, UART_DATA);
 	return true;
 }
 
 void serial_interrupts(const struct serial *serial, bool transmit)
 {
-	write_reg(serial, IER, transmit ? 0x03 : 0x01);
+	write_reg(serial, UART_IER, transmit ? IER_RX | IER_THRE : IER_RX);
 }
 
 bool serial_interrupt_pending(const struct serial *serial)
 {
-	return !(read_reg(serial, IIR) & IIR_NONE);
+	return !(read_reg(serial, UART_IIR) & IIR_NONE);
 }

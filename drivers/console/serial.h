@@ -3,10 +3,12 @@
 #define DRIVERS_CONSOLE_SERIAL_H
 
 #include "lib/types.h"
+#include "lib/uart.h"
+#include "lib/x86/pc.h"
 
-#define SERIAL_FIFO 16
-#define SERIAL_REGISTERS 8
-#define SERIAL_CLOCK 115200 /* bits a second with divisor 1, of a PC's UART */
+#define SERIAL_FIFO UART_FIFO_SIZE
+#define SERIAL_REGISTERS UART_REGISTERS
+#define SERIAL_CLOCK (UART_CLOCK_HZ / 16) /* bits a second with divisor 1, of a PC's UART */
 
 /* Where the registers are. */
 struct serial {

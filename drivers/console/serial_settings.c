@@ -1,6 +1,7 @@
 #include "drivers/console/serial_settings.h"
 
 #include "lib/string.h"
+#include "lib/x86/paging.h"
 
 static const struct {
 	uint16_t port;
@@ -82,7 +83,7 @@ static const char *parse_where(struct serial_settings *s, const char *text)
 	else
 		return NULL;
 	end = number(end, 16, &s->address);
-	return end && s->address && s->address <= BIT(52) - PAGE_SIZE && s->address % s->stride == 0 ? end : NULL;
+	return end && s->address && s->address <= PHYS_LIMIT - PAGE_SIZE && s->address % s->stride == 0 ? end : NULL;
 }
 
 static bool parse_format(struct serial_line *line, const char *text)

@@ -4,6 +4,7 @@
 
 #include "drivers/console/serial.h"
 #include "lib/types.h"
+#include "lib/x86/pc.h"
 
 enum serial_where {
 	SERIAL_AUTO, /* what the firmware's SPCR table names, else COM1, else the first PCI UART */
@@ -20,7 +21,7 @@ struct serial_settings {
 	struct serial_line line;
 };
 
-#define SERIAL_COM1 0x3f8
+#define SERIAL_COM1 PORT_COM1
 
 /* 115200 8N1 on whatever is there. */
 void serial_settings_default(struct serial_settings *settings);

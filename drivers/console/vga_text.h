@@ -3,8 +3,8 @@
 #define DRIVERS_CONSOLE_VGA_TEXT_H
 
 #include "lib/types.h"
+#include "lib/x86/pc.h"
 
-#define VGA_TEXT_PHYS 0xb8000
 #define VGA_TEXT_COLUMNS 80
 #define VGA_TEXT_ROWS 25
 #define VGA_TEXT_SIZE (2UL * VGA_TEXT_COLUMNS * VGA_TEXT_ROWS)

@@ -4,13 +4,13 @@
 #include "drivers/mmio.h"
 #include "drivers/pci/pci_host.h"
 #include "lib/log.h"
+#include "lib/pci.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 
 #define VENDOR 0x1af4U
 #define DEVICE_MODERN 0x1042U
 #define DEVICE_TRANSITIONAL 0x1001U
-#define CAP_VENDOR 0x09U
 #define NO_VECTOR 0xffffU
 #define QUEUE_SIZE 64U         /* a table for each tag; so the ring is never full */
 #define RESET_MS 1000U
@@ -304,7 +304,7 @@ static void get_serial(struct virtio *v, struct disk *disk)
 /* Section 4.1.4: the structures that this driver uses. */
 static bool map_structures(struct virtio *v)
 {
-	uint8_t at = pci_host_capability(v->fn, CAP_VENDOR, 0);
+	uint8_t at = pci_host_capability(v->fn, PCI_CAP_VENDOR, 0);
 
 	for (unsigned n = 0; at && n < 16; n++) {
 		uint8_t type = pci_host_read8(v->fn, at + 3U), bar = pci_host_read8(v->fn, at + 4U);
@@ -324,7 +324,7 @@ static bool map_structures(struct virtio *v)
 			base = size <= MIB(1) ? pci_host_map(v->fn, bar, (uint64_t)offset + size) : NULL;
 			*where = base ? base + offset : NULL;
 		}
-		at = next >= 0x40 ? pci_host_capability(v->fn, CAP_VENDOR, next) : 0;
+		at = next >= PCI_HEADER_END ? pci_host_capability(v->fn, PCI_CAP_VENDOR, next) : 0;
 	}
 	return v->common && v->notify && v->device;
 }

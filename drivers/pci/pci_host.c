@@ -1,35 +1,17 @@
+/* Access to the configuration space of the machine's PCI functions, by ports or by ECAM; the scan for functions; BARs, capabilities and
+ * message-signalled interrupts. */
 #include "drivers/pci/pci_host.h"
 
 #include "drivers/host.h"
 #include "drivers/mmio.h"
 #include "drivers/port_io.h"
 #include "lib/log.h"
+#include "lib/pci.h"
 #include "lib/spinlock.h"
+#include "lib/x86/paging.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
-#define REG_ID 0x00
-#define REG_STATUS 0x06
-#define REG_CLASS 0x08
-#define REG_HEADER 0x0e
-#define REG_BAR0 0x10
-#define REG_CAPABILITIES 0x34
-#define HEADER_MULTI 0x80U
-#define COMMAND_IO BIT(0)
-#define COMMAND_MEMORY BIT(1)
-#define COMMAND_MASTER BIT(2)
-#define COMMAND_NO_INTX BIT(10)
-#define STATUS_CAPABILITIES BIT(4)
 #define CAPABILITIES_MAX 48 /* as many as fit in the 192 bytes that they may lie in */
 
-#define CAP_MSI 0x05
-#define CAP_MSIX 0x11
-#define MSI_ENABLE BIT(0)
-#define MSI_MULTIPLE (7U << 4)
-#define MSI_64BIT BIT(7)
-#define MSIX_ENABLE BIT(15)
-#define MSIX_MASK_ALL BIT(14)
-#define MSIX_ENTRY 16U
 
 static struct spinlock lock; /* of the pair of ports */
 
@@ -40,8 +22,8 @@ uint32_t pci_host_read32(const struct pci_function *fn, unsigned reg)
 	if (fn->ecam)
 		return mmio_read32(fn->ecam + reg);
 	spin_lock(&lock);
-	port_write32(CONFIG_ADDRESS, 0x80000000U | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
-	value = port_read32(CONFIG_DATA);
+	port_write32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
+	value = port_read32(PCI_CONFIG_DATA);
 	spin_unlock(&lock);
 	return value;
 }
@@ -53,8 +35,8 @@ void pci_host_write32(const struct pci_function *fn, unsigned reg, uint32_t valu
 		return;
 	}
 	spin_lock(&lock);
-	port_write32(CONFIG_ADDRESS, 0x80000000U | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
-	port_write32(CONFIG_DATA, value);
+	port_write32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
+	port_write32(PCI_CONFIG_DATA, value);
 	spin_unlock(&lock);
 }
 
@@ -76,8 +58,8 @@ void pci_host_write16(const struct pci_function *fn, unsigned reg, uint16_t valu
 	}
 	/* Of this width on the bus too: a neighbour such as the status register has bits that a write clears. */
 	spin_lock(&lock);
-	port_write32(CONFIG_ADDRESS, 0x80000000U | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
-	port_write16((uint16_t)(CONFIG_DATA + (reg & 2)), value);
+	port_write32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
+	port_write16((uint16_t)(PCI_CONFIG_DATA + (reg & 2)), value);
 	spin_unlock(&lock);
 }
 
@@ -87,7 +69,7 @@ static bool amd_north_bridge(void)
 {
 	const struct pci_function north = { .bdf = 0x18 << 3 };
 
-	return (pci_host_read32(&north, REG_ID) & 0xffff) == 0x1022;
+	return (pci_host_read32(&north, PCI_VENDOR_ID) & 0xffff) == 0x1022;
 }
 
 void pci_host_use_ecam(struct pci_function *fn, const struct acpi_info *acpi)
@@ -100,11 +82,11 @@ void pci_host_use_ecam(struct pci_function *fn, const struct acpi_info *acpi)
 		const struct acpi_mcfg *m = &acpi->mcfg[i];
 		volatile uint8_t *page;
 
-		if (m->segment || bus < m->first_bus || bus > m->last_bus || m->base > BIT(52))
+		if (m->segment || bus < m->first_bus || bus > m->last_bus || m->base > PHYS_LIMIT)
 			continue;
 		page = host_map_registers(m->base + ((uint64_t)fn->bdf << 12), PAGE_SIZE);
 		/* Believed only where both ways show the same function. */
-		if (page && mmio_read32(page) == pci_host_read32(fn, REG_ID))
+		if (page && mmio_read32(page) == pci_host_read32(fn, PCI_VENDOR_ID))
 			fn->ecam = page;
 		return;
 	}
@@ -115,12 +97,12 @@ static bool probe(struct pci_function *fn, unsigned bdf)
 	uint32_t id;
 
 	*fn = (struct pci_function){ .bdf = (uint16_t)bdf };
-	id = pci_host_read32(fn, REG_ID);
-	if ((id & 0xffff) == 0xffff || !id)
+	id = pci_host_read32(fn, PCI_VENDOR_ID);
+	if ((id & 0xffff) == PCI_NO_VENDOR || !id)
 		return false;
 	fn->vendor = (uint16_t)id;
 	fn->device = (uint16_t)(id >> 16);
-	fn->class_code = pci_host_read32(fn, REG_CLASS) >> 8;
+	fn->class_code = pci_host_read32(fn, PCI_REVISION) >> 8;
 	return true;
 }
 
@@ -133,7 +115,7 @@ void pci_host_scan(void (*found)(void *ctx, const struct pci_function *fn), void
 
 		if (!probe(&fn, slot << 3))
 			continue;
-		multi = pci_host_read8(&fn, REG_HEADER) & HEADER_MULTI;
+		multi = pci_host_read8(&fn, PCI_HEADER_TYPE) & PCI_HEADER_MULTIFUNCTION;
 		found(ctx, &fn);
 		for (unsigned function = 1; multi && function < 8; function++)
 			if (probe(&fn, slot << 3 | function))
@@ -143,17 +125,17 @@ void pci_host_scan(void (*found)(void *ctx, const struct pci_function *fn), void
 
 int pci_host_bar(const struct pci_function *fn, unsigned n, struct pci_bar *bar)
 {
-	unsigned reg = REG_BAR0 + 4 * n;
-	uint16_t command = pci_host_read16(fn, PCI_HOST_COMMAND);
+	unsigned reg = PCI_BAR0 + 4 * n;
+	uint16_t command = pci_host_read16(fn, PCI_COMMAND);
 	uint32_t low, high = 0, low_mask, high_mask = UINT32_MAX;
 	bool wide;
 
-	if (n >= PCI_HOST_BARS || (pci_host_read8(fn, REG_HEADER) & 0x7f) != 0)
+	if (n >= PCI_BARS || (pci_host_read8(fn, PCI_HEADER_TYPE) & PCI_HEADER_LAYOUT) != 0)
 		return ERR_NOENT;
 	low = pci_host_read32(fn, reg);
 	bar->io = low & 1;
-	wide = !bar->io && (low & 6) == 4 && n + 1 < PCI_HOST_BARS;
-	pci_host_write16(fn, PCI_HOST_COMMAND, (uint16_t)(command & ~(COMMAND_IO | COMMAND_MEMORY)));
+	wide = !bar->io && (low & PCI_BAR_TYPE) == PCI_BAR_64 && n + 1 < PCI_BARS;
+	pci_host_write16(fn, PCI_COMMAND, (uint16_t)(command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY)));
 	pci_host_write32(fn, reg, UINT32_MAX);
 	low_mask = pci_host_read32(fn, reg);
 	pci_host_write32(fn, reg, low);
@@ -163,7 +145,7 @@ int pci_host_bar(const struct pci_function *fn, unsigned n, struct pci_bar *bar)
 		high_mask = pci_host_read32(fn, reg + 4);
 		pci_host_write32(fn, reg + 4, high);
 	}
-	pci_host_write16(fn, PCI_HOST_COMMAND, command);
+	pci_host_write16(fn, PCI_COMMAND, command);
 	low &= bar->io ? 0xfffcU : ~0xfU;
 	low_mask &= bar->io ? 0xfffcU : ~0xfU;
 	bar->address = (uint64_t)high << 32 | low;
@@ -186,24 +168,25 @@ volatile uint8_t *pci_host_map(const struct pci_function *fn, unsigned n, uint64
 
 void pci_host_enable(const struct pci_function *fn, bool intx)
 {
-	unsigned command = pci_host_read16(fn, PCI_HOST_COMMAND) & ~(unsigned)COMMAND_NO_INTX;
+	unsigned command = pci_host_read16(fn, PCI_COMMAND) & ~(unsigned)PCI_COMMAND_INTX_DISABLE;
 
-	pci_host_write16(fn, PCI_HOST_COMMAND, (uint16_t)(command | COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | (intx ? 0 : COMMAND_NO_INTX)));
+	command |= PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | (intx ? 0 : PCI_COMMAND_INTX_DISABLE);
+	pci_host_write16(fn, PCI_COMMAND, (uint16_t)command);
 }
 
 void pci_host_disable(const struct pci_function *fn)
 {
-	pci_host_write16(fn, PCI_HOST_COMMAND, (uint16_t)(pci_host_read16(fn, PCI_HOST_COMMAND) & ~COMMAND_MASTER));
+	pci_host_write16(fn, PCI_COMMAND, (uint16_t)(pci_host_read16(fn, PCI_COMMAND) & ~PCI_COMMAND_MASTER));
 }
 
 uint8_t pci_host_capability(const struct pci_function *fn, uint8_t id, uint8_t from)
 {
 	uint8_t at;
 
-	if (!(pci_host_read16(fn, REG_STATUS) & STATUS_CAPABILITIES))
+	if (!(pci_host_read16(fn, PCI_STATUS) & PCI_STATUS_CAPABILITIES))
 		return 0;
-	at = from ? from : pci_host_read8(fn, REG_CAPABILITIES) & 0xfc;
-	for (unsigned n = 0; n < CAPABILITIES_MAX && at >= 0x40; n++) {
+	at = from ? from : pci_host_read8(fn, PCI_CAPABILITIES) & 0xfc;
+	for (unsigned n = 0; n < CAPABILITIES_MAX && at >= PCI_HEADER_END; n++) {
 		uint16_t header = pci_host_read16(fn, at);
 
 		if ((header & 0xff) == id)
@@ -222,46 +205,46 @@ static int msix_init(struct pci_msi *msi)
 
 	msi->msix = true;
 	msi->vectors = (control & 0x7ffU) + 1;
-	size = (uint64_t)msi->vectors * MSIX_ENTRY;
+	size = (uint64_t)msi->vectors * PCI_MSIX_ENTRY_SIZE;
 	if (pci_host_bar(msi->fn, where & 7, &bar) || bar.io || offset > bar.size || size > bar.size - offset)
 		return ERR_NOENT;
 	msi->table = host_map_registers(bar.address + offset, size);
 	if (!msi->table)
 		return ERR_NOENT;
 	/* Every entry is masked before the function may use any. */
-	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)(control | MSIX_ENABLE | MSIX_MASK_ALL));
+	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)(control | PCI_MSIX_ENABLE | PCI_MSIX_FUNCTION_MASK));
 	for (unsigned i = 0; i < msi->vectors; i++)
-		mmio_write32(msi->table + (size_t)i * MSIX_ENTRY + 12, 1);
-	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)((control | MSIX_ENABLE) & ~MSIX_MASK_ALL));
+		mmio_write32(msi->table + (size_t)i * PCI_MSIX_ENTRY_SIZE + 12, 1);
+	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)((control | PCI_MSIX_ENABLE) & ~PCI_MSIX_FUNCTION_MASK));
 	return 0;
 }
 
 int pci_msi_init(struct pci_msi *msi, const struct pci_function *fn)
 {
-	*msi = (struct pci_msi){ .fn = fn, .cap = pci_host_capability(fn, CAP_MSIX, 0) };
+	*msi = (struct pci_msi){ .fn = fn, .cap = pci_host_capability(fn, PCI_CAP_MSIX, 0) };
 	if (msi->cap && !msix_init(msi))
 		return 0;
-	*msi = (struct pci_msi){ .fn = fn, .cap = pci_host_capability(fn, CAP_MSI, 0), .vectors = 1 };
+	*msi = (struct pci_msi){ .fn = fn, .cap = pci_host_capability(fn, PCI_CAP_MSI, 0), .vectors = 1 };
 	return msi->cap ? 0 : ERR_NOENT;
 }
 
 static void msi_set(const struct pci_msi *msi, uint64_t address, uint32_t data)
 {
 	uint16_t control = pci_host_read16(msi->fn, msi->cap + 2U);
-	unsigned data_at = msi->cap + (control & MSI_64BIT ? 12U : 8U);
+	unsigned data_at = msi->cap + (control & PCI_MSI_64BIT ? 12U : 8U);
 
-	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)(control & ~(MSI_ENABLE | MSI_MULTIPLE)));
+	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)(control & ~(PCI_MSI_ENABLE | PCI_MSI_MULTIPLE)));
 	pci_host_write32(msi->fn, msi->cap + 4U, (uint32_t)address);
-	if (control & MSI_64BIT)
+	if (control & PCI_MSI_64BIT)
 		pci_host_write32(msi->fn, msi->cap + 8U, (uint32_t)(address >> 32));
 	pci_host_write16(msi->fn, data_at, (uint16_t)data);
-	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)((control & ~MSI_MULTIPLE) | MSI_ENABLE));
+	pci_host_write16(msi->fn, msi->cap + 2U, (uint16_t)((control & ~PCI_MSI_MULTIPLE) | PCI_MSI_ENABLE));
 }
 
 void pci_msi_mask(const struct pci_msi *msi, unsigned index, bool mask)
 {
 	if (msi->msix && index < msi->vectors)
-		mmio_write32(msi->table + (size_t)index * MSIX_ENTRY + 12, mask);
+		mmio_write32(msi->table + (size_t)index * PCI_MSIX_ENTRY_SIZE + 12, mask);
 }
 
 void pci_msi_set(const struct pci_msi *msi, unsigned index, uint64_t address, uint32_t data)
@@ -274,7 +257,7 @@ void pci_msi_set(const struct pci_msi *msi, unsigned index, uint64_t address, ui
 		msi_set(msi, address, data);
 		return;
 	}
-	entry = msi->table + (size_t)index * MSIX_ENTRY;
+	entry = msi->table + (size_t)index * PCI_MSIX_ENTRY_SIZE;
 	mmio_write32(entry + 12, 1);
 	mmio_write64(entry, address);
 	mmio_write32(entry + 8, data);

@@ -3,10 +3,9 @@
 #define DRIVERS_PCI_PCI_HOST_H
 
 #include "drivers/acpi/acpi.h"
+#include "lib/pci.h"
 #include "lib/types.h"
 
-#define PCI_HOST_COMMAND 0x04
-#define PCI_HOST_BARS 6
 
 struct pci_function {
 	uint16_t bdf;               /* bus << 8 | device << 3 | function; segment 0 */

@@ -29,6 +29,8 @@
 #define MSR_MTRR_FIX4K_F8000 0x26f
 #define MSR_PAT 0x277
 #define MSR_MTRR_DEF_TYPE 0x2ff
+#define MSR_MC0_STATUS 0x401 /* of bank 0; the next bank's registers have numbers that are higher by 4 */
+#define MSR_MC0_ADDR 0x402
 #define MSR_VMX_BASIC 0x480
 #define MSR_VMX_PINBASED_CTLS 0x481
 #define MSR_VMX_PROCBASED_CTLS 0x482
@@ -46,7 +48,8 @@
 #define MSR_VMX_TRUE_EXIT_CTLS 0x48f
 #define MSR_VMX_TRUE_ENTRY_CTLS 0x490
 #define MSR_TSC_DEADLINE 0x6e0
-#define MSR_X2APIC_BASE 0x800
+#define MSR_X2APIC_BASE 0x800 /* and 0xff more */
+#define MSR_X2APIC_LAST 0x8ff
 #define MSR_XSS 0xda0
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
@@ -70,7 +73,22 @@
 
 #define PAT_RESET 0x0007040600070406ULL
 
+#define MISC_ENABLE_FAST_STRINGS BIT(0)
+#define MISC_ENABLE_NO_BTS BIT(11)
+#define MISC_ENABLE_NO_PEBS BIT(12)
+
+#define MCI_STATUS_VALID BIT(63)
+#define MCI_STATUS_ADDRESS_VALID BIT(58)
+
+#define MTRRCAP_VARIABLE 0xffU
+#define MTRRCAP_FIXED BIT(8)
+#define MTRRCAP_WC BIT(10)
+#define MTRR_DEF_TYPE_FIXED BIT(10)
+#define MTRR_DEF_TYPE_ENABLED BIT(11)
+#define MTRR_PHYSMASK_VALID BIT(11)
+#define MTRR_TYPE 0xffU
 #define MTRR_TYPE_UC 0
+#define MTRR_TYPE_WC 1
 #define MTRR_TYPE_WB 6
 
 #endif

@@ -17,6 +17,7 @@
 #define PTE_G BIT(8)
 #define PTE_PAT_LARGE BIT(12) /* in a leaf above level 1 */
 #define PTE_NX BIT(63)
+#define PHYS_LIMIT BIT(52) /* no x86 CPU has physical addresses from here on */
 #define PTE_ADDRESS 0x000ffffffffff000ULL
 #define PTE_PKEY(entry) ((unsigned)((entry) >> 59) & 15)
 

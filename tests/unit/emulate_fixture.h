@@ -138,7 +138,7 @@ static inline void reset(void)
 	*pte(CODE) = GPA_CODE | PTE_PWU;
 	*pte(CODE + 4096) = GPA_CODE_2 | PTE_PWU;
 	for (unsigned i = 0; i < SEG_OPERANDS; i++)
-		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? 0xc09b : 0xc093 };
+		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? SEGMENT_CODE_32 : SEGMENT_DATA_32 };
 	emu.gpr = gpr;
 	emu.mode = DECODE_64;
 	emu.rflags = 2;

@@ -8,7 +8,6 @@
 #include "lib/x86/registers.h"
 #include "tests/unit/shadow_model.h"
 
-#define ADDRESS 0x000ffffffffff000ULL
 #define FAULTS_MAX 40
 
 struct guest_memory model_memory;
@@ -170,8 +169,8 @@ void model_flush_all(struct model_vcpu *v)
 
 static uint64_t *table_at(uint64_t phys)
 {
-	assert_true((phys & ADDRESS) - MODEL_TABLES_PHYS < (uint64_t)pages * PAGE_SIZE);
-	return (uint64_t *)(tables + ((phys & ADDRESS) - MODEL_TABLES_PHYS));
+	assert_true((phys & PTE_ADDRESS) - MODEL_TABLES_PHYS < (uint64_t)pages * PAGE_SIZE);
+	return (uint64_t *)(tables + ((phys & PTE_ADDRESS) - MODEL_TABLES_PHYS));
 }
 
 /* The hardware's walk of the shadow tables. Returns whether there is a translation. */
@@ -185,11 +184,11 @@ static bool walk(struct model_vcpu *v, uint64_t linear, struct model_tlb *t)
 		e = table[(linear >> shift) & 0x1ff];
 		if (!(e & P))
 			return false;
-		assert_int_equal(e & ADDRESS & ~(BIT(46) - 1), 0);
+		assert_int_equal(e & PTE_ADDRESS & ~(BIT(46) - 1), 0);
 		if (!lma)
 			assert_int_equal(e & 0x7ff0000000000000ULL, 0);
 		if (!lma && shift == 30) {
-			assert_int_equal(e & 0x1e6, 0);
+			assert_int_equal(e & PDPTE_RESERVED_LOW, 0);
 			table = table_at(e);
 			continue;
 		}
@@ -206,7 +205,7 @@ static bool walk(struct model_vcpu *v, uint64_t linear, struct model_tlb *t)
 	}
 	/* Set beforehand, or the hardware would have to write to the tables. */
 	assert_int_equal(e & 0x60, 0x60);
-	hpa = (e & ADDRESS & ~(BIT(shift) - 1)) | (linear & (BIT(shift) - 1) & PAGE_MASK);
+	hpa = (e & PTE_ADDRESS & ~(BIT(shift) - 1)) | (linear & (BIT(shift) - 1) & PAGE_MASK);
 	*t = (struct model_tlb){ .valid = true, .global = (e & G) && (v->paging.cr4 & CR4_PGE), .page = linear & PAGE_MASK, .hpa = hpa,
 				 .entry = (all & (W | U)) | (any & NX), .base = linear & ~(BIT(shift) - 1), .size = BIT(shift),
 				 .cache = (unsigned)(e >> 3 & 3) | (unsigned)(e >> (shift == 12 ? 7 : 12) & 1) << 2 };
@@ -300,7 +299,7 @@ uint64_t model_path_now(const struct model_path *path, unsigned i)
 void model_path(const struct guest_paging *paging, uint64_t linear, struct model_path *path)
 {
 	bool lma = paging->efer & EFER_LMA, pae = paging->cr4 & CR4_PAE;
-	uint64_t table = paging->cr3 & (lma ? ADDRESS : 0xfffff000), e;
+	uint64_t table = paging->cr3 & (lma ? PTE_ADDRESS : 0xfffff000), e;
 	unsigned shift = lma ? 39 : pae ? 21 : 22, bits = lma || pae ? 9 : 10;
 
 	path->count = 0;
@@ -310,7 +309,7 @@ void model_path(const struct guest_paging *paging, uint64_t linear, struct model
 	if (!lma) {
 		linear &= 0xffffffff;
 		if (pae) {
-			table = paging->pdpte[linear >> 30] & ADDRESS;
+			table = paging->pdpte[linear >> 30] & PTE_ADDRESS;
 			if (!(paging->pdpte[linear >> 30] & P))
 				return;
 		}
@@ -327,7 +326,7 @@ void model_path(const struct guest_paging *paging, uint64_t linear, struct model
 			return;
 		if (shift == 12 || ((e & PS) && (bits == 9 || (paging->cr4 & CR4_PSE))))
 			break;
-		table = e & (bits == 9 ? ADDRESS : 0xfffff000);
+		table = e & (bits == 9 ? PTE_ADDRESS : 0xfffff000);
 	}
 	path->cache = (unsigned)(e >> 3 & 3) | (unsigned)(e >> (shift == 12 ? 7 : 12) & 1) << 2;
 }

@@ -3,17 +3,18 @@
 #ifndef TESTS_UNIT_SHADOW_MODEL_H
 #define TESTS_UNIT_SHADOW_MODEL_H
 
+#include "lib/x86/paging.h"
 #include "vmm/shadow/shadow.h"
 
 /* Bits of the guest's entries. */
-#define P BIT(0)
-#define W BIT(1)
-#define U BIT(2)
-#define A BIT(5)
-#define D BIT(6)
-#define PS BIT(7)
-#define G BIT(8)
-#define NX BIT(63)
+#define P PTE_P
+#define W PTE_W
+#define U PTE_U
+#define A PTE_A
+#define D PTE_D
+#define PS PTE_PS
+#define G PTE_G
+#define NX PTE_NX
 
 #define MODEL_VCPUS 2
 #define MODEL_TABLES 24   /* guest pages that the histories use as page tables */

@@ -149,7 +149,10 @@ void reset(void)
 	memset(dr, 0, sizeof(dr));
 	assert_int_equal(guest_memory_add(&memory, 0, RAM_SIZE, ram), 0);
 	for (unsigned i = 0; i < SEG_COUNT; i++)
-		segments[i] = (struct segment_state){ .limit = 0xffff, .access = i == SEG_CS ? 0x9b : i == SEG_LDTR ? 0x82 : i == SEG_TR ? 0x8b : 0x93 };
+		segments[i] = (struct segment_state){ .limit = 0xffff, .access = SEGMENT_DATA_16 };
+	segments[SEG_CS].access = SEGMENT_CODE_16;
+	segments[SEG_LDTR].access = SEGMENT_LDT;
+	segments[SEG_TR].access = SEGMENT_TSS_32;
 	emu.gpr = gpr;
 	emu.mem = &memory;
 	emu.ctx = &emu;
@@ -254,8 +257,9 @@ void protected_mode_setup(void)
 	for (unsigned v = 0; v < 256; v++)
 		idt_entry(v, 8, 0x10000 + v * 16, 0x8e);
 	for (unsigned i = 0; i < SEG_OPERANDS; i++)
-		segments[i] = (struct segment_state){ .base = 0, .limit = 0xffffffff, .access = i == SEG_CS ? 0xc09b : 0xc093, .selector = i == SEG_CS ? 8 : 0x10 };
-	segments[SEG_TR] = (struct segment_state){ .base = TSS_AT, .limit = 0x67, .access = 0x8b, .selector = 0x40 };
+		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? SEGMENT_CODE_32 : SEGMENT_DATA_32,
+						      .selector = i == SEG_CS ? 8 : 0x10 };
+	segments[SEG_TR] = (struct segment_state){ .base = TSS_AT, .limit = 0x67, .access = SEGMENT_TSS_32, .selector = 0x40 };
 	set_dword(TSS_AT + 4, 0x6000); /* esp0 */
 	set_dword(TSS_AT + 8, 0x10);   /* ss0 */
 	segments[SEG_LDTR].access |= SEGMENT_UNUSABLE;

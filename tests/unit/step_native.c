@@ -174,12 +174,13 @@ void native_reset(enum decode_mode mode)
 	table[512] = (L + TABLES + 0x2000) | PTE_PW;
 	table[1024 + (L >> 21)] = L | PTE_PW | PTE_PS;
 	for (unsigned i = 0; i < SEG_COUNT; i++)
-		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? 0xc09b : 0xc093 };
+		segments[i] = (struct segment_state){ .limit = 0xffffffff, .access = i == SEG_CS ? SEGMENT_CODE_32 : SEGMENT_DATA_32 };
 	if (mode == DECODE_16)
 		for (unsigned i = 0; i < SEG_COUNT; i++)
-			segments[i] = (struct segment_state){ .base = i == SEG_CS ? CODE : L, .limit = 0xffff, .access = i == SEG_CS ? 0x9b : 0x93, .selector = 0 };
+			segments[i] = (struct segment_state){ .base = i == SEG_CS ? CODE : L, .limit = 0xffff,
+							      .access = i == SEG_CS ? SEGMENT_CODE_16 : SEGMENT_DATA_16 };
 	if (mode == DECODE_64)
-		segments[SEG_CS].access = 0xa09b;
+		segments[SEG_CS].access = SEGMENT_CODE_64;
 	emu.gpr = native_gpr;
 	emu.mem = &memory;
 	emu.ctx = &emu;

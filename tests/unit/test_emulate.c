@@ -318,7 +318,7 @@ static void test_random_code(void **state)
 			for (n = 0; n < SEG_OPERANDS; n++)
 				segments[n] = (struct segment_state){ .base = random64() & 0xffffff, .limit = (uint32_t)random64(), .access = (uint32_t)random64(), .selector = 0 };
 			if (random_below(4))
-				segments[SEG_CS] = (struct segment_state){ .base = 0, .limit = 0xffffffff, .access = 0xc09b, .selector = 0 };
+				segments[SEG_CS] = (struct segment_state){ .base = 0, .limit = 0xffffffff, .access = SEGMENT_CODE_32, .selector = 0 };
 		}
 		if (!random_below(4))
 			*(uint64_t *)(ram + GPA_PT + 8 * random_below(32)) = random64();

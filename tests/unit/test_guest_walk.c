@@ -10,13 +10,13 @@
 #include "vmm/memory/guest_walk.h"
 
 #define RAM_SIZE 0x10000
-#define P 1UL
-#define W 2UL
-#define U 4UL
-#define A 0x20UL
-#define D 0x40UL
-#define PS 0x80UL
-#define NX BIT(63)
+#define P PTE_P
+#define W PTE_W
+#define U PTE_U
+#define A PTE_A
+#define D PTE_D
+#define PS PTE_PS
+#define NX PTE_NX
 #define LINEAR 0xffff812345678abcUL
 
 static uint8_t ram[RAM_SIZE] __attribute__((aligned(4096)));

@@ -35,7 +35,7 @@ static void set(unsigned phys_bits, uint64_t default_type, uint64_t base, uint64
 {
 	cpu_features.phys_bits = phys_bits;
 	msrs[MSR_MTRRCAP] = 1;
-	msrs[MSR_MTRR_DEF_TYPE] = ENABLED | default_type;
+	msrs[MSR_MTRR_DEF_TYPE] = MTRR_DEF_TYPE_ENABLED | default_type;
 	msrs[MSR_MTRR_PHYSBASE0] = base;
 	msrs[MSR_MTRR_PHYSBASE0 + 1] = mask;
 	count = 0;
@@ -44,7 +44,7 @@ static void set(unsigned phys_bits, uint64_t default_type, uint64_t base, uint64
 static void test_hole_below_4g(void **state)
 {
 	(void)state;
-	set(39, TYPE_WB, 0xc0000000, 0x7fc0000800);
+	set(39, MTRR_TYPE_WB, 0xc0000000, 0x7fc0000800);
 	mtrr_not_write_back(GIB(16), each);
 	assert_int_equal(count, 1);
 	assert_int_equal(found[0].base, 0xc0000000);
@@ -56,12 +56,12 @@ static void test_hole_below_4g(void **state)
 static void test_masks_narrower_than_cpuid_says(void **state)
 {
 	(void)state;
-	set(52, TYPE_WB, 0x80000000, 0x00003fff80000800); /* 6 bits of keys */
+	set(52, MTRR_TYPE_WB, 0x80000000, 0x00003fff80000800); /* 6 bits of keys */
 	mtrr_not_write_back(GIB(64), each);
 	assert_int_equal(count, 1);
 	assert_int_equal(found[0].base, 0x80000000);
 	assert_int_equal(found[0].size, GIB(2));
-	set(39, TYPE_WB, 0xe0000000, 0x0000000fe0000800); /* written for 36 bits */
+	set(39, MTRR_TYPE_WB, 0xe0000000, 0x0000000fe0000800); /* written for 36 bits */
 	mtrr_not_write_back(GIB(16), each);
 	assert_int_equal(count, 1);
 	assert_int_equal(found[0].size, MIB(512));
@@ -71,7 +71,7 @@ static void test_masks_narrower_than_cpuid_says(void **state)
 static void test_everything(void **state)
 {
 	(void)state;
-	set(39, TYPE_WB, 0, 0x800);
+	set(39, MTRR_TYPE_WB, 0, 0x800);
 	mtrr_not_write_back(GIB(16), each);
 	assert_int_equal(count, 1);
 	assert_true(found[0].size >= GIB(16));
@@ -81,16 +81,16 @@ static void test_everything(void **state)
 static void test_forgotten(void **state)
 {
 	(void)state;
-	set(36, 0, TYPE_WB, 0xf00000800); /* 0 .. 4 GiB */
+	set(36, 0, MTRR_TYPE_WB, 0xf00000800); /* 0 .. 4 GiB */
 	msrs[MSR_MTRR_DEF_TYPE] |= BIT(10);
 	mtrr_not_write_back(GIB(6), each);
 	assert_int_equal(count, 1);
 	assert_int_equal(found[0].base, GIB(4));
 	assert_int_equal(found[0].size, GIB(2));
 	/* Two ranges with a hole. */
-	set(36, 0, GIB(3) | TYPE_WB, 0xfc0000800); /* 3 .. 4 GiB */
+	set(36, 0, GIB(3) | MTRR_TYPE_WB, 0xfc0000800); /* 3 .. 4 GiB */
 	msrs[MSR_MTRRCAP] = 2;
-	msrs[MSR_MTRR_PHYSBASE0 + 2] = TYPE_WB;
+	msrs[MSR_MTRR_PHYSBASE0 + 2] = MTRR_TYPE_WB;
 	msrs[MSR_MTRR_PHYSBASE0 + 3] = 0xf80000800; /* 0 .. 2 GiB */
 	mtrr_not_write_back(GIB(4), each);
 	assert_int_equal(count, 1);
@@ -98,7 +98,7 @@ static void test_forgotten(void **state)
 	assert_int_equal(found[0].size, GIB(1));
 	/* AMD's may have write-back from 4 GiB on by SYSCFG. */
 	__builtin_memcpy(cpu_features.vendor, "AuthenticAMD", 13);
-	set(36, 0, TYPE_WB, 0xf00000800);
+	set(36, 0, MTRR_TYPE_WB, 0xf00000800);
 	mtrr_not_write_back(GIB(6), each);
 	assert_int_equal(count, 0);
 	__builtin_memset(cpu_features.vendor, 0, 13);

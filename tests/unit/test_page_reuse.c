@@ -23,12 +23,13 @@ static unsigned given_up;
 static void context(struct vcpu *of, struct vcpu_context *c)
 {
 	(void)of;
-	*c = (struct vcpu_context){ .rip = 0x100, .rsp = 0x3000, .rflags = 2, .cr0 = 0x10001, .cs_access = 0xc09b, .ss_access = 0xc093 };
+	*c = (struct vcpu_context){ .rip = 0x100, .rsp = 0x3000, .rflags = 2, .cr0 = 0x10001,
+					.cs_access = SEGMENT_CODE_32, .ss_access = SEGMENT_DATA_32 };
 }
 static void segment(struct vcpu *of, enum segment_register seg, struct segment_state *s)
 {
 	(void)of;
-	*s = (struct segment_state){ 8, 0xffffffff, seg == SEG_CS ? 0xc09b : 0xc093, 0 };
+	*s = (struct segment_state){ 8, 0xffffffff, seg == SEG_CS ? SEGMENT_CODE_32 : SEGMENT_DATA_32, 0 };
 }
 static void write_reg_(struct vcpu *of, enum vcpu_register reg, uint64_t value) { (void)of; (void)reg; (void)value; }
 static uint64_t read_reg_(struct vcpu *of, enum vcpu_register reg) { (void)of; (void)reg; return 0; }

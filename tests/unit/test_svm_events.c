@@ -1,5 +1,6 @@
 /* SOURCES: arch/x86_64/svm/svm_events.c vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c */
-/* What the AMD-V engine writes into the VMCB for interrupts, where the test plays the CPU: it takes V_IRQ when RFLAGS.IF says so. */
+/* What the AMD-V engine writes into the VMCB for interrupts, where the test plays the CPU: it takes V_IRQ when RFLAGS.RFLAGS_IF says so. */
+#include "lib/x86/registers.h"
 #include "tests/unit/unit.h"
 
 #include <string.h>
@@ -10,8 +11,6 @@
 #include "vmm/interface/core.h"
 #include "vmm/vm/vm.h"
 
-#define IF BIT(9)
-#define TF BIT(8)
 
 static struct vm vm;
 static struct vcpu v;
@@ -34,7 +33,7 @@ static int setup(void **state)
 	lapic_init(&v.lapic, &vm, 0, 0, page, false);
 	lapic_reset(&v.lapic, true);
 	lapic_mmio_write(&v.lapic, LAPIC_SVR * 16, 4, 0x1ff);
-	x.vmcb.rflags = 2 | IF;
+	x.vmcb.rflags = 2 | RFLAGS_IF;
 	x.vmcb.clean = CLEAN_ALL;
 	kicks = 0;
 	return 0;
@@ -154,7 +153,7 @@ static void test_shadow_paging(void **state)
 	assert_false(x.vmcb.v_irq & V_IRQ);
 }
 
-/* While an NMI waits behind STI or MOV SS Lamina steps the guest, and no delivery is to save its TF. */
+/* While an NMI waits behind STI or MOV SS Lamina steps the guest, and no delivery is to save its RFLAGS_TF. */
 static void test_step(void **state)
 {
 	(void)state;
@@ -162,12 +161,12 @@ static void test_step(void **state)
 	arrive(0x41);
 	svm_offer_interrupt(&v, 0x41);
 	svm_nmi_window(&v, true);
-	assert_true(x.vmcb.rflags & TF);
+	assert_true(x.vmcb.rflags & RFLAGS_TF);
 	assert_false(x.vmcb.v_irq & V_IRQ);
 	assert_true(svm_offer_interrupt(&v, 0x41));
 	assert_false(x.vmcb.v_irq & V_IRQ);
 	assert_true(svm_step_done(&v));
-	assert_false(x.vmcb.rflags & TF);
+	assert_false(x.vmcb.rflags & RFLAGS_TF);
 	svm_nmi_window(&v, false);
 	svm_offer_interrupt(&v, 0x41);
 	assert_true(x.vmcb.v_irq & V_IRQ);

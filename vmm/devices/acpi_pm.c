@@ -1,11 +1,11 @@
 #include "vmm/devices/acpi_pm.h"
 
+#include "drivers/acpi/acpi.h"
+
 #define TMR_STS 0x0001                 /* and TMR_EN */
 #define ENABLE_WRITABLE 0x0721         /* TMR, GBL, PWRBTN, SLPBTN, RTC */
-#define CONTROL_SCI_EN 0x0001
 #define CONTROL_KEPT 0x1c02            /* BM_RLD, SLP_TYP */
-#define CONTROL_SLP_EN 0x2000
-#define SLP_TYP(control) ((control) >> 10 & 7)
+#define SLP_TYP(control) ((control) >> ACPI_PM1_SLP_TYP_SHIFT & 7)
 
 #define CONTROL_OFFSET (ACPI_PM_CONTROL_PORT - ACPI_PM_EVENT_PORT)
 #define TIMER_OFFSET (ACPI_PM_TIMER_PORT - ACPI_PM_EVENT_PORT)
@@ -46,7 +46,7 @@ static void timer_fire(void *ctx)
 static uint32_t block_read(struct acpi_pm *pm, uint64_t offset)
 {
 	if (offset == CONTROL_OFFSET)
-		return pm->control | CONTROL_SCI_EN;
+		return pm->control | ACPI_PM1_SCI_EN;
 	sync(pm);
 	return pm->status | (uint32_t)pm->enable << 16;
 }
@@ -66,7 +66,7 @@ static uint64_t pm_read(void *dev, uint64_t offset, unsigned size)
 static void write_control(struct acpi_pm *pm, uint16_t value)
 {
 	pm->control = value & CONTROL_KEPT;
-	if ((value & CONTROL_SLP_EN) && SLP_TYP(value) == ACPI_PM_SLP_TYP_S5)
+	if ((value & ACPI_PM1_SLP_EN) && SLP_TYP(value) == ACPI_PM_SLP_TYP_S5)
 		vm_request(pm->vm, VM_REQUEST_POWER_OFF, "ACPI S5");
 }
 
@@ -106,7 +106,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct vm *vm, struct io_space *pio)
 	pm->vm = vm;
 	pm->lock = (struct spinlock){ 0 };
 	pm->sci = false;
-	tick_clock_init(&pm->clock, ACPI_PM_TIMER_HZ);
+	tick_clock_init(&pm->clock, PM_TIMER_HZ);
 	vtimer_init(&pm->timer, vm, 0, timer_fire, pm);
 	power_on(pm);
 	return io_space_add(pio, ACPI_PM_EVENT_PORT, TIMER_OFFSET + 4, &pm_ops, pm, &pm->lock);

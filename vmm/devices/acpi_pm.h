@@ -4,6 +4,7 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
+#include "lib/x86/pc.h"
 #include "vmm/devices/tick_clock.h"
 #include "vmm/interface/platform.h"
 #include "vmm/io/io_space.h"
@@ -14,7 +15,6 @@
 #define ACPI_PM_TIMER_PORT 0x608   /* PM_TMR_BLK, 4 bytes, 32 bits wide (TMR_VAL_EXT) */
 #define ACPI_PM_SCI 9              /* GSI: level, active high */
 #define ACPI_PM_SLP_TYP_S5 5
-#define ACPI_PM_TIMER_HZ 3579545
 
 struct acpi_pm {
 	struct vm *vm;

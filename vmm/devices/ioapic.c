@@ -1,26 +1,10 @@
 #include "vmm/devices/ioapic.h"
 
+#include "lib/x86/apic.h"
 #include "vmm/interface/platform.h"
-
-/* Offsets in the page. */
-#define IOREGSEL 0x00
-#define IOWIN 0x10
-#define EOIR 0x40
-
-/* Registers behind IOREGSEL. */
-#define IOAPICID 0x00
-#define IOAPICVER 0x01
-#define IOAPICARB 0x02
-#define IOREDTBL 0x10
 
 #define VERSION (0x20U | (IOAPIC_PINS - 1U) << 16)
 
-#define REDIR_DELIVERY_SHIFT 8
-#define REDIR_LOGICAL BIT(11)
-#define REDIR_REMOTE_IRR BIT(14)
-#define REDIR_LEVEL BIT(15)
-#define REDIR_MASKED BIT(16)
-#define REDIR_DESTINATION_SHIFT 56
 /* Delivery status (bit 12) always reads 0, idle: messages leave at once. */
 #define REDIR_WRITABLE 0xff0000000001afffULL
 

@@ -4,9 +4,9 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
+#include "lib/x86/apic.h"
 #include "vmm/io/io_space.h"
 
-#define IOAPIC_BASE 0xfec00000ULL
 #define IOAPIC_PINS 24
 
 struct vm;

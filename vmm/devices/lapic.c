@@ -299,7 +299,7 @@ void lapic_mmio_write(struct lapic *l, unsigned offset, unsigned size, uint64_t 
 
 int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value)
 {
-	uint32_t reg = msr - MSR_X2APIC_FIRST;
+	uint32_t reg = msr - MSR_X2APIC_BASE;
 
 	if (!l->x2apic || reg >= 64 || !(REGS_COMMON_READ & BIT(reg)))
 		return ERR_INVALID;
@@ -312,7 +312,7 @@ int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value)
 
 int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
 {
-	uint32_t reg = msr - MSR_X2APIC_FIRST;
+	uint32_t reg = msr - MSR_X2APIC_BASE;
 	uint32_t bits;
 
 	if (!l->x2apic || reg >= 64 || !(REGS_X2APIC_WRITE & BIT(reg)))

@@ -12,18 +12,16 @@
 #define VMM_DEVICES_LAPIC_H
 
 #include "lib/types.h"
+#include "lib/x86/apic.h"
 #include "vmm/interface/platform.h"
 
 #ifndef VM_MAX_VCPUS
 #define VM_MAX_VCPUS 64
 #endif
 
-#define LAPIC_BASE 0xfee00000ULL /* where every local APIC sits; a guest cannot move it */
 
 /* IA32_APIC_BASE (MSR 0x1b). */
 
-#define MSR_X2APIC_FIRST 0x800U
-#define MSR_X2APIC_LAST 0x8ffU
 
 struct lapic;
 

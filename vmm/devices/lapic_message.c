@@ -2,9 +2,6 @@
 #include "vmm/devices/lapic.h"
 #include "vmm/devices/lapic_registers.h"
 
-#define ICR_LOGICAL 0x800U
-#define ICR_ASSERT 0x4000U
-#define ICR_LEVEL 0x8000U
 
 enum shorthand {
 	SHORTHAND_NONE,

@@ -1,62 +1,9 @@
-/* The local APIC's registers and what its files share. For vmm/devices/lapic*.c only. */
+/* What the files of the virtual local APIC share: access to its register page and each other's functions. For vmm/devices/lapic*.c only. */
 #ifndef VMM_DEVICES_LAPIC_REGISTERS_H
 #define VMM_DEVICES_LAPIC_REGISTERS_H
 
+#include "lib/x86/apic.h"
 #include "vmm/devices/lapic.h"
-
-/* Register numbers: byte offset in the page divided by 16, and MSR number minus 0x800 (SDM vol. 3, "Local APIC Register Address Map"). */
-enum lapic_register {
-	LAPIC_ID = 0x02,
-	LAPIC_VERSION = 0x03,
-	LAPIC_TPR = 0x08,
-	LAPIC_APR = 0x09,
-	LAPIC_PPR = 0x0a,
-	LAPIC_EOI = 0x0b,
-	LAPIC_RRD = 0x0c,
-	LAPIC_LDR = 0x0d,
-	LAPIC_DFR = 0x0e,
-	LAPIC_SVR = 0x0f,
-	LAPIC_ISR = 0x10, /* eight each */
-	LAPIC_TMR = 0x18,
-	LAPIC_IRR = 0x20,
-	LAPIC_ESR = 0x28,
-	LAPIC_ICR = 0x30,
-	LAPIC_ICR_HIGH = 0x31, /* xAPIC */
-	LAPIC_LVT_TIMER = 0x32,
-	LAPIC_LVT_THERMAL = 0x33,
-	LAPIC_LVT_PERF = 0x34,
-	LAPIC_LVT_LINT0 = 0x35,
-	LAPIC_LVT_LINT1 = 0x36,
-	LAPIC_LVT_ERROR = 0x37,
-	LAPIC_INITIAL_COUNT = 0x38,
-	LAPIC_CURRENT_COUNT = 0x39,
-	LAPIC_DIVIDE = 0x3e,
-	LAPIC_SELF_IPI = 0x3f, /* x2APIC */
-};
-
-#define SVR_ENABLE 0x100U
-#define SVR_SUPPRESS_EOI 0x1000U
-
-#define LVT_MASKED 0x10000U
-#define LVT_DELIVERY_MODE 0x700U
-#define LVT_TIMER_MODE 0x60000U
-#define LVT_TIMER_ONE_SHOT 0U
-#define LVT_TIMER_PERIODIC 0x20000U
-#define LVT_TIMER_DEADLINE 0x40000U
-
-#define ESR_SEND_ILLEGAL 0x20U
-#define ESR_RECEIVE_ILLEGAL 0x40U
-#define ESR_ILLEGAL_REGISTER 0x80U
-
-enum apic_delivery {
-	APIC_FIXED = 0,
-	APIC_LOWEST = 1,
-	APIC_SMI = 2,
-	APIC_NMI = 4,
-	APIC_INIT = 5,
-	APIC_SIPI = 6,
-	APIC_EXTINT = 7,
-};
 
 static inline uint32_t *lapic_word(const struct lapic *l, unsigned reg)
 {

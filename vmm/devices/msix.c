@@ -1,15 +1,11 @@
 #include "vmm/devices/msix.h"
 
+#include "lib/pci.h"
 #include "lib/string.h"
 #include "vmm/interface/platform.h"
 
-#define CAPABILITY_ID 0x11
 #define CAPABILITY_SIZE 12
-#define MESSAGE_CONTROL 2
-#define CONTROL_FUNCTION_MASK 0x4000U
-#define CONTROL_ENABLE 0x8000U
 
-#define ENTRY_MASKED 1U
 
 _Static_assert(offsetof(struct msix_entry, address) == 0 && offsetof(struct msix_entry, data) == 8 &&
 	       offsetof(struct msix_entry, control) == 12, "MSI-X table entry");
@@ -21,11 +17,11 @@ int msix_init(struct msix *msix, struct pci_device *device, unsigned bar, uint32
 		return ERR_RANGE;
 	msix->device = device;
 	msix->vectors = vectors;
-	msix->capability = pci_device_capability(device, CAPABILITY_ID, CAPABILITY_SIZE);
+	msix->capability = pci_device_capability(device, PCI_CAP_MSIX, CAPABILITY_SIZE);
 	if (!msix->capability)
 		return ERR_NOMEM;
-	pci_config_set16(device, msix->capability + MESSAGE_CONTROL, (uint16_t)(vectors - 1));
-	device->writable[msix->capability + MESSAGE_CONTROL + 1] = (CONTROL_ENABLE | CONTROL_FUNCTION_MASK) >> 8;
+	pci_config_set16(device, msix->capability + PCI_MSI_CONTROL, (uint16_t)(vectors - 1));
+	device->writable[msix->capability + PCI_MSI_CONTROL + 1] = (PCI_MSIX_ENABLE | PCI_MSIX_FUNCTION_MASK) >> 8;
 	pci_config_set32(device, msix->capability + 4, table_offset | bar);
 	pci_config_set32(device, msix->capability + 8, pba_offset | bar);
 	msix_reset(msix);
@@ -36,17 +32,17 @@ void msix_reset(struct msix *msix)
 {
 	msix->pending = 0;
 	for (unsigned i = 0; i < MSIX_VECTORS_MAX; i++)
-		msix->table[i] = (struct msix_entry){ .control = ENTRY_MASKED };
-	msix->device->config[msix->capability + MESSAGE_CONTROL + 1] = 0;
+		msix->table[i] = (struct msix_entry){ .control = PCI_MSIX_ENTRY_MASKED };
+	msix->device->config[msix->capability + PCI_MSI_CONTROL + 1] = 0;
 	msix->enabled = false;
 	msix->device->msi_enabled = false;
 }
 
 static bool function_lets_through(const struct msix *msix)
 {
-	uint16_t control = pci_config16(msix->device, msix->capability + MESSAGE_CONTROL);
+	uint16_t control = pci_config16(msix->device, msix->capability + PCI_MSI_CONTROL);
 
-	return (control & (CONTROL_ENABLE | CONTROL_FUNCTION_MASK)) == CONTROL_ENABLE && pci_device_is_master(msix->device);
+	return (control & (PCI_MSIX_ENABLE | PCI_MSIX_FUNCTION_MASK)) == PCI_MSIX_ENABLE && pci_device_is_master(msix->device);
 }
 
 static void send_pending(struct msix *msix)
@@ -54,7 +50,7 @@ static void send_pending(struct msix *msix)
 	if (!msix->pending || !function_lets_through(msix))
 		return;
 	for (unsigned i = 0; i < msix->vectors; i++) {
-		if (!(msix->pending & BIT(i)) || (msix->table[i].control & ENTRY_MASKED))
+		if (!(msix->pending & BIT(i)) || (msix->table[i].control & PCI_MSIX_ENTRY_MASKED))
 			continue;
 		msix->pending &= ~BIT(i);
 		vm_msi_send(msix->device->vm, msix->table[i].address, msix->table[i].data);
@@ -63,7 +59,7 @@ static void send_pending(struct msix *msix)
 
 void msix_update(struct msix *msix)
 {
-	msix->enabled = pci_config16(msix->device, msix->capability + MESSAGE_CONTROL) & CONTROL_ENABLE;
+	msix->enabled = pci_config16(msix->device, msix->capability + PCI_MSI_CONTROL) & PCI_MSIX_ENABLE;
 	pci_device_msi_enabled(msix->device, msix->enabled);
 	send_pending(msix);
 }
@@ -72,7 +68,7 @@ void msix_signal(struct msix *msix, unsigned vector)
 {
 	if (!msix->enabled || vector >= msix->vectors)
 		return;
-	if ((msix->table[vector].control & ENTRY_MASKED) || !function_lets_through(msix))
+	if ((msix->table[vector].control & PCI_MSIX_ENTRY_MASKED) || !function_lets_through(msix))
 		msix->pending |= BIT(vector);
 	else
 		vm_msi_send(msix->device->vm, msix->table[vector].address, msix->table[vector].data);
@@ -108,7 +104,7 @@ void msix_table_write(struct msix *msix, uint64_t offset, unsigned size, uint64_
 	entry = &msix->table[offset / sizeof(*entry)];
 	memcpy((uint8_t *)entry + offset % sizeof(*entry), &value, size);
 	entry->address &= ~3ULL;
-	entry->control &= ENTRY_MASKED;
+	entry->control &= PCI_MSIX_ENTRY_MASKED;
 	send_pending(msix);
 }
 

@@ -1,11 +1,9 @@
 #include "vmm/devices/pci.h"
 
 #include "lib/string.h"
+#include "lib/x86/apic.h"
 #include "vmm/interface/platform.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
-#define CONFIG_ENABLE 0x80000000U
 #define CONFIG_ADDRESS_BITS 0x80fffffcU
 
 #define FIRST_GSI 16U
@@ -163,7 +161,7 @@ void pci_device_init(struct pci_device *device, struct vm *vm, const struct pci_
 	memset(device, 0, sizeof(*device));
 	device->vm = vm;
 	device->ops = ops;
-	device->next_capability = 0x40;
+	device->next_capability = PCI_HEADER_END;
 	pci_config_set16(device, PCI_VENDOR_ID, vendor);
 	pci_config_set16(device, PCI_DEVICE_ID, id);
 	pci_config_set32(device, PCI_REVISION, class_code << 8 | revision);
@@ -291,7 +289,7 @@ static void address_write(void *dev, uint64_t offset, unsigned size, uint64_t va
 	spin_unlock(&pci->lock);
 }
 
-/* The device that CONFIG_ADDRESS selects, or NULL: disabled, another bus, another function, nobody there. */
+/* The device that PCI_CONFIG_ADDRESS selects, or NULL: disabled, another bus, another function, nobody there. */
 static struct pci_device *selected(struct pci *pci, unsigned *offset)
 {
 	uint32_t address;
@@ -300,7 +298,7 @@ static struct pci_device *selected(struct pci *pci, unsigned *offset)
 	address = pci->address;
 	spin_unlock(&pci->lock);
 	*offset = address & 0xfc;
-	if (!(address & CONFIG_ENABLE) || (address & 0x00ff0700))
+	if (!(address & PCI_CONFIG_ENABLE) || (address & 0x00ff0700))
 		return NULL;
 	return pci->device[(address >> 11) & (PCI_SLOTS - 1)];
 }
@@ -381,7 +379,7 @@ static void window_write(void *dev, uint64_t offset, unsigned size, uint64_t val
 	spin_unlock(&bar->device->lock);
 }
 
-_Static_assert(PCI_MMIO_BASE + PCI_MMIO_SIZE == 0xfec00000, "the window ends where the I/O APIC begins");
+_Static_assert(PCI_MMIO_BASE + PCI_MMIO_SIZE == IOAPIC_BASE, "the window ends where the I/O APIC begins");
 
 static const struct io_ops address_ops = { .read = address_read, .write = address_write };
 static const struct io_ops data_ops = { .read = data_read, .write = data_write };
@@ -396,9 +394,9 @@ int pci_init(struct pci *pci, struct vm *vm, struct io_space *pio, struct io_spa
 	memset(pci, 0, sizeof(*pci));
 	pci->vm = vm;
 	pci->next_home = PCI_MMIO_BASE;
-	err = io_space_add(pio, CONFIG_ADDRESS, 4, &address_ops, pci, NULL);
+	err = io_space_add(pio, PCI_CONFIG_ADDRESS, 4, &address_ops, pci, NULL);
 	if (!err)
-		err = io_space_add(pio, CONFIG_DATA, 4, &data_ops, pci, NULL);
+		err = io_space_add(pio, PCI_CONFIG_DATA, 4, &data_ops, pci, NULL);
 	if (!err)
 		err = io_space_add(mmio, PCI_MMIO_BASE, PCI_MMIO_SIZE, &window_ops, pci, NULL);
 	if (err)

@@ -6,40 +6,21 @@
 #ifndef VMM_DEVICES_PCI_H
 #define VMM_DEVICES_PCI_H
 
+#include "lib/pci.h"
 #include "lib/spinlock.h"
 #include "lib/types.h"
 #include "vmm/io/io_space.h"
+#include "vmm/memory/layout.h"
 
 struct vm;
 struct pci;
 struct pci_device;
 
 /* All BARs lie here; the ACPI tables say the same. */
-#define PCI_MMIO_BASE 0xc0000000ULL
-#define PCI_MMIO_SIZE 0x3ec00000ULL /* up to the I/O APIC */
+#define PCI_MMIO_BASE LAYOUT_PCI_WINDOW
+#define PCI_MMIO_SIZE (LAYOUT_PCI_WINDOW_END - LAYOUT_PCI_WINDOW)
 
 #define PCI_SLOTS 32
-#define PCI_BARS 6
-
-/* Offsets in the configuration header. */
-#define PCI_VENDOR_ID 0x00
-#define PCI_DEVICE_ID 0x02
-#define PCI_COMMAND 0x04
-#define PCI_STATUS 0x06
-#define PCI_REVISION 0x08
-#define PCI_CLASS 0x09 /* three bytes: programming interface, subclass, class */
-#define PCI_BAR0 0x10
-#define PCI_SUBSYSTEM_VENDOR 0x2c
-#define PCI_SUBSYSTEM_ID 0x2e
-#define PCI_CAPABILITIES 0x34
-#define PCI_INTERRUPT_LINE 0x3c
-#define PCI_INTERRUPT_PIN 0x3d
-
-#define PCI_COMMAND_MEMORY 0x0002U
-#define PCI_COMMAND_MASTER 0x0004U
-#define PCI_COMMAND_INTX_DISABLE 0x0400U
-#define PCI_STATUS_INTERRUPT 0x0008U
-#define PCI_STATUS_CAPABILITIES 0x0010U
 
 struct pci_bar {
 	uint64_t size;             /* a power of two; 0: no BAR here (or the upper half of the one before) */

@@ -1,6 +1,7 @@
 #include "vmm/devices/pic.h"
 
 #include "lib/string.h"
+#include "lib/x86/pc.h"
 #include "vmm/interface/platform.h"
 
 #define CASCADE 2
@@ -333,9 +334,9 @@ int pic_init(struct pic *pic, struct vm *vm, struct io_space *pio, struct spinlo
 	pic->irq_lock = irq_lock;
 	pic->output = false;
 	power_on(pic);
-	err = io_space_add(pio, 0x20, 2, &master_ops, pic, irq_lock);
+	err = io_space_add(pio, PORT_PIC_MASTER, 2, &master_ops, pic, irq_lock);
 	if (!err)
-		err = io_space_add(pio, 0xa0, 2, &slave_ops, pic, irq_lock);
+		err = io_space_add(pio, PORT_PIC_SLAVE, 2, &slave_ops, pic, irq_lock);
 	if (!err)
 		err = io_space_add(pio, 0x4d0, 2, &elcr_ops, pic, irq_lock);
 	return err;

@@ -16,10 +16,7 @@
 #define STATUS_OUT 0x80
 #define STATUS_NULL_COUNT 0x40
 
-#define PORT_B_GATE2 0x01
 #define PORT_B_WRITABLE 0x0f
-#define PORT_B_REFRESH 0x10
-#define PORT_B_OUT2 0x20
 #define REFRESH_TICKS 18 /* one request each 15 us */
 
 static bool reached(uint64_t now, uint64_t at)
@@ -424,8 +421,8 @@ int pit_init(struct pit *pit, struct vm *vm, struct io_space *pio)
 	tick_clock_init(&pit->clock, PIT_HZ);
 	vtimer_init(&pit->timer, vm, 0, irq_fire, pit);
 	power_on(pit);
-	err = io_space_add(pio, 0x40, 4, &counter_ops, pit, &pit->lock);
-	return err ? err : io_space_add(pio, 0x61, 1, &port_b_ops, pit, &pit->lock);
+	err = io_space_add(pio, PORT_PIT_CHANNEL_0, 4, &counter_ops, pit, &pit->lock);
+	return err ? err : io_space_add(pio, PORT_SYSTEM_B, 1, &port_b_ops, pit, &pit->lock);
 }
 
 void pit_reset(struct pit *pit)

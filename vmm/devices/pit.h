@@ -4,11 +4,11 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
+#include "lib/x86/pc.h"
 #include "vmm/devices/tick_clock.h"
 #include "vmm/interface/platform.h"
 #include "vmm/io/io_space.h"
 
-#define PIT_HZ 1193182
 
 /* Times are ticks of PIT_HZ and may wrap: compare their signed difference. */
 struct pit_channel {

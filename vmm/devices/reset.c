@@ -1,14 +1,12 @@
 #include "vmm/devices/reset.h"
 
 #include "lib/string.h"
+#include "lib/x86/pc.h"
 #include "vmm/interface/platform.h"
 
 #define KEYBOARD_IRQ 1
 #define AUX_IRQ 12
 
-#define CF9_SYS_RST 0x02
-#define CF9_RST_CPU 0x04
-#define CF9_FULL_RST 0x08
 
 #define STATUS_OUTPUT_FULL 0x01
 #define STATUS_SYSTEM 0x04
@@ -48,9 +46,9 @@ void reset_cf9_write(void *ctx, uint8_t value)
 {
 	struct reset_ports *ports = ctx;
 
-	ports->cf9 = value & (CF9_SYS_RST | CF9_FULL_RST);
+	ports->cf9 = value & (RESET_SYSTEM | RESET_FULL);
 	/* Without SYS_RST the register resets the processor alone; without firmware to go on from there that is a reset too. */
-	if (value & CF9_RST_CPU)
+	if (value & RESET_CPU)
 		vm_request(ports->vm, VM_REQUEST_RESET, "port 0xcf9");
 }
 

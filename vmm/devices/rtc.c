@@ -1,11 +1,11 @@
 #include "vmm/devices/rtc.h"
 
 #include "lib/string.h"
+#include "lib/x86/pc.h"
 #include "vmm/devices/rtc_time.h"
 
 #define RTC_IRQ 8
 
-#define A_UIP 0x80
 #define A_DIVIDER 0x70
 #define A_DIVIDER_32KHZ 0x20
 #define A_RATE 0x0f
@@ -132,7 +132,7 @@ static uint8_t register_read(struct rtc *rtc)
 	value = rtc->cmos[rtc->index];
 	if (rtc->index == RTC_REG_A && divider_runs(rtc) && !(rtc->cmos[RTC_REG_B] & RTC_B_SET) &&
 	    now - rtc->updated >= RTC_HZ - UIP_TICKS)
-		value |= A_UIP;
+		value |= RTC_A_UIP;
 	if (rtc->index == RTC_REG_C) {
 		if (rtc->irq)
 			value |= C_IRQF;
@@ -157,7 +157,7 @@ static void register_write(struct rtc *rtc, uint8_t value)
 	switch (rtc->index) {
 	case RTC_REG_A:
 		ran = divider_runs(rtc);
-		rtc->cmos[RTC_REG_A] = value & (uint8_t)~A_UIP;
+		rtc->cmos[RTC_REG_A] = value & (uint8_t)~RTC_A_UIP;
 		rtc->period = period_of(value);
 		/* The first update comes half a second after the divider starts (MC146818A, "DV"). */
 		if (!ran && divider_runs(rtc))
@@ -236,7 +236,7 @@ int rtc_init(struct rtc *rtc, struct vm *vm, struct io_space *pio, uint64_t low_
 	rtc->cmos[RTC_REG_B] = RTC_B_24H;
 	rtc_time_set(rtc->cmos, unix_seconds);
 	put_memory_size(rtc->cmos, low_memory, high_memory);
-	return io_space_add(pio, 0x70, 2, &rtc_ops, rtc, &rtc->lock);
+	return io_space_add(pio, PORT_CMOS_INDEX, 2, &rtc_ops, rtc, &rtc->lock);
 }
 
 void rtc_reset(struct rtc *rtc)

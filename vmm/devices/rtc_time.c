@@ -2,7 +2,6 @@
 
 #define DAY 86400U
 #define ALARM_ANY 0xc0 /* an alarm byte with both high bits matches each value */
-#define HOUR_PM 0x80
 
 static unsigned decode(const uint8_t *cmos, uint8_t raw)
 {
@@ -24,14 +23,14 @@ static unsigned decode_hour(const uint8_t *cmos, uint8_t raw)
 	hour = decode(cmos, raw & 0x7f);
 	if (hour < 1 || hour > 12)
 		return 24;
-	return hour % 12 + (raw & HOUR_PM ? 12 : 0);
+	return hour % 12 + (raw & RTC_HOUR_PM ? 12 : 0);
 }
 
 static uint8_t encode_hour(const uint8_t *cmos, unsigned hour)
 {
 	if (cmos[RTC_REG_B] & RTC_B_24H)
 		return encode(cmos, hour);
-	return (uint8_t)(encode(cmos, (hour + 11) % 12 + 1) | (hour >= 12 ? HOUR_PM : 0));
+	return (uint8_t)(encode(cmos, (hour + 11) % 12 + 1) | (hour >= 12 ? RTC_HOUR_PM : 0));
 }
 
 static unsigned time_of_day(const uint8_t *cmos)

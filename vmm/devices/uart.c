@@ -1,58 +1,11 @@
 #include "vmm/devices/uart.h"
 
 #include "lib/string.h"
+#include "lib/uart.h"
+#include "lib/x86/pc.h"
 
-/* Register offsets. */
-#define RBR_THR 0
-#define IER 1
-#define IIR_FCR 2
-#define LCR 3
-#define MCR 4
-#define LSR 5
-#define MSR 6
-#define SCR 7
-
-#define IER_RX 0x01
-#define IER_THRE 0x02
-#define IER_LINE 0x04
-#define IER_MODEM 0x08
 #define IER_WRITABLE 0x0f
-
-#define IIR_NONE 0x01
-#define IIR_LINE 0x06
-#define IIR_RX 0x04
-#define IIR_TIMEOUT 0x0c
-#define IIR_THRE 0x02
-#define IIR_MODEM 0x00
-#define IIR_FIFOS 0xc0
-
-#define FCR_ENABLE 0x01
-#define FCR_CLEAR_RX 0x02
-#define FCR_CLEAR_TX 0x04
-#define FCR_TRIGGER_SHIFT 6
-
-#define LCR_DLAB 0x80
-#define LCR_WORD 0x03
-
-#define MCR_DTR 0x01
-#define MCR_RTS 0x02
-#define MCR_OUT1 0x04
-#define MCR_OUT2 0x08
-#define MCR_LOOP 0x10
 #define MCR_WRITABLE 0x1f
-
-#define LSR_DR 0x01
-#define LSR_OE 0x02
-#define LSR_THRE_TEMT 0x60
-
-#define MSR_CTS 0x10
-#define MSR_DSR 0x20
-#define MSR_RI 0x40
-#define MSR_DCD 0x80
-#define MSR_TERI 0x04
-#define MSR_DELTAS 0x0f
-
-#define CRYSTAL_HZ 1843200
 #define POWER_ON_DIVISOR 12 /* 9600 baud */
 
 static void fifo_clear(struct uart_fifo *fifo)
@@ -97,7 +50,7 @@ static uint8_t identify(const struct uart *uart)
 	}
 	if ((uart->ier & IER_THRE) && uart->thre_pending)
 		return IIR_THRE;
-	if ((uart->ier & IER_MODEM) && (uart->msr & MSR_DELTAS))
+	if ((uart->ier & IER_MODEM) && (uart->msr & MODEM_DELTAS))
 		return IIR_MODEM;
 	return IIR_NONE;
 }
@@ -255,7 +208,7 @@ static uint8_t read_iir(struct uart *uart)
 
 static uint8_t read_lsr(struct uart *uart)
 {
-	uint8_t lsr = uart->lsr_errors | (uart->rx.count ? LSR_DR : 0) | (uart->tx.count ? 0 : LSR_THRE_TEMT);
+	uint8_t lsr = uart->lsr_errors | (uart->rx.count ? LSR_DR : 0) | (uart->tx.count ? 0 : LSR_THRE | LSR_TEMT);
 
 	if (uart->lsr_errors) {
 		uart->lsr_errors = 0;
@@ -268,8 +221,8 @@ static uint8_t read_msr(struct uart *uart)
 {
 	uint8_t msr = uart->msr;
 
-	if (msr & MSR_DELTAS) {
-		uart->msr &= (uint8_t)~MSR_DELTAS;
+	if (msr & MODEM_DELTAS) {
+		uart->msr &= (uint8_t)~MODEM_DELTAS;
 		update_irq(uart);
 	}
 	return msr;
@@ -282,19 +235,19 @@ static uint64_t uart_read(void *dev, uint64_t offset, unsigned size)
 	if (size != 1)
 		return UINT64_MAX;
 	switch (offset) {
-	case RBR_THR:
+	case UART_DATA:
 		return uart->lcr & LCR_DLAB ? uart->divisor & 0xff : read_rbr(uart);
-	case IER:
+	case UART_IER:
 		return uart->lcr & LCR_DLAB ? uart->divisor >> 8 : uart->ier;
-	case IIR_FCR:
+	case UART_IIR:
 		return read_iir(uart);
-	case LCR:
+	case UART_LCR:
 		return uart->lcr;
-	case MCR:
+	case UART_MCR:
 		return uart->mcr;
-	case LSR:
+	case UART_LSR:
 		return read_lsr(uart);
-	case MSR:
+	case UART_MSR:
 		return read_msr(uart);
 	default:
 		return uart->scr;
@@ -337,18 +290,18 @@ static void write_fcr(struct uart *uart, uint8_t value)
 static void write_mcr(struct uart *uart, uint8_t value)
 {
 	uint8_t old = uart->msr;
-	uint8_t inputs = MSR_DCD | MSR_DSR | MSR_CTS; /* a terminal is always there */
+	uint8_t inputs = MODEM_DCD | MODEM_DSR | MODEM_CTS; /* a terminal is always there */
 	uint8_t changed;
 
 	uart->mcr = value & MCR_WRITABLE;
 	if (value & MCR_LOOP)
-		inputs = (value & MCR_RTS ? MSR_CTS : 0) | (value & MCR_DTR ? MSR_DSR : 0) |
-			 (value & MCR_OUT1 ? MSR_RI : 0) | (value & MCR_OUT2 ? MSR_DCD : 0);
+		inputs = (value & MCR_RTS ? MODEM_CTS : 0) | (value & MCR_DTR ? MODEM_DSR : 0) |
+			 (value & MCR_OUT1 ? MODEM_RI : 0) | (value & MCR_OUT2 ? MODEM_DCD : 0);
 	/* Each delta bit lies four below its input; the ring indicator's is set by a falling edge only. */
 	changed = (uint8_t)((old ^ inputs) >> 4);
-	if (inputs & MSR_RI)
-		changed &= (uint8_t)~MSR_TERI;
-	uart->msr = inputs | (old & MSR_DELTAS) | changed;
+	if (inputs & MODEM_RI)
+		changed &= (uint8_t)~MODEM_TERI;
+	uart->msr = inputs | (old & MODEM_DELTAS) | changed;
 	update_irq(uart);
 }
 
@@ -360,28 +313,28 @@ static void uart_write(void *dev, uint64_t offset, unsigned size, uint64_t wide)
 	if (size != 1)
 		return;
 	switch (offset) {
-	case RBR_THR:
+	case UART_DATA:
 		if (uart->lcr & LCR_DLAB)
 			uart->divisor = (uint16_t)((uart->divisor & 0xff00) | value);
 		else
 			write_thr(uart, value);
 		break;
-	case IER:
+	case UART_IER:
 		if (uart->lcr & LCR_DLAB)
 			uart->divisor = (uint16_t)((uart->divisor & 0xff) | value << 8);
 		else
 			write_ier(uart, value);
 		break;
-	case IIR_FCR:
+	case UART_FCR:
 		write_fcr(uart, value);
 		break;
-	case LCR:
+	case UART_LCR:
 		uart->lcr = value;
 		break;
-	case MCR:
+	case UART_MCR:
 		write_mcr(uart, value);
 		break;
-	case SCR:
+	case UART_SCR:
 		uart->scr = value;
 		break;
 	default: /* LSR and MSR: "not recommended", nothing */
@@ -398,7 +351,7 @@ static void power_on(struct uart *uart)
 	uart->lcr = 0;
 	uart->mcr = 0;
 	uart->lsr_errors = 0;
-	uart->msr = MSR_DCD | MSR_DSR | MSR_CTS;
+	uart->msr = MODEM_DCD | MODEM_DSR | MODEM_CTS;
 	uart->scr = 0;
 	uart->divisor = POWER_ON_DIVISOR;
 	uart->thre_pending = false;
@@ -416,12 +369,12 @@ int uart_init(struct uart *uart, struct vm *vm, struct io_space *pio, uint16_t b
 	uart->vm = vm;
 	uart->gsi = gsi;
 	/* A character has 10 bits, a bit 16 * divisor clocks. */
-	uart->timeout_per_divisor = time_hz() * (4ULL * 10 * 16) / CRYSTAL_HZ;
+	uart->timeout_per_divisor = time_hz() * (4ULL * 10 * 16) / UART_CLOCK_HZ;
 	uart->retry_delay = time_hz() / 1000;
 	vtimer_init(&uart->rx_timer, vm, 0, rx_timeout, uart);
 	vtimer_init(&uart->tx_timer, vm, 0, tx_retry, uart);
 	power_on(uart);
-	return io_space_add(pio, base, 8, &uart_ops, uart, &uart->lock);
+	return io_space_add(pio, base, UART_REGISTERS, &uart_ops, uart, &uart->lock);
 }
 
 void uart_reset(struct uart *uart)

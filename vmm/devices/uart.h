@@ -4,10 +4,10 @@
 
 #include "lib/spinlock.h"
 #include "lib/types.h"
+#include "lib/uart.h"
 #include "vmm/interface/platform.h"
 #include "vmm/io/io_space.h"
 
-#define UART_FIFO_SIZE 16
 
 struct uart_fifo {
 	uint8_t head;  /* the oldest byte */

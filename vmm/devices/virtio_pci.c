@@ -1,8 +1,8 @@
 #include "vmm/devices/virtio_pci.h"
 
+#include "lib/pci.h"
 #include "lib/string.h"
 
-#define CAPABILITY_VENDOR 0x09
 #define REVISION 1
 #define SUBSYSTEM_ID 0x40 /* section 4.1.2.1: 0x40 or higher for a device that is not transitional */
 
@@ -438,7 +438,7 @@ _Static_assert(offsetof(struct virtio_pci, pci) == 0, "the PCI device is cast to
 /* Returns the capability's offset; configuration space has room for all of them. */
 static unsigned add_cap(struct virtio_pci *virtio, uint8_t type, uint32_t offset, uint32_t length, unsigned cap_len)
 {
-	unsigned at = pci_device_capability(&virtio->pci, CAPABILITY_VENDOR, cap_len);
+	unsigned at = pci_device_capability(&virtio->pci, PCI_CAP_VENDOR, cap_len);
 	uint8_t *config = virtio->pci.config + at;
 
 	config[offsetof(struct virtio_pci_cap, cap_len)] = (uint8_t)cap_len;

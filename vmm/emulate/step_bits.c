@@ -1,8 +1,7 @@
 #include "lib/x86/registers.h"
 #include "vmm/emulate/step_parts.h"
+#include "vmm/exits/cpuid_bits.h"
 
-#define CPUID_7_EBX_BMI1 BIT(3)
-#define CPUID_EXT_1_ECX_LZCNT BIT(5)
 
 /* Does F3 turn BSF into TZCNT, or BSR into LZCNT, on this guest's CPU? */
 static bool counts_zeros(struct emulator *e, bool reverse)
@@ -11,10 +10,10 @@ static bool counts_zeros(struct emulator *e, bool reverse)
 
 	if (reverse) {
 		e->step->cpuid(e->ctx, 0x80000001, 0, out);
-		return out[2] & CPUID_EXT_1_ECX_LZCNT;
+		return out[2] & BIT(CPUID_E1_ABM);
 	}
 	e->step->cpuid(e->ctx, 7, 0, out);
-	return out[1] & CPUID_7_EBX_BMI1;
+	return out[1] & BIT(CPUID_7_BMI1);
 }
 
 /* BSF, BSR, TZCNT, LZCNT */

@@ -9,7 +9,7 @@ static void describe(struct descriptor *d, uint64_t raw)
 	d->base = (raw >> 16 & 0xffffff) | (raw >> 32 & 0xff000000);
 	d->limit = (uint32_t)((raw & 0xffff) | (raw >> 32 & 0xf0000));
 	d->access = raw >> 40 & 0xf0ff;
-	if (d->access & AR_G)
+	if (d->access & SEGMENT_G)
 		d->limit = d->limit << 12 | 0xfff;
 }
 
@@ -53,9 +53,9 @@ int descriptor_read(struct execution *x, uint16_t selector, uint8_t vector, unsi
 
 int descriptor_accessed(struct execution *x, struct descriptor *d)
 {
-	if (d->access & TYPE_ACCESSED)
+	if (d->access & SEGMENT_TYPE_ACCESSED)
 		return EMULATE_CONTINUE;
-	d->access |= TYPE_ACCESSED;
+	d->access |= SEGMENT_TYPE_ACCESSED;
 	d->raw |= BIT(40);
 	return system_write(x, d->linear + 5, 1, d->raw >> 40 & 0xff);
 }
@@ -86,7 +86,7 @@ void segment_set_real(struct emulator *e, enum segment_register which, uint16_t 
 		s->access = 0xf3;
 	} else {
 		/* Limit and size stay what they were: big real mode. */
-		s->access = (s->access & ~(uint32_t)SEGMENT_UNUSABLE) | AR_P | AR_S;
+		s->access = (s->access & ~(uint32_t)SEGMENT_UNUSABLE) | SEGMENT_P | SEGMENT_S;
 	}
 }
 
@@ -123,17 +123,18 @@ int segment_load(struct execution *x, enum segment_register which, uint16_t sele
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	if (which == SEG_SS) {
-		if (rpl != cpl(e) || dpl(d.access) != cpl(e) || (d.access & (AR_S | TYPE_CODE | TYPE_WRITABLE)) != (AR_S | TYPE_WRITABLE))
+		if (rpl != cpl(e) || dpl(d.access) != cpl(e) ||
+		    (d.access & (SEGMENT_S | SEGMENT_TYPE_CODE | SEGMENT_TYPE_WRITABLE)) != (SEGMENT_S | SEGMENT_TYPE_WRITABLE))
 			return general_protection(x, error);
 	} else {
-		bool code = d.access & TYPE_CODE;
+		bool code = d.access & SEGMENT_TYPE_CODE;
 
-		if (!(d.access & AR_S) || (code && !(d.access & TYPE_WRITABLE)))
+		if (!(d.access & SEGMENT_S) || (code && !(d.access & SEGMENT_TYPE_WRITABLE)))
 			return general_protection(x, error);
-		if (!(code && (d.access & TYPE_CONFORMING)) && (rpl > dpl(d.access) || cpl(e) > dpl(d.access)))
+		if (!(code && (d.access & SEGMENT_TYPE_CONFORMING)) && (rpl > dpl(d.access) || cpl(e) > dpl(d.access)))
 			return general_protection(x, error);
 	}
-	if (!(d.access & AR_P))
+	if (!(d.access & SEGMENT_P))
 		return raise_exception(x->r, which == SEG_SS ? VECTOR_SS : VECTOR_NP, error);
 	verdict = descriptor_accessed(x, &d);
 	if (verdict != EMULATE_CONTINUE)
@@ -235,7 +236,7 @@ static int load_ldtr(struct execution *x, uint16_t selector)
 		return verdict;
 	if ((d.access & 0x1f) != TYPE_LDT)
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.access & AR_P))
+	if (!(d.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	verdict = system_descriptor(x, selector, &d);
 	if (verdict == EMULATE_CONTINUE)
@@ -259,7 +260,7 @@ static int load_tr(struct execution *x, uint16_t selector)
 	type = d.access & 0x1f;
 	if (type != TYPE_TSS32 && (type != TYPE_TSS16 || long_mode(x->e)))
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.access & AR_P))
+	if (!(d.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	verdict = system_descriptor(x, selector, &d);
 	if (verdict != EMULATE_CONTINUE)
@@ -274,7 +275,7 @@ static int load_tr(struct execution *x, uint16_t selector)
 /* Whether the privilege rules let the present code see the segment. */
 static bool visible(const struct emulator *e, uint16_t selector, uint32_t ar)
 {
-	if ((ar & (AR_S | TYPE_CODE | TYPE_CONFORMING)) == (AR_S | TYPE_CODE | TYPE_CONFORMING))
+	if ((ar & (SEGMENT_S | SEGMENT_TYPE_CODE | SEGMENT_TYPE_CONFORMING)) == (SEGMENT_S | SEGMENT_TYPE_CODE | SEGMENT_TYPE_CONFORMING))
 		return true;
 	return dpl(ar) >= cpl(e) && dpl(ar) >= (selector & 3U);
 }
@@ -287,11 +288,11 @@ static int verify(struct execution *x, uint16_t selector, bool write)
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	ok = found && (d.access & AR_S) && visible(x->e, selector, d.access);
+	ok = found && (d.access & SEGMENT_S) && visible(x->e, selector, d.access);
 	if (ok && write)
-		ok = (d.access & (TYPE_CODE | TYPE_WRITABLE)) == TYPE_WRITABLE;
+		ok = (d.access & (SEGMENT_TYPE_CODE | SEGMENT_TYPE_WRITABLE)) == SEGMENT_TYPE_WRITABLE;
 	else if (ok)
-		ok = !(d.access & TYPE_CODE) || (d.access & TYPE_WRITABLE);
+		ok = !(d.access & SEGMENT_TYPE_CODE) || (d.access & SEGMENT_TYPE_WRITABLE);
 	set_flag(x->e, RFLAGS_ZF, ok);
 	return done(x);
 }
@@ -353,7 +354,7 @@ int step_lar_lsl(struct execution *x)
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	ok = found && visible(e, selector, d.access);
-	if (ok && !(d.access & AR_S)) {
+	if (ok && !(d.access & SEGMENT_S)) {
 		unsigned types = limit ? long_mode(e) ? LSL_TYPES_LONG : LSL_TYPES_LEGACY : long_mode(e) ? LAR_TYPES_LONG : LAR_TYPES_LEGACY;
 
 		ok = types >> (d.access & 15) & 1;

@@ -61,9 +61,10 @@ int stack_segment_enter(struct execution *x, uint16_t selector, unsigned level, 
 	verdict = descriptor_read(x, selector, vector, ext, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((selector & 3U) != level || dpl(d.access) != level || (d.access & (AR_S | TYPE_CODE | TYPE_WRITABLE)) != (AR_S | TYPE_WRITABLE))
+	if ((selector & 3U) != level || dpl(d.access) != level ||
+	    (d.access & (SEGMENT_S | SEGMENT_TYPE_CODE | SEGMENT_TYPE_WRITABLE)) != (SEGMENT_S | SEGMENT_TYPE_WRITABLE))
 		return raise_exception(x->r, vector, error);
-	if (!(d.access & AR_P))
+	if (!(d.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_SS, error);
 	verdict = descriptor_accessed(x, &d);
 	if (verdict != EMULATE_CONTINUE)
@@ -97,7 +98,7 @@ void drop_inner_segments(struct emulator *e)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(which); i++) {
 		const struct segment_state *s = segment_of(e, which[i]);
-		bool conforming = (s->access & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
+		bool conforming = (s->access & (SEGMENT_TYPE_CODE | SEGMENT_TYPE_CONFORMING)) == (SEGMENT_TYPE_CODE | SEGMENT_TYPE_CONFORMING);
 
 		if (!(s->access & SEGMENT_UNUSABLE) && !conforming && dpl(s->access) < cpl(e))
 			segment_set_null(e, which[i], 0);
@@ -193,16 +194,16 @@ static int call_gate(struct execution *x, uint16_t selector, const struct descri
 
 	if (dpl(gate->access) < cpl(e) || (selector & 3U) > dpl(gate->access))
 		return general_protection(x, selector & 0xfffc);
-	if (!(gate->access & AR_P))
+	if (!(gate->access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	verdict = descriptor_read(x, target, VECTOR_GP, 0, &code);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	conforming = code.access & TYPE_CONFORMING;
-	if ((code.access & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || dpl(code.access) > cpl(e) ||
+	conforming = code.access & SEGMENT_TYPE_CONFORMING;
+	if ((code.access & (SEGMENT_S | SEGMENT_TYPE_CODE)) != (SEGMENT_S | SEGMENT_TYPE_CODE) || dpl(code.access) > cpl(e) ||
 	    (!call && !conforming && dpl(code.access) != cpl(e)))
 		return general_protection(x, target & 0xfffc);
-	if (!(code.access & AR_P))
+	if (!(code.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, target & 0xfffc);
 	if (!conforming && dpl(code.access) < cpl(e))
 		return call_inner(x, target, &code, offset, size, gate->raw >> 32 & 31);
@@ -218,7 +219,7 @@ static int transfer_protected(struct execution *x, uint16_t selector, uint64_t o
 	verdict = descriptor_read(x, selector, VECTOR_GP, 0, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if (!(d.access & AR_S)) {
+	if (!(d.access & SEGMENT_S)) {
 		switch (d.access & 15) {
 		case TYPE_CALL_GATE16:
 			if (long_mode(e))
@@ -237,10 +238,10 @@ static int transfer_protected(struct execution *x, uint16_t selector, uint64_t o
 		}
 		return general_protection(x, selector & 0xfffc);
 	}
-	if (!(d.access & TYPE_CODE) || dpl(d.access) > cpl(e) ||
-	    (!(d.access & TYPE_CONFORMING) && ((selector & 3U) > cpl(e) || dpl(d.access) != cpl(e))))
+	if (!(d.access & SEGMENT_TYPE_CODE) || dpl(d.access) > cpl(e) ||
+	    (!(d.access & SEGMENT_TYPE_CONFORMING) && ((selector & 3U) > cpl(e) || dpl(d.access) != cpl(e))))
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.access & AR_P))
+	if (!(d.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	return transfer_same(x, selector, &d, offset, size, call);
 }
@@ -281,9 +282,10 @@ static int return_protected(struct execution *x, struct stack *stack, unsigned s
 	verdict = descriptor_read(x, selector, VECTOR_GP, 0, &d);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((d.access & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || rpl < before || (d.access & TYPE_CONFORMING ? dpl(d.access) > rpl : dpl(d.access) != rpl))
+	if ((d.access & (SEGMENT_S | SEGMENT_TYPE_CODE)) != (SEGMENT_S | SEGMENT_TYPE_CODE) || rpl < before ||
+	    (d.access & SEGMENT_TYPE_CONFORMING ? dpl(d.access) > rpl : dpl(d.access) != rpl))
 		return general_protection(x, selector & 0xfffc);
-	if (!(d.access & AR_P))
+	if (!(d.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, selector & 0xfffc);
 	stack->sp = (stack->sp + release) & size_mask(stack->width);
 	if (rpl == before && !full) {

@@ -75,11 +75,11 @@ static int find_target(struct execution *x, uint8_t vector, bool software, unsig
 	verdict = descriptor_read(x, t->selector, VECTOR_GP, ext, &t->code);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	if ((t->code.access & (AR_S | TYPE_CODE)) != (AR_S | TYPE_CODE) || dpl(t->code.access) > cpl(e))
+	if ((t->code.access & (SEGMENT_S | SEGMENT_TYPE_CODE)) != (SEGMENT_S | SEGMENT_TYPE_CODE) || dpl(t->code.access) > cpl(e))
 		return general_protection(x, (t->selector & 0xfffc) | ext);
-	if (!(t->code.access & AR_P))
+	if (!(t->code.access & SEGMENT_P))
 		return raise_exception(x->r, VECTOR_NP, (t->selector & 0xfffc) | ext);
-	t->inner = !(t->code.access & TYPE_CONFORMING) && dpl(t->code.access) < cpl(e);
+	t->inner = !(t->code.access & SEGMENT_TYPE_CONFORMING) && dpl(t->code.access) < cpl(e);
 	/* Virtual-8086 mode is left for CPL 0 or not at all. */
 	if (v86_mode(e) && (!t->inner || dpl(t->code.access)))
 		return general_protection(x, (t->selector & 0xfffc) | ext);

@@ -36,7 +36,7 @@ static inline unsigned iopl(const struct emulator *e)
 
 static inline unsigned dpl(uint32_t ar)
 {
-	return ar >> 5 & 3;
+	return ar >> SEGMENT_DPL_SHIFT & 3;
 }
 
 static inline int undefined_opcode(struct execution *x)
@@ -111,14 +111,6 @@ void snapshot_take(struct step_snapshot *s, const struct emulator *e);
 void snapshot_restore(const struct step_snapshot *s, struct emulator *e);
 
 /* ---- step_descriptor.c ---- */
-
-enum { /* system descriptor types, and bits of code and data types */
-	TYPE_TSS16 = 1, TYPE_LDT = 2, TYPE_TSS16_BUSY = 3, TYPE_CALL_GATE16 = 4, TYPE_TASK_GATE = 5, TYPE_INTERRUPT_GATE16 = 6,
-	TYPE_TRAP_GATE16 = 7, TYPE_TSS32 = 9, TYPE_TSS32_BUSY = 11, TYPE_CALL_GATE32 = 12, TYPE_INTERRUPT_GATE32 = 14,
-	TYPE_TRAP_GATE32 = 15,
-	TYPE_ACCESSED = 1, TYPE_WRITABLE = 2, TYPE_CONFORMING = 4, TYPE_CODE = 8,
-	AR_S = 0x10, AR_P = 0x80, AR_G = 0x8000,
-};
 
 struct descriptor {
 	uint64_t raw;

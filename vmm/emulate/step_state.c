@@ -18,18 +18,18 @@ void emulate_derive_mode(struct emulator *e)
 /* Granularity must be able to express the limit. */
 static bool limit_expressible(const struct segment_state *s)
 {
-	return s->access & AR_G ? (s->limit & 0xfff) == 0xfff : s->limit <= 0xfffff;
+	return s->access & SEGMENT_G ? (s->limit & 0xfff) == 0xfff : s->limit <= 0xfffff;
 }
 
 static bool code_enterable(const struct emulator *e, const struct segment_state *cs, const struct segment_state *ss)
 {
 	unsigned level = dpl(ss->access), type = cs->access & 15;
 
-	if ((cs->access & SEGMENT_UNUSABLE) || (type & 9) != 9 || !(cs->access & AR_S) || !(cs->access & AR_P) || !limit_expressible(cs))
+	if ((cs->access & SEGMENT_UNUSABLE) || (type & 9) != 9 || !(cs->access & SEGMENT_S) || !(cs->access & SEGMENT_P) || !limit_expressible(cs))
 		return false;
 	if (long_mode(e) && (cs->access & SEGMENT_L) && (cs->access & SEGMENT_DB))
 		return false;
-	return type & TYPE_CONFORMING ? dpl(cs->access) <= level : dpl(cs->access) == level;
+	return type & SEGMENT_TYPE_CONFORMING ? dpl(cs->access) <= level : dpl(cs->access) == level;
 }
 
 static bool data_enterable(const struct segment_state *s, const struct segment_state *cs, enum segment_register which)
@@ -38,11 +38,11 @@ static bool data_enterable(const struct segment_state *s, const struct segment_s
 
 	if (s->access & SEGMENT_UNUSABLE)
 		return true;
-	if (!(type & TYPE_ACCESSED) || !(s->access & AR_S) || !(s->access & AR_P) || !limit_expressible(s))
+	if (!(type & SEGMENT_TYPE_ACCESSED) || !(s->access & SEGMENT_S) || !(s->access & SEGMENT_P) || !limit_expressible(s))
 		return false;
 	if (which == SEG_SS)
 		return (type == 3 || type == 7) && (s->selector & 3) == (cs->selector & 3) && dpl(s->access) == (s->selector & 3U);
-	if ((type & TYPE_CODE) && !(type & TYPE_WRITABLE))
+	if ((type & SEGMENT_TYPE_CODE) && !(type & SEGMENT_TYPE_WRITABLE))
 		return false;
 	return type > 11 || dpl(s->access) >= (s->selector & 3U);
 }
@@ -68,10 +68,11 @@ bool emulate_enterable(struct emulator *e)
 	if (!v86_mode(e) && !code_enterable(e, cs, ss))
 		return false;
 	tr = segment_of(e, SEG_TR);
-	if ((tr->access & SEGMENT_UNUSABLE) || (tr->selector & 4) || !(tr->access & AR_P) || (tr->access & AR_S) || !limit_expressible(tr) ||
+	if ((tr->access & SEGMENT_UNUSABLE) || (tr->selector & 4) || !(tr->access & SEGMENT_P) || (tr->access & SEGMENT_S) ||
+	    !limit_expressible(tr) ||
 	    ((tr->access & 15) != TYPE_TSS32_BUSY && ((tr->access & 15) != TYPE_TSS16_BUSY || long_mode(e))))
 		return false;
 	ldtr = segment_of(e, SEG_LDTR);
 	return (ldtr->access & SEGMENT_UNUSABLE) ||
-	       (!(ldtr->selector & 4) && (ldtr->access & 0x9f) == (AR_P | TYPE_LDT) && limit_expressible(ldtr));
+	       (!(ldtr->selector & 4) && (ldtr->access & 0x9f) == (SEGMENT_P | TYPE_LDT) && limit_expressible(ldtr));
 }

@@ -1,5 +1,6 @@
 /* Control and debug registers, MSRs, CPUID, HLT (SDM vol. 3, "Control Registers"; vol. 2 at each instruction). */
 #include "lib/x86/msr.h"
+#include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
@@ -7,7 +8,7 @@
 #include "vmm/memory/paging_rules.h"
 
 /* The bits of CR0 that exist; MOV to CR0 ignores the others. */
-#define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | BIT(5) | CR0_WP | BIT(18) | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR3_KEEP_TLB BIT(63) /* with PCIDs */
 
 /* What a callback gave: go on, or raise it. */

@@ -1,6 +1,9 @@
 #include "vmm/exits/cpuid.h"
 
 #include "lib/string.h"
+#include "lib/x86/cpuid.h"
+#include "lib/x86/registers.h"
+#include "vmm/exits/cpuid_bits.h"
 
 /* What a feature needs; the order of the grants' bits is CPUID_GRANT_...'s. */
 enum {
@@ -26,20 +29,9 @@ static const struct {
 	uint8_t row, reg, bit;
 } features[] = {
 #define FEATURE(leaf, reg, bit, name, needs) { needs, ROW_##leaf, CPUID_##reg, bit },
-#include "lib/x86/registers.h"
 #include "vmm/exits/cpuid_features.h"
 #undef FEATURE
 };
-
-#define HOST_XSAVE BIT(26)  /* leaf 1 ECX */
-#define HOST_AVX BIT(28)
-#define HOST_AVX512F BIT(16) /* leaf 7 EBX */
-#define OSXSAVE BIT(27)     /* leaf 1 ECX */
-#define OSPKE BIT(4)        /* leaf 7 ECX */
-#define ARAT BIT(2)         /* leaf 6 EAX */
-#define INVARIANT_TSC BIT(8) /* leaf 0x80000007 EDX */
-#define XSAVEC BIT(1)       /* leaf 0xd.1 EAX */
-#define XSAVES BIT(3)
 
 #define INTEL_MAX_BASIC 0x16U
 #define INTEL_MAX_EXTENDED 8U
@@ -91,11 +83,11 @@ static uint64_t guest_xcr0(const struct cpuid_host *host, const struct cpuid_pol
 	uint64_t supported = host->xsave[0][CPUID_EAX] | (uint64_t)host->xsave[0][CPUID_EDX] << 32;
 	uint64_t xcr0 = XCR0_X87 | XCR0_SSE;
 
-	if (!(policy->granted & CPUID_GRANT_XSAVE) || !(host->basic[1][CPUID_ECX] & HOST_XSAVE) || (supported & xcr0) != xcr0)
+	if (!(policy->granted & CPUID_GRANT_XSAVE) || !(host->basic[1][CPUID_ECX] & BIT(CPUID_1_XSAVE)) || (supported & xcr0) != xcr0)
 		return 0;
-	if ((supported & XCR0_AVX) && (host->basic[1][CPUID_ECX] & HOST_AVX)) {
+	if ((supported & XCR0_AVX) && (host->basic[1][CPUID_ECX] & BIT(CPUID_1_AVX))) {
 		xcr0 |= XCR0_AVX;
-		if ((supported & XCR0_AVX512) == XCR0_AVX512 && (host->structured[0][CPUID_EBX] & HOST_AVX512F))
+		if ((supported & XCR0_AVX512) == XCR0_AVX512 && (host->structured[0][CPUID_EBX] & BIT(CPUID_7_AVX512F)))
 			xcr0 |= XCR0_AVX512;
 	}
 	return xcr0;
@@ -177,7 +169,7 @@ static void build_basic(struct cpuid_table *table, const struct cpuid_host *host
 	table->basic[1][CPUID_EAX] = host->basic[1][CPUID_EAX];
 	table->basic[1][CPUID_EBX] = (host->basic[1][CPUID_EBX] & 0xffff) | table->vcpus << 16;
 	memcpy(table->basic[2], host->basic[2], sizeof(table->basic[2]));
-	table->basic[6][CPUID_EAX] = ARAT; /* the emulated APIC timer never stops */
+	table->basic[6][CPUID_EAX] = BIT(CPUID_6_ARAT); /* the emulated APIC timer never stops */
 }
 
 static void build_time(struct cpuid_table *table, uint64_t tsc_hz, bool amd)
@@ -214,7 +206,7 @@ static void build_extended(struct cpuid_table *table, const struct cpuid_host *h
 	}
 	table->extended[0][CPUID_EAX] = CPUID_EXTENDED_FIRST + max;
 	/* Lamina never changes P-states and uses no idle state that would stop the counter. */
-	table->extended[7][CPUID_EDX] = INVARIANT_TSC;
+	table->extended[7][CPUID_EDX] = BIT(CPUID_E7_INVARIANT_TSC);
 	table->extended[8][CPUID_EAX] = policy->phys_bits | (linear && linear < 48 ? linear : 48) << 8;
 }
 
@@ -255,7 +247,7 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_host *host, const
 	build_extended(table, host, policy, amd, max_extended);
 	apply_features(table, host, have);
 	if (!policy->nested_paging)
-		table->extended[1][CPUID_EDX] |= BIT(26); /* the shadow MMU has 1 GiB pages whatever the host has */
+		table->extended[1][CPUID_EDX] |= BIT(CPUID_E1_PAGE1GB); /* the shadow MMU has 1 GiB pages whatever the host has */
 	if (table->structured[1][CPUID_EAX] | table->structured[1][CPUID_EDX])
 		table->structured[0][CPUID_EAX] = 1;
 	if (table->xcr0)
@@ -310,7 +302,7 @@ static void lookup_xsave(const struct cpuid_table *table, const struct cpuid_sta
 	copy_row(out, subleaf < CPUID_XSAVE ? table->xsave[subleaf] : zeros);
 	if (subleaf == 0)
 		out[CPUID_EBX] = xsave_size(table, state->xcr0, false);
-	else if (subleaf == 1 && (out[CPUID_EAX] & (XSAVEC | XSAVES)))
+	else if (subleaf == 1 && (out[CPUID_EAX] & (BIT(CPUID_D_1_XSAVEC) | BIT(CPUID_D_1_XSAVES))))
 		out[CPUID_EBX] = xsave_size(table, state->xcr0 | state->xss, true);
 }
 
@@ -324,7 +316,7 @@ static void lookup_dynamic(const struct cpuid_table *table, const struct cpuid_s
 	case 1:
 		out[CPUID_EBX] |= state->apic_id << 24;
 		if (state->cr4 & CR4_OSXSAVE)
-			out[CPUID_ECX] |= OSXSAVE;
+			out[CPUID_ECX] |= BIT(CPUID_1_OSXSAVE);
 		break;
 	case 4:
 		copy_row(out, subleaf < CPUID_CACHES ? table->caches[subleaf] : zeros);
@@ -332,7 +324,7 @@ static void lookup_dynamic(const struct cpuid_table *table, const struct cpuid_s
 	case 7:
 		copy_row(out, subleaf < CPUID_STRUCTURED ? table->structured[subleaf] : zeros);
 		if (subleaf == 0 && (state->cr4 & CR4_PKE))
-			out[CPUID_ECX] |= OSPKE;
+			out[CPUID_ECX] |= BIT(CPUID_7_OSPKE);
 		break;
 	case 0xb:
 		lookup_topology(table, state, subleaf, out);
@@ -372,20 +364,21 @@ void cpuid_lookup(const struct cpuid_table *table, const struct cpuid_state *sta
 uint64_t cpuid_cr4(const struct cpuid_table *table)
 {
 	static const struct {
-		uint8_t structured, reg, feature, cr4;
+		uint8_t structured, reg, feature;
+		uint32_t cr4;
 	} bits[] = {
-		{ 0, CPUID_ECX, 17, 17 }, /* PCIDE */
-		{ 0, CPUID_ECX, 26, 18 }, /* OSXSAVE */
-		{ 1, CPUID_EBX, 0, 16 },  /* FSGSBASE */
-		{ 1, CPUID_EBX, 7, 20 },  /* SMEP */
-		{ 1, CPUID_EBX, 20, 21 }, /* SMAP */
-		{ 1, CPUID_ECX, 2, 11 },  /* UMIP */
+		{ 0, CPUID_ECX, CPUID_1_PCID, CR4_PCIDE },
+		{ 0, CPUID_ECX, CPUID_1_XSAVE, CR4_OSXSAVE },
+		{ 1, CPUID_EBX, CPUID_7_FSGSBASE, CR4_FSGSBASE },
+		{ 1, CPUID_EBX, CPUID_7_SMEP, CR4_SMEP },
+		{ 1, CPUID_EBX, CPUID_7_SMAP, CR4_SMAP },
+		{ 1, CPUID_ECX, CPUID_7_UMIP, CR4_UMIP },
 	};
-	uint64_t cr4 = 0x7ff; /* VME .. OSXMMEXCPT */
+	uint64_t cr4 = CR4_ALWAYS;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++)
 		if ((bits[i].structured ? table->structured[0] : table->basic[1])[bits[i].reg] >> bits[i].feature & 1)
-			cr4 |= BIT(bits[i].cr4);
+			cr4 |= bits[i].cr4;
 	return cr4;
 }
 

@@ -4,6 +4,7 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/access.h"
+#include "vmm/exits/cpuid_bits.h"
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
@@ -106,7 +107,7 @@ __attribute__((noinline)) void exit_lookup_cpuid(struct vcpu *v, uint32_t leaf, 
 
 	cpuid_lookup(&v->vm->cpuid, &state, leaf, subleaf, out);
 	if (leaf == 1 && !v->lapic.enabled)
-		out[CPUID_EDX] &= ~(uint32_t)BIT(9); /* SDM vol. 3, "Enabling or Disabling the Local APIC" */
+		out[CPUID_EDX] &= ~(uint32_t)BIT(CPUID_1_APIC); /* SDM vol. 3, "Enabling or Disabling the Local APIC" */
 }
 
 __attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint32_t leaf)
@@ -134,7 +135,7 @@ static enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
 	/* A single-step trap ends HLT at once. */
-	if (!(vcpu_read(v, VCPU_RFLAGS) & BIT(8)))
+	if (!(vcpu_read(v, VCPU_RFLAGS) & RFLAGS_TF))
 		v->state = VCPU_HALTED;
 	look_again(v, PENDING_EVALUATE);
 	return VERDICT_ADVANCE;

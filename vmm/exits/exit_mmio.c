@@ -148,7 +148,7 @@ void exit_mmio_prepare(struct vcpu *v)
 	e->segments = 0;
 	v->gpr[GPR_RSP] = c->rsp;
 	/* SS's DPL is the CPL whenever the guest is in protected mode (SDM vol. 3, "Guest Register State"). */
-	e->paging.cpl = c->cr0 & CR0_PE ? c->ss_access >> 5 & 3 : 0;
+	e->paging.cpl = c->cr0 & CR0_PE ? c->ss_access >> SEGMENT_DPL_SHIFT & 3 : 0;
 	e->mode = mode_of(c);
 	if (__builtin_expect(!(c->efer & EFER_LMA) && c->cr4 & CR4_PAE && c->cr0 & CR0_PG, 0))
 		(void)vcpu_read_pdptes(v, c->cr3, e->paging.pdpte);

@@ -2,6 +2,7 @@
 
 #include "lib/string.h"
 #include "lib/x86/msr.h"
+#include "vmm/exits/cpuid_bits.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/vm.h"
@@ -9,9 +10,8 @@
 #define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's rate, as CPUID's invariant TSC says */
 
 #define MTRR_VARIABLE 8
-#define MTRRCAP (MTRR_VARIABLE | BIT(8) | BIT(10)) /* variable ranges, fixed ranges, write-combining */
-#define MTRR_ENABLED (BIT(11) | BIT(10))
-#define MISC_ENABLE_DEFAULT (BIT(0) | BIT(11) | BIT(12)) /* fast strings; no branch trace storage, no PEBS */
+#define MTRRCAP (MTRR_VARIABLE | MTRRCAP_FIXED | MTRRCAP_WC)
+#define MTRR_ENABLED (MTRR_DEF_TYPE_ENABLED | MTRR_DEF_TYPE_FIXED)
 
 void msr_reset(struct msr_state *state, unsigned phys_bits)
 {
@@ -20,7 +20,7 @@ void msr_reset(struct msr_state *state, unsigned phys_bits)
 	state->mtrr_def_type = MTRR_ENABLED | MTRR_TYPE_WB;
 	/* 0xc0000000..0xffffffff: uncached. */
 	state->mtrr_variable[0] = 0xc0000000 | MTRR_TYPE_UC;
-	state->mtrr_variable[1] = ((BIT(phys_bits) - 1) & ~0x3fffffffULL) | BIT(11);
+	state->mtrr_variable[1] = ((BIT(phys_bits) - 1) & ~0x3fffffffULL) | MTRR_PHYSMASK_VALID;
 }
 
 static uint64_t *fixed_mtrr(struct msr_state *state, uint32_t msr)
@@ -106,7 +106,7 @@ static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_DEBUGCTL:
 		return 0;
 	case MSR_XSS:
-		return v->vm->cpuid.xsave[1][CPUID_EAX] & BIT(3) ? 0 : ERR_INVALID;
+		return v->vm->cpuid.xsave[1][CPUID_EAX] & BIT(CPUID_D_1_XSAVES) ? 0 : ERR_INVALID;
 	case MSR_HWCR:
 		*value = HWCR_TSC_FREQ_SEL;
 		return amd(v->vm) ? 0 : ERR_INVALID;
@@ -128,7 +128,7 @@ int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_TSC_DEADLINE:
 		*value = lapic_deadline_read(&v->lapic);
 		return 0;
-	case MSR_X2APIC_FIRST ... MSR_X2APIC_LAST:
+	case MSR_X2APIC_BASE ... MSR_X2APIC_LAST:
 		return lapic_msr_read(&v->lapic, msr, value);
 	case MSR_TSC:
 		*value = time_now() + (uint64_t)v->lapic.tsc_offset;
@@ -188,7 +188,7 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 		return 0;
 	case MSR_MISC_ENABLE:
 		/* Only the enabling of what is there: fast strings, and the limit of CPUID leaves, which is ignored. */
-		if ((value ^ MISC_ENABLE_DEFAULT) & (BIT(11) | BIT(12)))
+		if ((value ^ MISC_ENABLE_DEFAULT) & (MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS))
 			return ERR_INVALID;
 		v->misc_enable = value;
 		return 0;
@@ -219,7 +219,7 @@ int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 	case MSR_TSC_DEADLINE:
 		lapic_deadline_write(&v->lapic, value);
 		return 0;
-	case MSR_X2APIC_FIRST ... MSR_X2APIC_LAST:
+	case MSR_X2APIC_BASE ... MSR_X2APIC_LAST:
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 		return lapic_msr_write(&v->lapic, msr, value);
 	case MSR_APIC_BASE:

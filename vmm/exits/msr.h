@@ -3,8 +3,12 @@
 #define VMM_EXITS_MSR_H
 
 #include "lib/types.h"
+#include "lib/x86/msr.h"
 
 struct vcpu;
+
+/* The guest's IA32_MISC_ENABLE after a reset: fast strings; no branch trace storage, no PEBS. */
+#define MISC_ENABLE_DEFAULT (MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS)
 
 /* What RDMSR and WRMSR see of the memory-type range registers (SDM vol. 3, "Memory Type Range Registers (MTRRs)"). They are kept
  * and have no effect: guest memory is write-back, device registers are emulated. */

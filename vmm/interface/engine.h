@@ -5,17 +5,13 @@
 #define VMM_INTERFACE_ENGINE_H
 
 #include "lib/types.h"
+#include "lib/x86/events.h"
 #include "lib/x86/segment.h"
 
 struct monitor_caps;
 struct page_table_policy;
 struct vcpu;
 struct vm;
-
-/* VCPU_INTERRUPTIBILITY, as VT-x writes it (SDM vol. 3, "Guest Non-Register State"). */
-#define INTERRUPTIBILITY_STI BIT(0)
-#define INTERRUPTIBILITY_MOV_SS BIT(1)
-#define INTERRUPTIBILITY_NMI BIT(3)
 
 /* The registers that are not in struct vcpu's gpr. */
 enum vcpu_register {

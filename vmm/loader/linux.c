@@ -23,7 +23,6 @@
 #define VIDEO_MODE_NORMAL 0xffff
 #define ENTRY_64_OFFSET 0x200
 
-#define PDE_LARGE BIT(7)
 
 /* boot.rst, "The Real-Mode Kernel Header". */
 struct setup_header {
@@ -237,7 +236,7 @@ static int write_page_tables(struct loader *l)
 	for (uint64_t i = 0; i < 4; i++)
 		table[512 + i] = (LAYOUT_LINUX_PAGE_TABLES + (2 + i) * PAGE_SIZE) | PTE_P | PTE_W;
 	for (uint64_t i = 0; i < 4 * 512UL; i++)
-		table[1024 + i] = MIB(2) * i | PTE_P | PTE_W | PDE_LARGE;
+		table[1024 + i] = MIB(2) * i | PTE_P | PTE_W | PTE_PS;
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include "lib/printf.h"
 #include "lib/string.h"
+#include "lib/x86/segment.h"
 #include "vmm/loader/linux.h"
 #include "vmm/loader/multiboot.h"
 #include "vmm/memory/layout.h"
@@ -27,10 +28,10 @@ void loader_copy(struct loader *l, uint64_t gpa, const uint8_t *data, uint64_t l
 
 void loader_write_gdt(struct loader *l, uint64_t gpa, enum guest_start_mode mode)
 {
-	/* Descriptors of SDM volume 3, section 3.4.5: flat, present, accessed; selectors 0x10 and 0x18. */
+	/* Flat segments at selectors 0x10 and 0x18. */
 	const uint64_t gdt[LOADER_GDT_SIZE / 8] = {
-		[GUEST_START_CS / 8] = mode == GUEST_START_LONG ? 0x00af9b000000ffffULL : 0x00cf9b000000ffffULL,
-		[GUEST_START_DS / 8] = 0x00cf93000000ffffULL,
+		[GUEST_START_CS / 8] = mode == GUEST_START_LONG ? DESCRIPTOR_CODE_64 : DESCRIPTOR_CODE_32,
+		[GUEST_START_DS / 8] = DESCRIPTOR_DATA_32,
 	};
 
 	loader_copy(l, gpa, (const uint8_t *)gdt, sizeof(gdt));

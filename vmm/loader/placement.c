@@ -1,9 +1,9 @@
 #include "vmm/loader/placement.h"
 
+#include "lib/x86/paging.h"
 #include "vmm/memory/layout.h"
 
 /* Guest-physical addresses stay below this, so that sums of an address, a length and an alignment cannot wrap. */
-#define ADDRESS_LIMIT BIT(52)
 
 void placement_init(struct placement *p, const struct guest_memory *mem)
 {
@@ -39,8 +39,8 @@ int placement_take(struct placement *p, uint64_t start, uint64_t len)
 
 static bool sane(uint64_t *max_end, uint64_t min, uint64_t len, uint64_t align)
 {
-	*max_end = MIN(*max_end, ADDRESS_LIMIT);
-	return len && len <= ADDRESS_LIMIT && min <= ADDRESS_LIMIT && align && align <= ADDRESS_LIMIT;
+	*max_end = MIN(*max_end, PHYS_LIMIT);
+	return len && len <= PHYS_LIMIT && min <= PHYS_LIMIT && align && align <= PHYS_LIMIT;
 }
 
 uint64_t placement_lowest(struct placement *p, uint64_t min, uint64_t max_end, uint64_t len, uint64_t align)

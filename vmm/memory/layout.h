@@ -3,6 +3,9 @@
 #define VMM_MEMORY_LAYOUT_H
 
 #include "lib/types.h"
+#include "lib/x86/apic.h"
+#include "lib/x86/pc.h"
+#include "lib/x86/rtc.h"
 
 /* RAM: from 0 up to at most 3 GiB, and the rest from 4 GiB on. */
 #define LAYOUT_LOW_RAM_MAX 0xc0000000ULL
@@ -27,14 +30,14 @@
 
 /* The window for PCI devices' BARs, then the registers with fixed addresses. */
 #define LAYOUT_PCI_WINDOW 0xc0000000ULL
-#define LAYOUT_PCI_WINDOW_END 0xfec00000ULL
-#define LAYOUT_IOAPIC 0xfec00000ULL
-#define LAYOUT_LAPIC 0xfee00000ULL
+#define LAYOUT_PCI_WINDOW_END IOAPIC_BASE
+#define LAYOUT_IOAPIC IOAPIC_BASE
+#define LAYOUT_LAPIC LAPIC_BASE
 #define LAYOUT_APIC_SIZE 0x1000ULL
 
-#define LAYOUT_RESET_PORT 0xcf9
-#define LAYOUT_RESET_VALUE 6
-#define LAYOUT_CMOS_CENTURY 0x32
+#define LAYOUT_RESET_PORT PORT_RESET_CONTROL
+#define LAYOUT_RESET_VALUE (RESET_SYSTEM | RESET_CPU)
+#define LAYOUT_CMOS_CENTURY RTC_CENTURY
 /* What the I/O APIC's ID register holds after reset. */
 #define LAYOUT_IOAPIC_ID 0
 

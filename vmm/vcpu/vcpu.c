@@ -7,6 +7,7 @@
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
 #include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/real_mode.h"
@@ -70,8 +71,8 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 static void load_start_state(struct vcpu *v, const struct guest_start *start)
 {
 	bool long_mode = start->mode == GUEST_START_LONG;
-	struct segment_state code = { start->cs, 0xffffffff, long_mode ? 0xa09b : 0xc09b, 0 };
-	const struct segment_state data = { start->ds, 0xffffffff, 0xc093, 0 };
+	struct segment_state code = { start->cs, 0xffffffff, long_mode ? SEGMENT_CODE_64 : SEGMENT_CODE_32, 0 };
+	const struct segment_state data = { start->ds, 0xffffffff, SEGMENT_DATA_32, 0 };
 
 	v->gpr[GPR_RAX] = start->rax;
 	v->gpr[GPR_RBX] = start->rbx;
@@ -84,7 +85,7 @@ static void load_start_state(struct vcpu *v, const struct guest_start *start)
 	vcpu_write(v, VCPU_GDT_LIMIT, start->gdt_limit);
 	vcpu_write(v, VCPU_IDT_LIMIT, 0);
 	if (vcpu_debug_bad_entry)
-		code.access &= ~(uint32_t)BIT(7); /* not present */
+		code.access &= ~(uint32_t)SEGMENT_P;
 	v->engine->write_segment(v, SEG_CS, &code);
 	for (enum segment_register s = SEG_ES; s <= SEG_GS; s++)
 		if (s != SEG_CS)
@@ -101,7 +102,7 @@ static void reset_registers(struct vcpu *v, bool init)
 	v->by_emulation = false;
 	if (!init) {
 		v->xcr0 = 1;
-		v->misc_enable = BIT(0) | BIT(11) | BIT(12);
+		v->misc_enable = MISC_ENABLE_DEFAULT;
 	}
 	v->engine->vcpu_reset(v, init);
 	v->shadow_root = 0; /* the engine has forgotten it */

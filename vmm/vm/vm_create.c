@@ -3,6 +3,7 @@
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/string.h"
+#include "lib/x86/pc.h"
 #include "mm/address_space.h"
 #include "vmm/interface/core.h"
 #include "vmm/memory/layout.h"
@@ -278,7 +279,7 @@ static int make_devices(struct vm *vm, const struct vm_resources *resources)
 	err = err ? err : pit_init(&vm->pit, vm, &vm->pio);
 	err = err ? err : rtc_init(&vm->rtc, vm, &vm->pio, layout_low_ram(size), layout_high_ram(size), resources->unix_seconds);
 	err = err ? err : acpi_pm_init(&vm->acpi_pm, vm, &vm->pio);
-	err = err ? err : uart_init(&vm->uart, vm, &vm->pio, 0x3f8, 4);
+	err = err ? err : uart_init(&vm->uart, vm, &vm->pio, PORT_COM1, 4);
 	err = err ? err : reset_ports_init(&vm->reset_ports, vm, &vm->pio);
 	err = err ? err : pci_init(&vm->pci, vm, &vm->pio, &vm->mmio);
 	vm->pci.cf9_read = reset_cf9_read;

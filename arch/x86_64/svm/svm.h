@@ -116,6 +116,20 @@ static inline void svm_seen(struct svm_vcpu *x)
 /* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */
 uint64_t svm_host_vmcb(void);
 
+/* Whether there are more vCPUs than ASIDs, so that some share one. */
+extern bool svm_asids_shared;
+
+/* The engine's part of a VM (svm_vm.c). Returns 0 or ERR_NOMEM. */
+int svm_vm_create(struct vm *vm);
+/* A vCPU's VMCB (svm_vcpu.c). svm_create() returns 0 or ERR_NOMEM; an INIT leaves some of what a reset sets. */
+int svm_create(struct vcpu *v);
+void svm_reset(struct vcpu *v, bool init);
+/* A vCPU on this core, and its cached translations (svm_switch.c). */
+void svm_load(struct vcpu *v);
+void svm_unload(struct vcpu *v);
+void svm_run(struct vcpu *v);
+void svm_flush(struct vcpu *v);
+void svm_flush_address(struct vcpu *v, uint64_t linear);
 /* Registers (svm_registers.c). */
 uint64_t svm_read(struct vcpu *v, enum vcpu_register reg);
 void svm_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);
@@ -126,7 +140,6 @@ int svm_set_cr0(struct vcpu *v, uint64_t value);
 int svm_set_cr4(struct vcpu *v, uint64_t value);
 int svm_set_efer(struct vcpu *v, uint64_t value);
 void svm_shadow_root(struct vcpu *v, uint64_t root);
-void svm_flush(struct vcpu *v);
 /* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
 void svm_advance(struct vcpu *v, unsigned length);
 void svm_forget_places(struct svm_vcpu *x);

@@ -8,8 +8,10 @@
 #include "arch/x86_64/svm/svm.h"
 #include "arch/x86_64/svm/vm_cr.h"
 #include "arch/x86_64/traps.h"
+#include "lib/x86/cpuid.h"
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
+#include "vmm/exits/cpuid_bits.h"
 
 #define INT_PENDING_C1E (3UL << 27) /* SmiOnCmpHalt, C1eOnCmpHalt */
 
@@ -52,18 +54,19 @@ static const char *firmware_problem(void)
 /* CR4 bits that this CPU would let a guest set. */
 static uint64_t possible_cr4(void)
 {
-	uint64_t bits = 0x7ff; /* VME .. OSXMMEXCPT */
+	uint64_t bits = CR4_ALWAYS;
 	uint32_t r[4];
 
 	cpuid_count(1, 0, r);
-	bits |= (r[2] & BIT(17) ? CR4_PCIDE : 0) | (r[2] & BIT(26) ? CR4_OSXSAVE : 0);
+	bits |= (r[2] & BIT(CPUID_1_PCID) ? CR4_PCIDE : 0) | (r[2] & BIT(CPUID_1_XSAVE) ? CR4_OSXSAVE : 0);
 	cpuid_count(0, 0, r);
 	if (r[0] < 7)
 		return bits;
 	cpuid_count(7, 0, r);
-	bits |= (r[1] & BIT(0) ? CR4_FSGSBASE : 0) | (r[1] & BIT(7) ? CR4_SMEP : 0) | (r[1] & BIT(20) ? CR4_SMAP : 0);
-	bits |= (r[2] & BIT(2) ? CR4_UMIP : 0) | (r[2] & BIT(3) ? CR4_PKE : 0) | (r[2] & BIT(16) ? CR4_LA57 : 0);
-	bits |= (r[2] & BIT(7) || r[3] & BIT(20) ? CR4_CET : 0) | (r[2] & BIT(31) ? CR4_PKS : 0);
+	bits |= (r[1] & BIT(CPUID_7_FSGSBASE) ? CR4_FSGSBASE : 0) | (r[1] & BIT(CPUID_7_SMEP) ? CR4_SMEP : 0);
+	bits |= (r[1] & BIT(CPUID_7_SMAP) ? CR4_SMAP : 0);
+	bits |= (r[2] & BIT(CPUID_7_UMIP) ? CR4_UMIP : 0) | (r[2] & BIT(CPUID_7_PKU) ? CR4_PKE : 0) | (r[2] & BIT(CPUID_7_LA57) ? CR4_LA57 : 0);
+	bits |= (r[2] & BIT(CPUID_7_CET_SS) || r[3] & BIT(CPUID_7_CET_IBT) ? CR4_CET : 0) | (r[2] & BIT(CPUID_7_PKS) ? CR4_PKS : 0);
 	return bits;
 }
 
@@ -95,8 +98,8 @@ const char *svm_probe(void)
 	cpuid_count(0x80000000, 0, r);
 	if (r[0] >= 0x80000008) {
 		cpuid_count(0x80000008, 0, r);
-		s->rdpru = r[1] & BIT(4);
-		s->mcommit = r[1] & BIT(8);
+		s->rdpru = r[1] & BIT(CPUID_E8_RDPRU);
+		s->mcommit = r[1] & BIT(CPUID_E8_MCOMMIT);
 	}
 	return NULL;
 }

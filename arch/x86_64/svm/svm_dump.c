@@ -86,7 +86,7 @@ void svm_explain_entry_failure(struct vcpu *v)
 		complain("EFER.LME and CR0.PG without CR4.PAE", b->cr4);
 	if (long_mode && !(b->cr0 & CR0_PE))
 		complain("EFER.LME and CR0.PG without CR0.PE", b->cr0);
-	if (long_mode && b->cr4 & CR4_PAE && b->cs.attributes & BIT(9) && b->cs.attributes & BIT(10))
+	if (long_mode && b->cr4 & CR4_PAE && b->cs.attributes & ATTRIBUTE_L && b->cs.attributes & ATTRIBUTE_DB)
 		complain("CS has both L and D in long mode", b->cs.attributes);
 	if (!(b->intercept_misc2 & INTERCEPT_VMRUN))
 		complain("VMRUN is not intercepted", b->intercept_misc2);
@@ -95,7 +95,7 @@ void svm_explain_entry_failure(struct vcpu *v)
 	if (b->event_injection & EVENT_VALID) {
 		unsigned kind = b->event_injection >> EVENT_KIND_SHIFT & 7;
 
-		if (kind == 1 || kind > EVENT_KIND_SOFTWARE)
+		if (kind == 1 || kind > EVENT_KIND_SOFT_INTERRUPT)
 			complain("the injected event has a reserved type", b->event_injection);
 		if (kind == EVENT_KIND_EXCEPTION && ((b->event_injection & 0xff) > 31 || (b->event_injection & 0xff) == 2))
 			complain("the injected exception has a vector that is none", b->event_injection);

@@ -11,8 +11,6 @@ bits 64
 extern svm_handle_exit
 global svm_enter
 
-VMCB_RAX equ 0x5f8
-
 section .text
 
 ; void svm_enter(struct vcpu *v, struct svm_vcpu *x, uint64_t vmcb_phys, uint64_t host_vmcb): run the guest until svm_handle_exit returns
@@ -27,13 +25,13 @@ svm_enter:
 	push r15
 	push rcx                        ; [rsp + 32]: the host's VMCB
 	push rdx                        ; [rsp + 24]: the guest's
-	push rsi                        ; [rsp + 16]: x, whose first member it is
+	push rsi                        ; [rsp + 16]: x, which holds it
 	push rdi                        ; [rsp + 8] = v
 	sub rsp, 8                      ; the stack is aligned for calls
 .again:
 	mov rcx, [rsp + 16]
-	mov rax, [rdi + GPR(0)]
-	mov [rcx + VMCB_RAX], rax
+	mov rax, [rdi + VCPU_RAX]
+	mov [rcx + SVM_VMCB_RAX], rax
 	clgi
 	sti
 	mov rax, [rsp + 24]
@@ -47,11 +45,11 @@ svm_enter:
 	stgi
 	mov rax, [rsp + 8]
 	SAVE_GUEST rax
-	mov [rax + GPR(7)], rdi
+	mov [rax + VCPU_RDI], rdi
 	mov rdi, rax
 	mov rsi, [rsp + 16]
-	mov rax, [rsi + VMCB_RAX]
-	mov [rdi + GPR(0)], rax
+	mov rax, [rsi + SVM_VMCB_RAX]
+	mov [rdi + VCPU_RAX], rax
 	xor ebp, ebp                    ; backtraces end here
 	call svm_handle_exit
 	mov rdi, [rsp + 8]

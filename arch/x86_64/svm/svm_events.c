@@ -81,7 +81,7 @@ void svm_requeue(struct vcpu *v)
 	unsigned kind = info >> EVENT_KIND_SHIFT & 7;
 	uint8_t vector = (uint8_t)info;
 
-	if (kind == EVENT_KIND_SOFTWARE || (kind == EVENT_KIND_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
+	if (kind == EVENT_KIND_SOFT_INTERRUPT || (kind == EVENT_KIND_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
 		return;
 	if (svm_of(v)->offered && b->v_irq & V_IRQ && b->v_vector == vector && kind != EVENT_KIND_NMI)
 		return;

@@ -8,8 +8,6 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/vm/vm.h"
 
-#define ATTRIBUTE_L BIT(9)
-
 /* By exit code, the length of the usual encoding of the instruction that causes it. */
 #define CODE_FIRST 0x72
 static const uint8_t usual[] = {

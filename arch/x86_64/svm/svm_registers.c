@@ -7,16 +7,12 @@
 #include "vmm/shadow/shadow.h"
 #include "vmm/vm/vm.h"
 
-#define ATTRIBUTE_PRESENT BIT(7)
-#define TYPE_BUSY 2U
-#define TYPE_TSS_32 9 /* or 64; not every CPU keeps the busy bit in the hidden part of TR */
-
 /* The VMCB's attributes are access rights without the gap of bits 11:8 (APM vol. 2, "VMCB State Save Area": segment attributes). */
 static uint32_t access_of(uint16_t attributes)
 {
 	uint32_t access = (attributes & 0xff) | (attributes & 0xf00U) << 4;
 
-	return attributes & ATTRIBUTE_PRESENT ? access : access | SEGMENT_UNUSABLE;
+	return attributes & SEGMENT_P ? access : access | SEGMENT_UNUSABLE;
 }
 
 static uint16_t attributes_of(uint32_t access)
@@ -343,7 +339,8 @@ int svm_set_cr0(struct vcpu *v, uint64_t value)
 		return ERR_INVALID;
 	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
 		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS. */
-		if (!(cr4 & CR4_PAE) || code_64 || (b->tr.attributes & 15 & ~TYPE_BUSY) != TYPE_TSS_32)
+		/* Not every CPU keeps the busy bit in the hidden part of TR. */
+		if (!(cr4 & CR4_PAE) || code_64 || (b->tr.attributes & SEGMENT_TYPE & ~SEGMENT_TYPE_BUSY) != TYPE_TSS32)
 			return ERR_INVALID;
 		write_efer_state(v, efer | EFER_LMA);
 	}
@@ -371,7 +368,7 @@ int svm_set_cr4(struct vcpu *v, uint64_t value)
 	if (check_pdptes(v, guest_cr0(v), value))
 		return ERR_INVALID;
 	write_cr4_state(v, value);
-	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
+	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PSE))
 		svm_flush(v);
 	return 0;
 }

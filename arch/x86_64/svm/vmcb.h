@@ -3,6 +3,7 @@
 #define ARCH_X86_64_SVM_VMCB_H
 
 #include "lib/types.h"
+#include "lib/x86/events.h"
 
 struct vmcb_segment {
 	uint16_t selector, attributes;
@@ -10,6 +11,10 @@ struct vmcb_segment {
 	uint64_t base;
 };
 _Static_assert(sizeof(struct vmcb_segment) == 16, "VMCB segment");
+
+/* Attributes above the access rights' lowest byte (APM vol. 2, "VMCB State Save Area"). */
+#define ATTRIBUTE_L BIT(9)
+#define ATTRIBUTE_DB BIT(10)
 
 struct vmcb {
 	/* Control area */
@@ -133,15 +138,6 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "a VMCB is a page");
 #define V_INTR_MASKING BIT(0) /* v_control */
 
 #define SHADOW BIT(0)        /* interrupt_shadow */
-
-/* event_injection and exit_interrupt_info (APM vol. 2, "Event Injection"). */
-#define EVENT_VALID BIT(31)
-#define EVENT_HAS_ERROR BIT(11)
-#define EVENT_KIND_SHIFT 8
-#define EVENT_KIND_INTERRUPT 0
-#define EVENT_KIND_NMI 2
-#define EVENT_KIND_EXCEPTION 3
-#define EVENT_KIND_SOFTWARE 4
 
 /* Groups of fields that the CPU may keep from the last VMRUN (APM vol. 2, "VMCB Clean Bits"). */
 #define CLEAN_CONTROLS BIT(0) /* intercepts, TSC offset, pause filter */

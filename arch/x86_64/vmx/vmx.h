@@ -3,71 +3,10 @@
 #define ARCH_X86_64_VMX_VMX_H
 
 #include "arch/x86_64/vmx/vmcs.h"
+#include "lib/x86/events.h"
 #include "lib/x86/segment.h"
+#include "lib/x86/vmx.h"
 #include "vmm/vcpu/vcpu.h"
-
-/* Pin-based controls (SDM vol. 3, table "Definitions of Pin-Based VM-Execution Controls"). */
-#define PIN_EXTERNAL_INTERRUPT BIT(0)
-#define PIN_NMI BIT(3)
-#define PIN_VIRTUAL_NMIS BIT(5)
-#define PIN_PREEMPTION_TIMER BIT(6)
-/* Primary processor-based controls. */
-#define PROC_INTERRUPT_WINDOW BIT(2)
-#define PROC_TSC_OFFSETTING BIT(3)
-#define PROC_HLT BIT(7)
-#define PROC_INVLPG BIT(9)
-#define PROC_MWAIT BIT(10)
-#define PROC_RDPMC BIT(11)
-#define PROC_CR3_LOAD BIT(15)
-#define PROC_CR3_STORE BIT(16)
-#define PROC_CR8_LOAD BIT(19)
-#define PROC_CR8_STORE BIT(20)
-#define PROC_TPR_SHADOW BIT(21)
-#define PROC_NMI_WINDOW BIT(22)
-#define PROC_IO_BITMAPS BIT(25)
-#define PROC_MSR_BITMAPS BIT(28)
-#define PROC_MONITOR BIT(29)
-#define PROC_SECONDARY BIT(31)
-/* Secondary processor-based controls. */
-#define PROC2_APIC_ACCESSES BIT(0)
-#define PROC2_EPT BIT(1)
-#define PROC2_RDTSCP BIT(3)
-#define PROC2_X2APIC_MODE BIT(4)
-#define PROC2_VPID BIT(5)
-#define PROC2_WBINVD BIT(6)
-#define PROC2_UNRESTRICTED BIT(7)
-#define PROC2_APIC_REGISTERS BIT(8)
-#define PROC2_INTERRUPT_DELIVERY BIT(9)
-#define PROC2_INVPCID BIT(12)
-#define PROC2_XSAVES BIT(20)
-/* VM-exit and VM-entry controls. */
-#define EXIT_SAVE_DEBUG BIT(2)
-#define EXIT_HOST_64 BIT(9)
-#define EXIT_ACK_INTERRUPT BIT(15)
-#define EXIT_SAVE_PAT BIT(18)
-#define EXIT_LOAD_PAT BIT(19)
-#define EXIT_SAVE_EFER BIT(20)
-#define EXIT_LOAD_EFER BIT(21)
-#define ENTRY_LOAD_DEBUG BIT(2)
-#define ENTRY_IA32E BIT(9)
-#define ENTRY_LOAD_PAT BIT(14)
-#define ENTRY_LOAD_EFER BIT(15)
-
-/* Interruption information (SDM vol. 3, "VM-Entry Interruption-Information Field"). */
-#define INTR_VALID BIT(31)
-#define INTR_HAS_ERROR BIT(11)
-#define INTR_TYPE_SHIFT 8
-#define INTR_TYPE_EXTERNAL 0
-#define INTR_TYPE_NMI 2
-#define INTR_TYPE_EXCEPTION 3
-#define INTR_TYPE_SOFT_INTERRUPT 4
-#define INTR_TYPE_PRIVILEGED 5 /* INT1 */
-#define INTR_TYPE_SOFT_EXCEPTION 6
-
-/* Interruptibility state. */
-#define BLOCKING_STI BIT(0)
-#define BLOCKING_MOV_SS BIT(1)
-#define BLOCKING_NMI BIT(3)
 
 /* The operand of INVVPID and INVEPT (SDM vol. 3, "Operations that Invalidate Cached Mappings"): a VPID or EPT pointer, and a linear
  * address that only type 0 of INVVPID looks at. */
@@ -83,7 +22,7 @@ struct vmx_controls {
 	uint32_t pin, proc, proc2, exit, entry;
 	uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	uint64_t eptp_flags;       /* memory type, walk length, A/D */
-	uint32_t ept_vpid_capability_high, ept_vpid_capability_low;
+	uint64_t ept_vpid_capability;
 	unsigned preemption_shift; /* the preemption timer counts the TSC's ticks shifted right by this */
 	const char *no_nested_paging; /* NULL, or why guests cannot run on EPT: a sentence */
 	uint8_t flush_type;        /* of INVVPID, for all of a vCPU's translations; 0: they have no tags */
@@ -92,11 +31,6 @@ struct vmx_controls {
 };
 
 extern struct vmx_controls vmx_controls;
-
-struct vmx_msr_slot {
-	uint32_t msr;
-	uint64_t value;
-};
 
 #define VMX_SWITCHED_MSRS 6
 
@@ -112,7 +46,7 @@ struct vmx_vcpu {
 	struct vmx_invalidation tag; /* its VPID */
 	uint8_t rvi, svi;
 	unsigned cpu;              /* core whose host state the VMCS holds */
-	struct vmx_msr_slot msr[VMX_SWITCHED_MSRS];
+	uint64_t switched_msr[VMX_SWITCHED_MSRS];
 	uint64_t cr2, dr[4], dr6;
 	void *fpu;                 /* XSAVE area */
 };
@@ -130,7 +64,26 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 /* Negotiate every control against the capability MSRs. Returns NULL, or a sentence that names what is missing. */
 const char *vmx_controls_negotiate(void);
 
+/* The engine's part of a VM (vmx_vm.c). Returns 0 or ERR_NOMEM. */
 int vmx_vm_create(struct vm *vm);
+/* Whether the CPU delivers the VM's interrupts without exits. */
+bool vmx_hw_delivery(const struct vm *vm);
+/* A vCPU's VMCS (vmx_vcpu.c). vmx_create() returns 0 or ERR_NOMEM; an INIT leaves some of what a reset sets. */
+int vmx_create(struct vcpu *v);
+void vmx_reset(struct vcpu *v, bool init);
+/* A vCPU on this core (vmx_switch.c). */
+void vmx_load(struct vcpu *v);
+void vmx_unload(struct vcpu *v);
+void vmx_run(struct vcpu *v);
+/* MSRs that the guest uses without exits (vmx_direct_msr.c): a page of bitmaps for the VMCS, without and with x2APIC mode; the values that
+ * change hands between vCPUs; one value for an emulated access, which is 0 or ERR_INVALID where the MSR is none of these or refuses it. */
+void vmx_fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap);
+void vmx_fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap);
+void vmx_reset_switched_msrs(void);
+void vmx_save_switched_msrs(struct vmx_vcpu *x);
+void vmx_load_switched_msrs(const struct vmx_vcpu *x);
+int vmx_read_direct_msr(struct vcpu *v, uint32_t msr, uint64_t *value);
+int vmx_write_direct_msr(struct vcpu *v, uint32_t msr, uint64_t value);
 /* Registers (vmx_registers.c). */
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg);
 void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);

@@ -88,10 +88,9 @@ static const char *negotiate_vpid(struct vmx_controls *c)
 {
 	uint64_t capability = rdmsr(MSR_VMX_EPT_VPID_CAP);
 
-	if (!(capability & BIT(32)) || !(capability & (BIT(41) | BIT(42))))
+	if (!(capability & VPID_CAP_INVVPID) || !(capability & (VPID_CAP_SINGLE | VPID_CAP_ALL)))
 		return "this CPU lacks INVVPID (bits 32, 41 and 42 of MSR 0x48c)";
-	c->ept_vpid_capability_low = (uint32_t)capability;
-	c->ept_vpid_capability_high = (uint32_t)(capability >> 32);
+	c->ept_vpid_capability = capability;
 	return NULL;
 }
 
@@ -111,13 +110,13 @@ static const char *negotiate_nested(struct vmx_controls *c)
 		return why;
 	}
 	capability = rdmsr(MSR_VMX_EPT_VPID_CAP);
-	if (!(capability & BIT(6)))
+	if (!(capability & EPT_CAP_4_LEVELS))
 		return "this CPU's EPT lacks 4-level page walks (bit 6 of MSR 0x48c)";
-	if (!(capability & BIT(14)))
+	if (!(capability & EPT_CAP_WB))
 		return "this CPU's EPT lacks the write-back memory type (bit 14 of MSR 0x48c)";
-	if (!(capability & BIT(20)) || !(capability & (BIT(25) | BIT(26))))
+	if (!(capability & EPT_CAP_INVEPT) || !(capability & (EPT_CAP_INVEPT_SINGLE | EPT_CAP_INVEPT_ALL)))
 		return "this CPU lacks INVEPT (bits 20, 25 and 26 of MSR 0x48c)";
-	c->eptp_flags = 6 | 3 << 3 | (capability & BIT(21) ? BIT(6) : 0); /* WB, 4 levels, A/D */
+	c->eptp_flags = EPTP_WB | EPTP_4_LEVELS | (capability & EPT_CAP_AD ? EPTP_AD : 0);
 	return negotiate_vpid(c);
 }
 
@@ -125,7 +124,7 @@ const char *vmx_controls_negotiate(void)
 {
 	struct vmx_controls *c = &vmx_controls;
 	uint64_t basic = rdmsr(MSR_VMX_BASIC);
-	bool true_controls = basic & BIT(55);
+	bool true_controls = basic & VMX_BASIC_TRUE_CONTROLS;
 	const uint64_t exit_msrs = EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER;
 	const uint64_t entry_msrs = ENTRY_LOAD_PAT | ENTRY_LOAD_EFER;
 	const uint32_t apic = PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY;
@@ -170,9 +169,8 @@ const char *vmx_controls_negotiate(void)
 	if (!c->apic_virtualization)
 		c->proc2 &= ~apic;
 	if (c->proc2 & PROC2_VPID) {
-		/* Single-context where the CPU has it (bit 41 of the capabilities), else all contexts. */
-		c->flush_type = c->ept_vpid_capability_high & BIT(9) ? 1 : 2;
-		c->flush_address = c->ept_vpid_capability_high & BIT(8);
+		c->flush_type = c->ept_vpid_capability & VPID_CAP_SINGLE ? INVVPID_SINGLE : INVVPID_ALL;
+		c->flush_address = c->ept_vpid_capability & VPID_CAP_ADDRESS;
 	}
 	if (!(c->proc2 & PROC2_XSAVES))
 		cpu_features.xsaves = false;

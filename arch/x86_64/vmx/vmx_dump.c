@@ -72,11 +72,11 @@ static void check_segment(struct vcpu *v, enum segment_register seg, const char 
 		complain(name, s.access);
 		return;
 	}
-	if (!(s.access & BIT(7)))
+	if (!(s.access & SEGMENT_P))
 		complain("a usable segment is not present", s.access);
 	if (s.access & 0xfffe0f00)
 		complain("reserved access-right bits are not 0", s.access);
-	if (((s.limit & 0xfff) != 0xfff && s.access & BIT(15)) || (s.limit >> 20 && !(s.access & BIT(15))))
+	if (((s.limit & 0xfff) != 0xfff && s.access & SEGMENT_G) || (s.limit >> 20 && !(s.access & SEGMENT_G)))
 		complain("granularity and limit do not fit each other", s.limit);
 	if (seg == SEG_TR && (s.access & 15) != 11 && (s.access & 15) != 3)
 		complain("TR is not a busy TSS", s.access);
@@ -97,9 +97,10 @@ static void check_rest(void)
 		complain("RFLAGS.VM outside protected mode", rflags);
 	if (code_64 ? !canonical(rip) : rip >> 32)
 		complain("RIP", rip);
-	if ((blocking & 3) == 3 || (blocking & BLOCKING_STI && !(rflags & RFLAGS_IF)))
+	if ((blocking & INTERRUPTIBILITY_STI && blocking & INTERRUPTIBILITY_MOV_SS) ||
+	    (blocking & INTERRUPTIBILITY_STI && !(rflags & RFLAGS_IF)))
 		complain("interruptibility state", blocking);
-	if (event & INTR_VALID && (event >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_EXTERNAL && (!(rflags & RFLAGS_IF) || blocking & 3))
+	if (event & EVENT_VALID && (event >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_INTERRUPT && (!(rflags & RFLAGS_IF) || blocking & 3))
 		complain("an interrupt is injected while interrupts are blocked", event);
 	if (vmread32(VMCS_GUEST_ACTIVITY) > 3)
 		complain("activity state", vmread32(VMCS_GUEST_ACTIVITY));

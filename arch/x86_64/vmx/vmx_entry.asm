@@ -9,8 +9,6 @@ global vmx_enter
 global vmx_exit_point
 global vmx_unblock_nmi
 
-HOST_RSP_FIELD equ 0x6c14
-
 section .text
 
 ; bool vmx_enter(struct vcpu *v, bool launched): run the guest until vmx_handle_exit returns false. Returns false where VMLAUNCH or
@@ -24,10 +22,10 @@ vmx_enter:
 	push r14
 	push r15
 	push rdi                        ; [rsp] = v at every exit; the stack is aligned for calls
-	mov eax, HOST_RSP_FIELD
+	mov eax, VMCS_HOST_RSP
 	vmwrite rax, rsp
 	test sil, sil
-	mov rax, [rdi + GPR(0)]
+	mov rax, [rdi + VCPU_RAX]
 	LOAD_GUEST                      ; MOV leaves the flags alone
 	jz .launch
 	vmresume
@@ -42,15 +40,15 @@ align 16
 vmx_exit_point:
 	push rdi
 	mov rdi, [rsp + 8]
-	mov [rdi + GPR(0)], rax
+	mov [rdi + VCPU_RAX], rax
 	SAVE_GUEST rdi
-	pop qword [rdi + GPR(7)]
+	pop qword [rdi + VCPU_RDI]
 	xor ebp, ebp                    ; backtraces end here
 	call vmx_handle_exit
 	mov rdi, [rsp]
 	test al, al
 	jz .done
-	mov rax, [rdi + GPR(0)]
+	mov rax, [rdi + VCPU_RAX]
 	LOAD_GUEST
 	vmresume
 	jmp vmx_enter.failed
@@ -72,10 +70,10 @@ vmx_enter.leave:
 align 16
 vmx_unblock_nmi:
 	mov rax, rsp
-	push 0x10
+	push GDT_DATA
 	push rax
 	pushfq
-	push 0x08
+	push GDT_CODE
 	lea rcx, [rel .back]
 	push rcx
 	iretq

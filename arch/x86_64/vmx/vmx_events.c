@@ -9,12 +9,12 @@ bool vmx_can_inject(struct vcpu *v, enum vcpu_event_type type)
 	uint32_t blocking;
 
 	(void)v;
-	if (vmread32(VMCS_ENTRY_INTERRUPTION) & INTR_VALID)
+	if (vmread32(VMCS_ENTRY_INTERRUPTION) & EVENT_VALID)
 		return false;
 	blocking = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 	if (type == EVENT_NMI)
-		return !(blocking & (BLOCKING_NMI | BLOCKING_MOV_SS | BLOCKING_STI));
-	return !(blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) && vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF;
+		return !(blocking & (INTERRUPTIBILITY_NMI | INTERRUPTIBILITY_MOV_SS | INTERRUPTIBILITY_STI));
+	return !(blocking & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)) && vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF;
 }
 
 static bool contributory(uint8_t vector)
@@ -25,17 +25,17 @@ static bool contributory(uint8_t vector)
 void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 {
 	uint32_t queued = vmread32(VMCS_ENTRY_INTERRUPTION);
-	uint32_t info = event->vector | INTR_VALID;
+	uint32_t info = event->vector | EVENT_VALID;
 	uint32_t error = event->error;
 
 	if (event->type == EVENT_NMI) {
-		info |= INTR_TYPE_NMI << INTR_TYPE_SHIFT;
+		info |= EVENT_KIND_NMI << EVENT_KIND_SHIFT;
 	} else if (event->type == EVENT_EXCEPTION) {
-		info |= INTR_TYPE_EXCEPTION << INTR_TYPE_SHIFT;
+		info |= EVENT_KIND_EXCEPTION << EVENT_KIND_SHIFT;
 		if (event->has_error)
-			info |= INTR_HAS_ERROR;
+			info |= EVENT_HAS_ERROR;
 		/* An exception during the delivery of another one (SDM vol. 3, "Double Fault Exception"). */
-		if (queued & INTR_VALID && (queued >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_EXCEPTION) {
+		if (queued & EVENT_VALID && (queued >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_EXCEPTION) {
 			uint8_t first = (uint8_t)queued;
 
 			if (first == 8) {
@@ -44,7 +44,7 @@ void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 			}
 			if ((contributory(first) && contributory(event->vector)) ||
 			    (first == 14 && (contributory(event->vector) || event->vector == 14))) {
-				info = 8 | INTR_VALID | INTR_HAS_ERROR | INTR_TYPE_EXCEPTION << INTR_TYPE_SHIFT;
+				info = 8 | EVENT_VALID | EVENT_HAS_ERROR | EVENT_KIND_EXCEPTION << EVENT_KIND_SHIFT;
 				error = 0;
 			}
 		}
@@ -52,26 +52,26 @@ void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 		if (event->vector != 1)
 			vmwrite(VMCS_GUEST_RFLAGS, vmread(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 	}
-	if (info & INTR_HAS_ERROR) {
+	if (info & EVENT_HAS_ERROR) {
 		vmwrite32(VMCS_ENTRY_ERROR_CODE, error);
 		/* Real mode has no error codes (SDM vol. 3, checks on VM-entry controls). PE is never the guest's own. */
 		if (!(vmread(VMCS_CR0_SHADOW) & CR0_PE))
-			info &= ~(uint32_t)INTR_HAS_ERROR;
+			info &= ~(uint32_t)EVENT_HAS_ERROR;
 	}
 	vmwrite32(VMCS_ENTRY_INTERRUPTION, info);
 }
 
 bool vmx_take_event(struct vcpu *v, struct vcpu_event *event)
 {
-	uint32_t info = vmread32(VMCS_ENTRY_INTERRUPTION), type = info >> INTR_TYPE_SHIFT & 7;
+	uint32_t info = vmread32(VMCS_ENTRY_INTERRUPTION), type = info >> EVENT_KIND_SHIFT & 7;
 
 	(void)v;
-	if (!(info & INTR_VALID))
+	if (!(info & EVENT_VALID))
 		return false;
 	vmwrite32(VMCS_ENTRY_INTERRUPTION, 0);
-	event->type = type == INTR_TYPE_EXTERNAL ? EVENT_INTERRUPT : type == INTR_TYPE_NMI ? EVENT_NMI : EVENT_EXCEPTION;
+	event->type = type == EVENT_KIND_INTERRUPT ? EVENT_INTERRUPT : type == EVENT_KIND_NMI ? EVENT_NMI : EVENT_EXCEPTION;
 	event->vector = (uint8_t)info;
-	event->has_error = info & INTR_HAS_ERROR;
+	event->has_error = info & EVENT_HAS_ERROR;
 	event->error = event->has_error ? vmread32(VMCS_ENTRY_ERROR_CODE) : 0;
 	return true;
 }
@@ -79,17 +79,17 @@ bool vmx_take_event(struct vcpu *v, struct vcpu_event *event)
 void vmx_requeue_vectoring(void)
 {
 	uint32_t info = vmread32(VMCS_IDT_VECTORING);
-	uint32_t type = info >> INTR_TYPE_SHIFT & 7;
+	uint32_t type = info >> EVENT_KIND_SHIFT & 7;
 
-	if (!(info & INTR_VALID))
+	if (!(info & EVENT_VALID))
 		return;
-	if (info & INTR_HAS_ERROR)
+	if (info & EVENT_HAS_ERROR)
 		vmwrite32(VMCS_ENTRY_ERROR_CODE, vmread32(VMCS_IDT_VECTORING_ERROR));
-	if (type >= INTR_TYPE_SOFT_INTERRUPT)
+	if (type >= EVENT_KIND_SOFT_INTERRUPT)
 		vmwrite32(VMCS_ENTRY_INSTRUCTION_LENGTH, vmread32(VMCS_EXIT_INSTRUCTION_LENGTH));
-	if (type == INTR_TYPE_NMI) /* its delivery set the blocking, and begins again */
-		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)BLOCKING_NMI);
-	vmwrite32(VMCS_ENTRY_INTERRUPTION, info & ~BIT(12));
+	if (type == EVENT_KIND_NMI) /* its delivery set the blocking, and begins again */
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)INTERRUPTIBILITY_NMI);
+	vmwrite32(VMCS_ENTRY_INTERRUPTION, info & ~EVENT_NMI_UNBLOCKING);
 }
 
 static void set_proc(struct vcpu *v, uint32_t bit, bool on)
@@ -111,7 +111,7 @@ void vmx_interrupt_window(struct vcpu *v, bool on)
 void vmx_nmi_window(struct vcpu *v, bool on)
 {
 	/* A CPU need not hold the NMI window back for STI's shadow; the interrupt window opens after it, since IF is 1 then. */
-	if (on && vmread32(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING_STI)
+	if (on && vmread32(VMCS_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_STI)
 		set_proc(v, PROC_INTERRUPT_WINDOW, true);
 	else
 		set_proc(v, PROC_NMI_WINDOW, on);

@@ -51,7 +51,7 @@ enum {
 /* Most exits happen outside the delivery of an event. */
 static inline bool requeue_vectoring(void)
 {
-	bool vectoring = vmread32(VMCS_IDT_VECTORING) & INTR_VALID;
+	bool vectoring = vmread32(VMCS_IDT_VECTORING) & EVENT_VALID;
 
 	if (__builtin_expect(vectoring, 0))
 		vmx_requeue_vectoring();
@@ -64,7 +64,7 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	uint64_t dr6;
 
 	(void)v;
-	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI) {
+	if ((info >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_NMI) {
 		vmx_unblock_nmi();
 		return EXIT_NMI;
 	}
@@ -73,12 +73,12 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 		exit->page_fault.error = vmread32(VMCS_EXIT_ERROR_CODE);
 		exit->page_fault.vectoring = requeue_vectoring();
 		/* As in decode_ept_violation(). */
-		if (__builtin_expect(info & BIT(12) && !exit->page_fault.vectoring, 0))
-			vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
+		if (__builtin_expect(info & EVENT_NMI_UNBLOCKING && !exit->page_fault.vectoring, 0))
+			vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
 		return EXIT_PAGE_FAULT;
 	}
 	exit->exception.vector = (uint8_t)info;
-	exit->exception.has_error = info & INTR_HAS_ERROR;
+	exit->exception.has_error = info & EVENT_HAS_ERROR;
 	exit->exception.error = exit->exception.has_error ? vmread32(VMCS_EXIT_ERROR_CODE) : 0;
 	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
@@ -87,12 +87,12 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 		__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
 		dr6 = (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f);
 		__asm__ volatile("mov %0, %%dr6" : : "r"(dr6));
-		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
-		if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_PRIVILEGED) /* INT1 is a trap: RIP goes behind it */
+		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
+		if ((info >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_PRIVILEGED) /* INT1 is a trap: RIP goes behind it */
 			vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + exit->length);
 		/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
 		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
-			  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+			  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS));
 	}
 	requeue_vectoring();
 	return EXIT_EXCEPTION;
@@ -163,8 +163,8 @@ static enum vm_exit_kind decode_ept_violation(struct vcpu *v, struct vm_exit *ex
 	exit->fault.access = (uint8_t)(q & 7);
 	exit->fault.translated = (q & (BIT(7) | BIT(8))) == (BIT(7) | BIT(8));
 	/* An IRET that faulted had unblocked NMIs already; without this they would be lost to the guest until its next IRET. */
-	if (__builtin_expect(q & BIT(12) && !(vmread32(VMCS_IDT_VECTORING) & INTR_VALID), 0))
-		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
+	if (__builtin_expect(q & BIT(12) && !(vmread32(VMCS_IDT_VECTORING) & EVENT_VALID), 0))
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, vmread32(VMCS_GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
 	(void)v;
 	exit->fault.vectoring = requeue_vectoring();
 	return EXIT_NESTED_FAULT;
@@ -224,7 +224,7 @@ static enum vm_exit_kind decode_tpr(struct vcpu *v, struct vm_exit *exit)
 	(void)v;
 	(void)exit;
 	vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
-		  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+		  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS));
 	return EXIT_TPR_BELOW_THRESHOLD;
 }
 

@@ -104,7 +104,7 @@ static void debug_register_write(enum vcpu_register reg, uint64_t value)
 		__asm__ volatile("mov %0, %%dr3" : : "r"(value));
 		break;
 	default:
-		__asm__ volatile("mov %0, %%dr6" : : "r"((value & 0x1e00f) | 0xffff0ff0));
+		__asm__ volatile("mov %0, %%dr6" : : "r"((value & 0x1e00f) | DR6_RESET));
 		break;
 	}
 }
@@ -303,8 +303,6 @@ void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value)
 	}
 }
 
-#define TYPE_BUSY_TSS_32 11
-
 /* With PAE paging the CPU takes the four PDPTEs from the VMCS at an entry, and a MOV to CR0 or CR4 loads them from memory (SDM vol. 3,
  * "Loading the PDPTEs"). Where CR3 points outside RAM they are not present. Returns ERR_INVALID (#GP) for reserved bits. */
 static int load_pdptes(struct vcpu *v)
@@ -343,7 +341,7 @@ int vmx_set_cr0(struct vcpu *v, uint64_t value)
 		return ERR_INVALID;
 	if (value & CR0_PG && !(old & CR0_PG) && efer & EFER_LME) {
 		/* Long mode cannot begin in a 64-bit code segment or with a 16-bit TSS (SDM vol. 3, "Initializing IA-32e Mode"). */
-		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L || (vmread32(VMCS_GUEST_TR_ACCESS) & 15) != TYPE_BUSY_TSS_32)
+		if (!(cr4 & CR4_PAE) || vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L || (vmread32(VMCS_GUEST_TR_ACCESS) & SEGMENT_TYPE) != TYPE_TSS32_BUSY)
 			return ERR_INVALID;
 		write_efer_state(v, efer | EFER_LMA);
 	}
@@ -371,7 +369,7 @@ int vmx_set_cr4(struct vcpu *v, uint64_t value)
 	if (value & CR4_PAE && !(efer & EFER_LMA) && vmx_read(v, VCPU_CR0) & CR0_PG && load_pdptes(v))
 		return ERR_INVALID;
 	write_cr4_state(v, value);
-	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | BIT(4) /* PSE */))
+	if ((value ^ old) & (CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PSE))
 		vmx_flush(v);
 	return 0;
 }
@@ -402,13 +400,13 @@ void vmx_advance(struct vcpu *v, unsigned length)
 	    !(vmread32(VMCS_GUEST_CS_ACCESS) & SEGMENT_L && read_efer_of(v) & EFER_LMA))
 		rip = (uint32_t)rip;
 	vmwrite(VMCS_GUEST_RIP, rip);
-	if (__builtin_expect((blocking & (BLOCKING_STI | BLOCKING_MOV_SS)) != 0, 0))
-		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+	if (__builtin_expect((blocking & (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)) != 0, 0))
+		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint32_t)(INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS));
 	if (__builtin_expect((flags & (RFLAGS_TF | RFLAGS_RF)) != 0, 0)) {
 		/* RF lasts for one instruction; after a single-stepped one comes the trap (SDM vol. 3, "Guest Non-Register State",
 		 * pending debug exceptions, BS). */
 		vmwrite(VMCS_GUEST_RFLAGS, flags & ~RFLAGS_RF);
 		if (flags & RFLAGS_TF)
-			vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+			vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
 	}
 }

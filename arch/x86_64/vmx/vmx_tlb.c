@@ -1,8 +1,7 @@
+/* Invalidation of cached translations: a vCPU's, or one address of them, by INVVPID, and everything that was cached before VMX was
+ * entered, with the types that the CPU has. */
 #include "arch/x86_64/vmx/vmx.h"
 
-#define INVVPID_ADDRESS 0
-#define INVVPID_ALL 2
-#define INVEPT_ALL 2
 
 static inline void invvpid(const struct vmx_invalidation *d, uint64_t type)
 {
@@ -30,8 +29,8 @@ void vmx_flush_address(struct vcpu *v, uint64_t linear)
 void vmx_flush_all(void)
 {
 	struct vmx_invalidation d = { 0, 0 };
-	uint64_t all_vpids = vmx_controls.ept_vpid_capability_high & BIT(10) ? INVVPID_ALL : 0;
-	uint64_t all_eptps = vmx_controls.ept_vpid_capability_low & BIT(26) ? INVEPT_ALL : 0;
+	uint64_t all_vpids = vmx_controls.ept_vpid_capability & VPID_CAP_ALL ? INVVPID_ALL : 0;
+	uint64_t all_eptps = vmx_controls.ept_vpid_capability & EPT_CAP_INVEPT_ALL ? INVEPT_ALL : 0;
 
 	if (all_vpids)
 		invvpid(&d, all_vpids);
