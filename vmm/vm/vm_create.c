@@ -351,13 +351,13 @@ static void log_mode(struct vm *vm, enum monitor_mode mode)
 
 int vm_create(const struct vm_config *config, const struct vm_resources *resources)
 {
-	struct monitor_choice choice;
+	enum monitor_mode mode;
 	struct vm *vm;
 	int err;
 
-	if (monitor_mode_select(&resources->monitor, &config->monitor, config->guest_os, log_text, NULL, &choice))
+	if (monitor_mode_select(&resources->monitor, &config->monitor, config->guest_os, log_text, NULL, &mode))
 		return ERR_UNSUPPORTED;
-	vm = make_arena(config, choice.mode[0] == MONITOR_HV);
+	vm = make_arena(config, mode == MONITOR_HV);
 	if (!vm)
 		return ERR_NOMEM;
 	vm->engine = resources->engine;
@@ -365,7 +365,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	vm->first_tag = next_tag;
 	next_tag = (uint16_t)(next_tag + config->numvcpus);
 	err = make_memory(vm);
-	if (!err && choice.mode[0] == MONITOR_HV)
+	if (!err && mode == MONITOR_HV)
 		err = virtual_mmu_create(vm);
 	err = err ? err : make_vcpus(vm, resources);
 	err = err ? err : make_devices(vm, resources);
@@ -383,7 +383,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 			sched_vm_ended(vm->handle);
 		return err;
 	}
-	log_mode(vm, choice.mode[0]);
+	log_mode(vm, mode);
 	log_line("vm %s: %s, %u vcpu(s), control structures %u KiB", config->name, vm->start.protocol, vm->vcpu_count,
 		 pool_used_pages(&vm->arena) * 4);
 	return 0;
