@@ -115,6 +115,8 @@ static inline void svm_seen(struct svm_vcpu *x)
 
 /* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */
 uint64_t svm_host_vmcb(void);
+/* Enter SVM host mode on this core. Returns NULL or a sentence. */
+const char *svm_cpu_enable(void);
 
 /* Registers (svm_registers.c). */
 uint64_t svm_read(struct vcpu *v, enum vcpu_register reg);

@@ -13,7 +13,7 @@
 #include "mm/page_table.h"
 #include "vmm/config/monitor_mode.h"
 #include "vmm/exits/cpuid.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
 
 /* MSRs that the guest uses directly: VMLOAD and VMSAVE switch them. */
 static const uint32_t direct_msrs[] = {
@@ -33,11 +33,11 @@ static void allow_msr(uint8_t *map, uint32_t msr)
 	map[(msr >= 0xc0000000 ? 0x800 : 0) + bit / 8] &= (uint8_t)~(3U << bit % 8);
 }
 
-static int svm_vm_create(struct vm *vm)
+static int svm_vm_create(struct engine_vm *vm)
 {
-	struct svm_vm *s = vm_alloc(vm, sizeof(*s));
-	uint8_t *io = vm_alloc_pages(vm, IOPM_PAGES);
-	uint8_t *msr = vm_alloc_pages(vm, MSRPM_PAGES);
+	struct svm_vm *s = vm_alloc(vm->vm, sizeof(*s));
+	uint8_t *io = vm_alloc_pages(vm->vm, IOPM_PAGES);
+	uint8_t *msr = vm_alloc_pages(vm->vm, MSRPM_PAGES);
 
 	if (!s || !io || !msr)
 		return ERR_NOMEM;
@@ -49,16 +49,28 @@ static int svm_vm_create(struct vm *vm)
 		allow_msr(msr, MSR_PAT);
 	if (cpu_features.rdtscp)
 		allow_msr(msr, MSR_TSC_AUX);
-	s->iopm = vm_phys(vm, io);
-	s->msrpm = vm_phys(vm, msr);
+	s->iopm = vm_phys(vm->vm, io);
+	s->msrpm = vm_phys(vm->vm, msr);
 	vm->hw = s;
 	return 0;
 }
 
+static void plan_vm(struct arena_plan *plan, bool shadow)
+{
+	(void)shadow;
+	arena_plan_alloc(plan, sizeof(struct svm_vm));
+	arena_plan_pages(plan, IOPM_PAGES + MSRPM_PAGES);
+}
+
+static void plan_vcpu(struct arena_plan *plan)
+{
+	arena_plan_pages(plan, arena_pages(sizeof(struct svm_vcpu)) + arena_pages(fpu_area_size()));
+}
+
 static int create(struct vcpu *v)
 {
-	struct svm_vcpu *x = vm_alloc_pages(v->vm, (sizeof(*x) + PAGE_SIZE - 1) / PAGE_SIZE);
-	uint32_t fpu_pages = (fpu_area_size() + PAGE_SIZE - 1) / PAGE_SIZE;
+	struct svm_vcpu *x = vm_alloc_pages(v->vm, arena_pages(sizeof(*x)));
+	uint32_t fpu_pages = arena_pages(fpu_area_size());
 
 	if (!x)
 		return ERR_NOMEM;
@@ -74,7 +86,7 @@ static int create(struct vcpu *v)
 /* A tag of its own where there are enough; vCPUs that share one flush it whenever they take a core. */
 static uint32_t asid_of(const struct vcpu *v)
 {
-	uint32_t tag = v->vm->first_tag + v->index;
+	uint32_t tag = v->engine_vm->first_tag + v->index;
 
 	return (tag - 1) % (svm_features.asids - 1) + 1;
 }
@@ -84,7 +96,7 @@ static bool asids_are_shared;
 static void write_controls(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
-	const struct svm_vm *vm = v->vm->hw;
+	const struct svm_vm *vm = v->engine_vm->hw;
 	struct vmcb *b = &x->vmcb;
 
 	memset(b, 0, sizeof(*b));
@@ -110,14 +122,14 @@ static void write_controls(struct vcpu *v)
 		b->intercept_misc1 |= INTERCEPT_INVLPG;
 	} else {
 		b->nested_paging = 1;
-		b->nested_cr3 = v->vm->nested.root;
+		b->nested_cr3 = v->engine_vm->nested->root;
 	}
 	x->tpr = 0;
 	x->offered = false;
 	x->seen = 0;
 	x->nmi = NMI_OPEN;
 	x->nmi_wanted = x->stepping = x->tpr_waits = false;
-	if (v->vm->first_tag + v->index >= svm_features.asids)
+	if (v->engine_vm->first_tag + v->index >= svm_features.asids)
 		asids_are_shared = true;
 }
 
@@ -146,7 +158,7 @@ static void reset(struct vcpu *v, bool init)
 	const uint64_t kept[] = { b->star, b->lstar, b->cstar, b->sfmask, b->kernel_gs_base, b->g_pat };
 
 	load(v);
-	x->cr4_offered = cpuid_cr4(&v->vm->cpuid) & svm_features.cr4_possible;
+	x->cr4_offered = cpuid_cr4(v->cpuid) & svm_features.cr4_possible;
 	write_controls(v);
 	reset_segments(v);
 	svm_write(v, VCPU_EFER, 0);
@@ -266,7 +278,7 @@ static uint32_t granted(void)
 }
 
 /* AVIC is not used. */
-static bool hw_delivery(const struct vm *vm)
+static bool hw_delivery(const struct engine_vm *vm)
 {
 	(void)vm;
 	return false;
@@ -278,6 +290,7 @@ const struct engine engine_svm = {
 	.tag_name = "ASID",
 	.modes = BIT(MONITOR_HWMMU) | BIT(MONITOR_HV),
 	.cpu_mode = "SVM host mode",
+	.cpu_enable = svm_cpu_enable,
 	.shadow_real_mode = true, /* "paged real mode" (APM vol. 2, section 15.19) */
 	.nested_policy = &policy_npt,
 	.monitor_caps = monitor_caps,
@@ -286,6 +299,8 @@ const struct engine engine_svm = {
 	.hw_delivery = hw_delivery,
 	.vm_create = svm_vm_create,
 	.vcpu_create = create,
+	.plan_vm = plan_vm,
+	.plan_vcpu = plan_vcpu,
 	.vcpu_reset = reset,
 	.load = load,
 	.unload = unload,

@@ -129,8 +129,10 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 
 /* Negotiate every control against the capability MSRs. Returns NULL, or a sentence that names what is missing. */
 const char *vmx_controls_negotiate(void);
+/* Enter VMX root mode on this core. Returns NULL or a sentence. */
+const char *vmx_cpu_enable(void);
 
-int vmx_vm_create(struct vm *vm);
+int vmx_vm_create(struct engine_vm *vm);
 /* Registers (vmx_registers.c). */
 uint64_t vmx_read(struct vcpu *v, enum vcpu_register reg);
 void vmx_write(struct vcpu *v, enum vcpu_register reg, uint64_t value);

@@ -13,7 +13,7 @@
 #include "mm/page_table.h"
 #include "vmm/config/monitor_mode.h"
 #include "vmm/exits/cpuid.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
 
 /* A guest that causes no exits gets one so often. Host interrupts exit by themselves; but an emulator may hold them back as long as the guest
  * keeps RFLAGS.IF clear (Bochs 2.7 decides that only when IF changes), and no guest shall have a core for itself. */
@@ -31,6 +31,10 @@ static const uint32_t direct_msrs[] = {
 	MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
+#define IO_BITMAP_PAGES 2
+#define MSR_BITMAP_PAGES 2  /* one for each mode of the local APIC */
+#define APIC_ACCESS_TABLES 2 /* no RAM is in its GiB: nested paging needs a directory and a table for the page */
+
 #define BITMAP_READ 0
 #define BITMAP_WRITE 2048
 
@@ -43,7 +47,7 @@ static void allow_msr(uint8_t *bitmap, unsigned direction, uint32_t msr)
 	bitmap[direction + (msr >= 0xc0000000 ? 1024 : 0) + bit / 8] &= (uint8_t)~(1U << bit % 8);
 }
 
-static void fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
+static void fill_msr_bitmap(const struct engine_vm *vm, uint8_t *bitmap)
 {
 	memset(bitmap, 0xff, PAGE_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++) {
@@ -65,7 +69,7 @@ static void fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
 
 /* In x2APIC mode the CPU virtualizes all reads but the current count, and writes of TPR, EOI and self-IPI
  * (SDM vol. 3, "Virtualizing MSR-Based APIC Accesses"). */
-static void fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap)
+static void fill_x2apic_bitmap(const struct engine_vm *vm, uint8_t *bitmap)
 {
 	static const uint8_t readable[] = { 0x02, 0x03, 0x08, 0x0a, 0x0d, 0x0f, 0x28, 0x30, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x3e };
 
@@ -81,38 +85,57 @@ static void fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap)
 
 /* Not with shadow paging: exits in the middle of a delivery are everyday there, and Bochs 2.7 then reports the event before as the one to
  * deliver again. Nothing but exits is lost. */
-static bool hw_delivery(const struct vm *vm)
+static bool delivers(bool shadow)
 {
-	return vmx_controls.apic_virtualization && !vm->shadow;
+	return vmx_controls.apic_virtualization && !shadow;
 }
 
-int vmx_vm_create(struct vm *vm)
+static bool hw_delivery(const struct engine_vm *vm)
 {
-	struct vmx_vm *x = vm_alloc(vm, sizeof(*x));
-	uint8_t *io = vm_alloc_pages(vm, 2);
-	uint8_t *msr = vm_alloc_pages(vm, 2);
+	return delivers(vm->shadow);
+}
+
+int vmx_vm_create(struct engine_vm *vm)
+{
+	struct vmx_vm *x = vm_alloc(vm->vm, sizeof(*x));
+	uint8_t *io = vm_alloc_pages(vm->vm, IO_BITMAP_PAGES);
+	uint8_t *msr = vm_alloc_pages(vm->vm, MSR_BITMAP_PAGES);
 	uint8_t *access;
 
 	if (!x || !io || !msr)
 		return ERR_NOMEM;
-	memset(io, 0xff, 2UL * PAGE_SIZE); /* no port goes to the machine */
+	memset(io, 0xff, (size_t)IO_BITMAP_PAGES * PAGE_SIZE); /* no port goes to the machine */
 	fill_msr_bitmap(vm, msr);
 	fill_x2apic_bitmap(vm, msr + PAGE_SIZE);
-	x->io_bitmap_a = vm_phys(vm, io);
+	x->io_bitmap_a = vm_phys(vm->vm, io);
 	x->io_bitmap_b = x->io_bitmap_a + PAGE_SIZE;
-	x->msr_bitmap = vm_phys(vm, msr);
+	x->msr_bitmap = vm_phys(vm->vm, msr);
 	x->msr_bitmap_x2apic = x->msr_bitmap + PAGE_SIZE;
 	if (hw_delivery(vm)) {
 		/* Accesses to this page are the local APIC's; its contents are never used. */
-		access = vm_alloc_pages(vm, 1);
+		access = vm_alloc_pages(vm->vm, 1);
 		if (!access)
 			return ERR_NOMEM;
-		x->apic_access = vm_phys(vm, access);
-		if (page_table_map(&vm->nested, LAPIC_BASE, x->apic_access, PAGE_SIZE, PT_READ | PT_WRITE))
+		x->apic_access = vm_phys(vm->vm, access);
+		if (page_table_map(vm->nested, LAPIC_BASE, x->apic_access, PAGE_SIZE, PT_READ | PT_WRITE))
 			return ERR_NOMEM;
 	}
 	vm->hw = x;
 	return 0;
+}
+
+static void plan_vm(struct arena_plan *plan, bool shadow)
+{
+	arena_plan_alloc(plan, sizeof(struct vmx_vm));
+	arena_plan_pages(plan, IO_BITMAP_PAGES + MSR_BITMAP_PAGES);
+	if (delivers(shadow))
+		arena_plan_pages(plan, 1 + APIC_ACCESS_TABLES);
+}
+
+static void plan_vcpu(struct arena_plan *plan)
+{
+	arena_plan_alloc(plan, sizeof(struct vmx_vcpu));
+	arena_plan_pages(plan, 1 + arena_pages(fpu_area_size()));
 }
 
 static void vmclear(uint64_t phys)
@@ -132,7 +155,7 @@ static int create(struct vcpu *v)
 {
 	struct vmx_vcpu *x = vm_alloc(v->vm, sizeof(*x));
 	uint32_t *vmcs = vm_alloc_pages(v->vm, 1);
-	uint32_t fpu_pages = (fpu_area_size() + PAGE_SIZE - 1) / PAGE_SIZE;
+	uint32_t fpu_pages = arena_pages(fpu_area_size());
 
 	if (!x || !vmcs)
 		return ERR_NOMEM;
@@ -141,7 +164,7 @@ static int create(struct vcpu *v)
 		return ERR_NOMEM;
 	*vmcs = vmx_controls.revision;
 	x->vmcs_phys = vm_phys(v->vm, vmcs);
-	x->tag.what = (uint16_t)(v->vm->first_tag + v->index);
+	x->tag.what = (uint16_t)(v->engine_vm->first_tag + v->index);
 	v->hw = x;
 	vmclear(x->vmcs_phys);
 	return 0;
@@ -150,7 +173,7 @@ static int create(struct vcpu *v)
 static void write_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *x = vmx_of(v);
-	const struct vmx_vm *vm = v->vm->hw;
+	const struct vmx_vm *vm = v->engine_vm->hw;
 
 	x->proc = vmx_controls.proc;
 	x->proc2 = vmx_controls.proc2;
@@ -181,7 +204,7 @@ static void write_controls(struct vcpu *v)
 	vmwrite64(VMCS_VMCS_LINK_POINTER, UINT64_MAX);
 	vmwrite64(VMCS_VIRTUAL_APIC, vm_phys(v->vm, v->lapic.page));
 	if (!v->shadow)
-		vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
+		vmwrite64(VMCS_EPT_POINTER, v->engine_vm->nested->root | vmx_controls.eptp_flags);
 	if (x->proc2 & PROC2_VPID)
 		vmwrite16(VMCS_VPID, (uint16_t)x->tag.what);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
@@ -255,7 +278,7 @@ static void reset(struct vcpu *v, bool init)
 	struct vmx_vcpu *x = vmx_of(v);
 
 	load(v);
-	x->cr4_offered = cpuid_cr4(&v->vm->cpuid) & vmx_controls.cr4_fixed1;
+	x->cr4_offered = cpuid_cr4(v->cpuid) & vmx_controls.cr4_fixed1;
 	x->cr4_owned = x->cr4_offered & ~(uint64_t)CR4_MCE;
 	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	if (v->shadow) {
@@ -352,7 +375,7 @@ static void run(struct vcpu *v)
 	x->launched = true;
 	if (vmx_enter(v, launched))
 		return;
-	log_line("vm %s: vcpu %u: VM entry refused, VM-instruction error %u", v->vm->config.name, v->index, vmread32(VMCS_INSTRUCTION_ERROR));
+	log_line("vm %s: vcpu %u: VM entry refused, VM-instruction error %u", v->vm_name, v->index, vmread32(VMCS_INSTRUCTION_ERROR));
 	vmx_explain_entry_failure(v);
 	vm_request(v->vm, VM_REQUEST_STOP, "VM entry failed");
 }
@@ -450,6 +473,7 @@ const struct engine engine_vmx = {
 	.tag_name = "VPID",
 	.modes = BIT(MONITOR_HWMMU) | BIT(MONITOR_HV),
 	.cpu_mode = "VMX root mode",
+	.cpu_enable = vmx_cpu_enable,
 	.nested_policy = &policy_ept,
 	.monitor_caps = monitor_caps,
 	.nested_max_level = nested_max_level,
@@ -457,6 +481,8 @@ const struct engine engine_vmx = {
 	.hw_delivery = hw_delivery,
 	.vm_create = vmx_vm_create,
 	.vcpu_create = create,
+	.plan_vm = plan_vm,
+	.plan_vcpu = plan_vcpu,
 	.vcpu_reset = reset,
 	.load = load,
 	.unload = unload,
