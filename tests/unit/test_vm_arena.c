@@ -97,11 +97,11 @@ int partition_find(struct disk *d, unsigned number, uint64_t *first, uint64_t *b
 	abort();
 }
 
-/* ---- An engine that allocates as VT-x and AMD-V do, and one more page for each vCPU where the test wants that ---- */
+/* ---- An engine that allocates as VT-x and AMD-V do, and a page more or less than it says where the test wants that ---- */
 
 #define APIC_PAGE 0xfee00000UL
 
-static bool greedy;
+static bool greedy, modest;
 static unsigned max_level;
 
 static void engine_plan_vm(struct arena_plan *plan, bool shadow)
@@ -128,7 +128,7 @@ static int engine_vm_create(struct engine_vm *vm)
 static void engine_plan_vcpu(struct arena_plan *plan)
 {
 	arena_plan_alloc(plan, 1000);
-	arena_plan_pages(plan, 2);
+	arena_plan_pages(plan, modest ? 3 : 2);
 }
 
 static int engine_vcpu_create(struct vcpu *v)
@@ -164,7 +164,7 @@ static int setup(void **state)
 	frames_init(&frames);
 	memset(&handle, 0, sizeof(handle));
 	placed = 0;
-	greedy = false;
+	greedy = modest = false;
 	max_level = PT_LEVEL_1G;
 	return 0;
 }
@@ -217,6 +217,7 @@ static void expect_exact(const struct vm_config *config)
 			 vm->arena.used);
 	snprintf(line, sizeof(line), "control structures %u KiB\n", vm->arena.used * 4);
 	assert_non_null(strstr(fake.log, line));
+	assert_int_equal(vm->arena.pages != vm->arena.used, strstr(fake.log, "KiB of its arena are not used\n") != NULL);
 }
 
 static void add_disks(struct vm_config *config, const char *kinds)
@@ -291,6 +292,50 @@ static void every_memory(void **state)
 	assert_int_equal(built, 3 * (10 + 10 + 3));
 }
 
+static uint64_t random_below(uint64_t limit)
+{
+	static uint64_t x = 88172645463325252;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x % limit;
+}
+
+/* Pieces of any size and alignment, more various than frames_alloc_guest gives them: the tables are counted as they are made. */
+static void any_pieces(void **state)
+{
+	static const uint64_t units[] = { PAGE_SIZE, MIB(2), GIB(1) };
+	struct vm *vm;
+
+	for (unsigned round = 0; round < 300; round++) {
+		struct vm_ram ram = { .count = 1 + (unsigned)random_below(6) };
+		struct arena_plan plan = { 0 };
+		uint64_t size = 0;
+
+		teardown(state);
+		setup(state);
+		vm = calloc(1, sizeof(*vm));
+		max_level = PT_LEVEL_2M + (unsigned)random_below(2);
+		for (unsigned i = 0; i < ram.count; i++) {
+			uint64_t unit = units[random_below(3)], align = units[random_below(3)];
+
+			ram.piece[i].size = unit * (1 + random_below(unit == GIB(1) ? 1 : 500));
+			ram.piece[i].base = GIB(8) * (i + 1) + align * random_below(4);
+			size += ram.piece[i].size;
+		}
+		vm->engine = &engine;
+		vm->config.memsize = (uint32_t)(size >> 20) + 1;
+		assert_int_equal(pool_init(&vm->arena, arena_memory, 0, POOL_PAGES_MAX), 0);
+		assert_int_equal(address_space_init(&vm->space), 0);
+		vm_memory_plan(&plan, &ram, max_level);
+		assert_int_equal(vm_memory_make(vm, &ram), 0);
+		assert_int_equal(plan.pages, vm->nested.table_count);
+		assert_int_equal(plan.pages, vm->arena.used);
+		free(vm);
+	}
+}
+
 static void large_shadow_memory(void **state)
 {
 	struct vm_config config = config_of(256, 2);
@@ -312,7 +357,7 @@ static void too_large_shadow_memory(void **state)
 	frames_add(&frames, MIB(16), GIB(2));
 	free_before = frames_free_bytes(&frames);
 	config.monitor.mmu = MONITOR_SOFTWARE;
-	config.shadow_memory = 64;
+	config.shadow_memory = 36;
 	assert_int_equal(create(&config), ERR_NOMEM);
 	assert_non_null(strstr(fake.log, "vm a: its control structures need "));
 	assert_non_null(strstr(fake.log, " MiB: the most is 32 MiB\n"));
@@ -344,6 +389,17 @@ static void more_than_planned(void **state)
 	assert_non_null(strstr(fake.log, "vm a: not started\n"));
 }
 
+static void less_than_planned(void **state)
+{
+	struct vm_config config = config_of(256, 8);
+
+	(void)state;
+	frames_add(&frames, MIB(16), GIB(2));
+	modest = true;
+	assert_int_equal(create(&config), 0);
+	assert_non_null(strstr(fake.log, "vm a: 32 KiB of its arena are not used\n"));
+}
+
 static void no_mode_no_vm(void **state)
 {
 	struct vm_config config = config_of(256, 1);
@@ -363,8 +419,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(every_shape), T(every_memory), T(large_shadow_memory), T(too_large_shadow_memory), T(no_room_for_the_arena),
-		T(more_than_planned), T(no_mode_no_vm),
+		T(every_shape), T(every_memory), T(any_pieces), T(large_shadow_memory), T(too_large_shadow_memory), T(no_room_for_the_arena),
+		T(more_than_planned), T(less_than_planned), T(no_mode_no_vm),
 	};
 
 	return cmocka_run_group_tests_name("vm_arena", tests, NULL, NULL);

@@ -96,6 +96,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	enum monitor_mode mode;
 	struct vm_ram ram;
 	struct vm *vm;
+	unsigned used;
 	bool shadow;
 	int err;
 
@@ -122,7 +123,9 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 		return err;
 	}
 	log_mode(vm, mode);
-	log_line("vm %s: %s, %u vcpu(s), control structures %u KiB", config->name, vm->start.protocol, vm->vcpu_count,
-		 pool_used_pages(&vm->arena) * 4);
+	used = pool_used_pages(&vm->arena);
+	log_line("vm %s: %s, %u vcpu(s), control structures %u KiB", config->name, vm->start.protocol, vm->vcpu_count, used * 4);
+	if (used != vm->arena.pages)
+		log_line("vm %s: %u KiB of its arena are not used", config->name, (vm->arena.pages - used) * 4);
 	return 0;
 }
