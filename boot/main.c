@@ -21,10 +21,12 @@
 #include "drivers/ioapic_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "lib/time.h"
 #include "lib/x86/pc.h"
 #include "vmm/config/config.h"
+#include "vmm/exits/cpuid.h"
 #include "vmm/sched/sched.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_create.h"
 
 #define BOOT_INFO_MAX MIB(1)
 #define CONFIG_MODULE "lamina.cfg"
@@ -46,16 +48,16 @@ static struct boot_data {
 /* The rest of the boot needs a bigger stack than the entry's, with a guard page: it runs on core 0's own. */
 NORETURN static void main_on_own_stack(void);
 
-static const struct engine *engine;
+static const struct engine_set *engines;
 static bool list_disks;
 
 static void enter_virtualization(void)
 {
-	const char *error = engines_cpu_enable();
+	const char *error = engines_cpu_enable(), *mode = engines_cpu_mode();
 
 	if (error)
 		boot_fatal("core %u: %s", this_cpu()->index, error);
-	log_line("core %u: APIC ID %u, %s", this_cpu()->index, this_cpu()->apic_id, engine->cpu_mode);
+	log_line("core %u: APIC ID %u%s%s", this_cpu()->index, this_cpu()->apic_id, mode ? ", " : "", mode ? mode : "");
 }
 
 void core_main(void)
@@ -221,17 +223,13 @@ static void start_vms(void)
 		.files = boot->files,
 		.file_count = info->module_count,
 		.cpuid = &boot->cpuid,
-		.engine = engine,
-		.monitor = {
-			.long_mode = true,
-			.build = engine->modes,
-		},
+		.engines = engines,
 		.unix_seconds = clock_wall_seconds(),
 		.boot_ticks = boot_start_tsc,
 	};
 	unsigned started = 0;
 
-	engine->monitor_caps(&resources.monitor);
+	engines_monitor_caps(&resources.monitor);
 	if (resources.monitor.no_nested_paging)
 		log_line("cpu: no nested paging for guests: %s", resources.monitor.no_nested_paging);
 	for (unsigned i = 0; i < info->module_count; i++) {
@@ -255,6 +253,8 @@ static void start_vms(void)
 	}
 	if (!boot->config.count)
 		boot_fatal(CONFIG_MODULE " has no [vm NAME] section: there is nothing to run");
+	if (!engines->count)
+		boot_fatal("%s", engines_why_none()); /* true until there is an engine that every CPU can run */
 	if (!started)
 		boot_fatal("no virtual machine could be started");
 }
@@ -270,8 +270,6 @@ static void report_memory(void)
 
 static void main_on_own_stack(void)
 {
-	const char *error;
-
 	log_line("Lamina " LAMINA_VERSION ", a type-1 hypervisor; loaded by %s", info->loader_name);
 	if (info->efi_system_table)
 		log_line("firmware: UEFI, system table at %lx", info->efi_system_table);
@@ -284,9 +282,7 @@ static void main_on_own_stack(void)
 	power_init(&boot->acpi);
 	features_report(boot->acpi.dmar_present, boot->acpi.ivrs_present);
 	cpuid_capture(&boot->cpuid, cpuid_count);
-	engine = engines_choose(&error);
-	if (!engine)
-		boot_fatal("%s", error);
+	engines = engines_find();
 	silence_8259s();
 	host_apic_init(boot->acpi.local_apic_address, boot->acpi.dmar_x2apic_opt_out);
 	host_apic_enable();

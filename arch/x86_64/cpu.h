@@ -38,7 +38,6 @@ struct cpu {
 	uint64_t address_space;  /* CR3 of that VM, or the kernel's */
 	uint64_t timer_deadline; /* what the host timer is armed for, or TIME_NEVER */
 	volatile bool online;
-	volatile bool in_virtualization; /* VMX root mode (or SVM host mode) entered */
 	uint64_t gdt[GDT_ENTRIES];
 	struct tss tss;
 	void *hw_page;           /* VMXON region; or host save area, then the VMCB for VMLOAD of the host's state */

@@ -134,7 +134,8 @@ static void wrong_lines(void **state)
 		{ "= 64", "expected key = \"value\"" },
 		{ "numvcpus = 0", "from 1 to 64" },
 		{ "numvcpus = 65", "from 1 to 64" },
-		{ "memsise = 64", "unknown key \"memsise\": expected memsize" },
+		{ "memsise = 64", "unknown key \"memsise\": expected memsize, numvcpus, kernel, initrd, module0 to module7, cmdline, "
+		  "disk0 to disk3, guestOS, monitor.virtual_exec, monitor.virtual_mmu or monitor.shadow_memory" },
 		{ "Memsize = 64", "unknown key" },
 		{ "monitor.virtual_mmu2 = x", "unknown key" },
 		{ "monitor.shadow_memory = 0", "from 1 to 4096 (MiB)" },

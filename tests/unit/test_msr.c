@@ -7,7 +7,7 @@
 #include "tests/unit/fakes.h"
 #include "vmm/exits/msr.h"
 #include "vmm/mmu/virtual_mmu.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_vcpu.h"
 
 static struct vm vm;
 static struct vcpu vcpu;
@@ -29,7 +29,7 @@ static void build(const char *vendor)
 	memset(&vcpu, 0, sizeof(vcpu));
 	memcpy(&vm.cpuid.basic[0][CPUID_EBX], vendor, 4);
 	vm.cpuid.extended[8][CPUID_EAX] = 40;
-	vcpu.vm = &vm;
+	vm_attach_vcpu(&vm, &vcpu);
 	msr_reset(&vm.msr, 40);
 }
 

@@ -11,7 +11,7 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_vcpu.h"
 
 static struct vm vm;
 static struct vcpu v;
@@ -62,8 +62,8 @@ static int setup(void **state)
 	vm.shadow = &mmu;
 	sv.paging.cr0 = 0x10001;
 	v.shadow = &sv;
-	v.vm = &vm;
-	v.engine = &engine;
+	vm.engine = &engine;
+	vm_attach_vcpu(&vm, &v);
 	exit_mmio_init(&v);
 	v.gpr[GPR_RBX] = 0x2000;
 	return 0;

@@ -11,6 +11,7 @@
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/vm.h"
+#include "vmm/vm/vm_services.h"
 
 #define US 1000ULL /* at 1 GHz */
 #define EXIT_COST (1 * US)

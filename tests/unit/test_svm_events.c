@@ -9,7 +9,7 @@
 #include "tests/unit/fakes.h"
 #include "vmm/devices/lapic_registers.h"
 #include "vmm/interface/core.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_vcpu.h"
 
 
 static struct vm vm;
@@ -28,7 +28,7 @@ static int setup(void **state)
 	memset(&vm, 0, sizeof(vm));
 	memset(&v, 0, sizeof(v));
 	memset(&x, 0, sizeof(x));
-	v.vm = &vm;
+	vm_attach_vcpu(&vm, &v);
 	v.hw = &x;
 	lapic_init(&v.lapic, &vm, 0, 0, page, false);
 	lapic_reset(&v.lapic, true);

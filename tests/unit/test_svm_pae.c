@@ -14,7 +14,8 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
+#include "vmm/vm/vm_vcpu.h"
 
 #define PHYS 0x10000000ULL /* of the arena */
 #define RAM_PHYS 0x40000000ULL
@@ -87,11 +88,11 @@ static int setup(void **state)
 	vm.config.numvcpus = vm.vcpu_count = 1;
 	vm.vcpu[0] = &v;
 	assert_int_equal(guest_memory_add(&vm.memory, 0, sizeof(ram), ram), 0);
-	v.vm = &vm;
+	vm.engine = &engine;
 	v.hw = &x;
-	v.engine = &engine;
 	v.emulator.paging.maxphyaddr = 36;
 	assert_int_equal(virtual_mmu_create(&vm), 0);
+	vm_attach_vcpu(&vm, &v);
 	assert_int_equal(virtual_mmu_add_vcpu(&v), 0);
 	/* Two processes: PDPTs at 0x1000 and 0x2000; 0x400000000.. of each is at 0 of their page directories. */
 	*(uint64_t *)(ram + 0x1000) = 0x3000 | P;

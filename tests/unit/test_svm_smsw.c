@@ -10,7 +10,7 @@
 #include "tests/unit/fakes.h"
 #include "vmm/exits/exit.h"
 #include "vmm/exits/exit_mmio.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_vcpu.h"
 
 struct svm_features svm_features;
 
@@ -62,7 +62,7 @@ static void run(unsigned code, unsigned group)
 	memset(&v, 0, sizeof(v));
 	memset(&x, 0, sizeof(x));
 	memset(&insn, 0, sizeof(insn));
-	v.vm = &vm;
+	vm_attach_vcpu(&vm, &v);
 	v.hw = &x;
 	v.shadow = (void *)&v; /* there is one */
 	v.kickable = v.in_guest = true;

@@ -9,6 +9,7 @@
 #include "vmm/sched/timer.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/vm.h"
+#include "vmm/vm/vm_services.h"
 
 #define TIMERS 40U
 
@@ -29,6 +30,11 @@ static unsigned order[1000], fired;
 unsigned core_index(void)
 {
 	return 0;
+}
+
+struct vcpu *vm_vcpu(const struct vm *of, unsigned index)
+{
+	return of->vcpu[index];
 }
 
 void sched_arm(struct vcpu *v)

@@ -11,8 +11,11 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/sched/sched.h"
 #include "vmm/vcpu/real_mode.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
+#include "vmm/vm/vm_services.h"
+#include "vmm/vm/vm_vcpu.h"
 
 #define NONE (-1)
 
@@ -107,6 +110,7 @@ void sched_arm(struct vcpu *v) { (void)v; }
 void *vm_alloc_pages(struct vm *of, unsigned pages) { (void)of; (void)pages; return NULL; }
 void vm_console_input(struct vm *of) { (void)of; }
 void vm_poll_disks(struct vm *of) { (void)of; }
+uint8_t vm_pic_acknowledge(struct vm *of) { return (uint8_t)pic_acknowledge(&of->pic); }
 void exit_mmio_init(struct vcpu *v) { (void)v; }
 void timer_queue_init(struct timer_queue *queue, struct vcpu *v) { (void)queue; (void)v; }
 void timer_queue_run(struct timer_queue *queue) { (void)queue; }
@@ -114,6 +118,8 @@ int virtual_mmu_add_vcpu(struct vcpu *v) { (void)v; return 0; }
 void virtual_mmu_update(struct vcpu *v) { (void)v; }
 void virtual_mmu_settle(struct vcpu *v) { (void)v; }
 int real_mode_create(struct vcpu *v) { (void)v; return 0; }
+void real_mode_plan(struct arena_plan *plan, const struct engine *of) { (void)plan; (void)of; }
+void virtual_mmu_plan_vcpu(struct arena_plan *plan) { (void)plan; }
 void real_mode_check(struct vcpu *v) { (void)v; }
 void real_mode_run(struct vcpu *v) { (void)v; }
 
@@ -139,9 +145,8 @@ static void build(bool hw_delivery)
 	for (unsigned i = 0; i < 2; i++) {
 		struct vcpu *v = &vcpu[i];
 
-		v->vm = &vm;
 		v->index = i;
-		v->engine = &engine;
+		vm_attach_vcpu(&vm, v);
 		v->hw_delivery = hw_delivery;
 		v->state = VCPU_RUNNING;
 		vm.vcpu[vm.vcpu_count++] = v;

@@ -10,7 +10,9 @@
 #include "tests/unit/fakes.h"
 #include "vmm/interface/core.h"
 #include "vmm/io/vm_disk.h"
+#include "vmm/sched/sched.h"
 #include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
 
 #define BLOCKS 1024U

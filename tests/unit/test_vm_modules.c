@@ -2,8 +2,11 @@
 /* LIBS: -ffunction-sections -fdata-sections -Wl,--gc-sections */
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
+
 /* Who gets which boot module, and how. Of all else that builds a VM the linker takes nothing. */
-#include "vmm/vm/vm_create.c"
+#include "vmm/vm/vm_disks.c"
+#include "vmm/vm/vm_files.c"
 
 #define MAPPINGS_MAX 8
 

@@ -157,9 +157,9 @@ static int parse_setting(struct parser *p, struct rest r)
 	skip_blanks(&r);
 	key = config_find_key(name, len);
 	if (!key) {
-		char text[CONFIG_SHOWN_SIZE];
+		char text[CONFIG_SHOWN_SIZE], names[CONFIG_KEY_NAMES_SIZE];
 
-		config_report(&p->to, "unknown key \"%s\": expected %s", config_shown_part(text, name, len), p->in_section ? config_vm_keys : config_machine_keys);
+		config_report(&p->to, "unknown key \"%s\": expected %s", config_shown_part(text, name, len), config_key_names(names, !p->in_section));
 		return ERR_INVALID;
 	}
 	if (!p->in_section && !key->machine) {
@@ -272,9 +272,10 @@ int config_set(struct lamina_config *cfg, const char *key, const char *value, co
 	if (!strncmp(key, "vm.", 3))
 		found = split_key(cfg, key + 3, &only);
 	if (!found) {
-		char text[CONFIG_SHOWN_SIZE];
+		char text[CONFIG_SHOWN_SIZE], names[CONFIG_KEY_NAMES_SIZE];
 
-		config_report(&p, "unknown setting \"%s\": expected vm.NAME.KEY or KEY, where KEY is %s", config_shown(text, key), config_vm_keys);
+		config_report(&p, "unknown setting \"%s\": expected vm.NAME.KEY or KEY, where KEY is %s", config_shown(text, key),
+			      config_key_names(names, false));
 		return ERR_INVALID;
 	}
 	for (const char *s = value; *s && !wrong; s++)
@@ -298,16 +299,11 @@ int config_set(struct lamina_config *cfg, const char *key, const char *value, co
 int config_check(struct lamina_config *cfg, config_error error, void *ctx)
 {
 	struct config_reporter p = { .cfg = cfg, .error = error, .ctx = ctx };
-	const struct config_key *exec = config_find_key("monitor.virtual_exec", 20);
-	const struct config_key *mmu = config_find_key("monitor.virtual_mmu", 19);
 
 	for (unsigned i = 0; i < cfg->count; i++) {
 		struct vm_config *vm = &cfg->vm[i];
 
-		if (!config_key_given(vm, exec))
-			vm->monitor.exec = cfg->defaults.monitor.exec;
-		if (!config_key_given(vm, mmu))
-			vm->monitor.mmu = cfg->defaults.monitor.mmu;
+		config_inherit(vm, &cfg->defaults);
 		p.line = vm->line;
 		if (!vm->kernel[0] && !vm->broken) {
 			vm->broken = true;

@@ -20,16 +20,35 @@ static const struct config_key keys[] = {
 	{ .name = "cmdline", .kind = KEY_TEXT, FIELD(cmdline) },
 	DISK_KEY(0), DISK_KEY(1), DISK_KEY(2), DISK_KEY(3),
 	{ .name = "guestOS", .kind = KEY_GUEST_OS, FIELD(guest_os) },
-	{ .name = "monitor.virtual_exec", .kind = KEY_SETTING, .machine = true, FIELD(monitor.exec) },
-	{ .name = "monitor.virtual_mmu", .kind = KEY_SETTING, .machine = true, FIELD(monitor.mmu) },
+	{ .name = MONITOR_KEY_EXEC, .kind = KEY_SETTING, .machine = true, FIELD(monitor.exec) },
+	{ .name = MONITOR_KEY_MMU, .kind = KEY_SETTING, .machine = true, FIELD(monitor.mmu) },
 	{ .name = "monitor.shadow_memory", .kind = KEY_NUMBER, FIELD(shadow_memory), .min = 1, .max = 4096, .unit = " (MiB)" },
 };
 _Static_assert(ARRAY_SIZE(keys) <= 64, "vm_config.given has a bit for each key");
 
-const char config_vm_keys[] =
-	"memsize, numvcpus, kernel, initrd, module0 to module7, cmdline, disk0 to disk3, guestOS, "
-	"monitor.virtual_exec, monitor.virtual_mmu or monitor.shadow_memory";
-const char config_machine_keys[] = "monitor.virtual_exec or monitor.virtual_mmu";
+/* The keys of one series, module0 to module7, stand side by side. */
+static bool same_series(const struct config_key *a, const struct config_key *b)
+{
+	return a->kind == b->kind && (a->kind == KEY_MODULE || a->kind == KEY_DISK);
+}
+
+const char *config_key_names(char out[CONFIG_KEY_NAMES_SIZE], bool machine)
+{
+	size_t used = 0;
+
+	for (const struct config_key *key = keys, *last, *next; key < &keys[ARRAY_SIZE(keys)]; key = last + 1) {
+		for (last = key; last + 1 < &keys[ARRAY_SIZE(keys)] && same_series(key, last + 1); last++)
+			;
+		if (machine && !key->machine)
+			continue;
+		for (next = last + 1; next < &keys[ARRAY_SIZE(keys)] && machine && !next->machine; next++)
+			;
+		if (used)
+			used += (size_t)snprintf(out + used, CONFIG_KEY_NAMES_SIZE - used, "%s", next < &keys[ARRAY_SIZE(keys)] ? ", " : " or ");
+		used += (size_t)snprintf(out + used, CONFIG_KEY_NAMES_SIZE - used, last > key ? "%s to %s" : "%s", key->name, last->name);
+	}
+	return out;
+}
 
 void config_report(struct config_reporter *p, const char *fmt, ...)
 {
@@ -218,4 +237,11 @@ const struct config_key *config_find_key(const char *name, size_t len)
 bool config_key_given(const struct vm_config *vm, const struct config_key *key)
 {
 	return vm->given & BIT(key - keys);
+}
+
+void config_inherit(struct vm_config *vm, const struct vm_config *defaults)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		if (keys[i].machine && !config_key_given(vm, &keys[i]))
+			memcpy((char *)vm + keys[i].offset, (const char *)defaults + keys[i].offset, keys[i].size);
 }

@@ -19,14 +19,15 @@ struct config_key {
 	enum config_key_kind kind;
 	bool machine;    /* may stand before the first section */
 	size_t offset;   /* in struct vm_config */
-	size_t size;     /* of a text, with its NUL */
+	size_t size;     /* of the field; a text's with its NUL */
 	uint32_t min, max;
 	const char *unit;
 };
 
-/* The keys' names for messages: those of a VM, and those that may stand before the first section. */
-extern const char config_vm_keys[];
-extern const char config_machine_keys[];
+/* The keys' names for messages, such as "memsize, module0 to module7 or guestOS": all keys, or only the keys that may stand before the
+ * first section. Returns `out`. */
+#define CONFIG_KEY_NAMES_SIZE 256
+const char *config_key_names(char out[CONFIG_KEY_NAMES_SIZE], bool machine);
 
 /* Whom to tell about wrong lines, and where they are. */
 struct config_reporter {
@@ -56,5 +57,8 @@ int config_set_key(struct config_reporter *p, struct vm_config *vm, const struct
 
 /* Has config_set_key set this key? */
 bool config_key_given(const struct vm_config *vm, const struct config_key *key);
+
+/* Give a VM the defaults' value of each machine-wide key that it does not set itself. */
+void config_inherit(struct vm_config *vm, const struct vm_config *defaults);
 
 #endif

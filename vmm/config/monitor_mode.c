@@ -182,7 +182,7 @@ static void log_ignored(const char *key, enum monitor_setting setting, const cha
 {
 	char line[MONITOR_LINE_MAX];
 
-	snprintf(line, sizeof(line), "MONITOR MODE: ignored monitor.%s = \"%s\": %s", key, setting_names[setting], why);
+	snprintf(line, sizeof(line), "MONITOR MODE: ignored %s = \"%s\": %s", key, setting_names[setting], why);
 	log(ctx, line);
 }
 
@@ -208,7 +208,7 @@ static unsigned narrow(unsigned by_exec, unsigned by_mmu, unsigned allowed, bool
 }
 
 int monitor_mode_select(const struct monitor_caps *caps, const struct monitor_settings *settings, enum guest_os os,
-			monitor_log log, void *ctx, struct monitor_choice *choice)
+			monitor_log log, void *ctx, enum monitor_mode *mode)
 {
 	enum guest_class class = guests[os].class;
 	unsigned allowed = cpu_modes(caps, class) & caps->build;
@@ -224,22 +224,18 @@ int monitor_mode_select(const struct monitor_caps *caps, const struct monitor_se
 	log_modes(caps, "guestOS preferred modes", MODES_ALL, order, log, ctx);
 	log_modes(caps, "filtered list", list, order, log, ctx);
 	if (!(by_exec & by_mmu)) {
-		log(ctx, "MONITOR MODE: ignored monitor.virtual_exec = \"software\" with monitor.virtual_mmu = \"hardware\": "
+		log(ctx, "MONITOR MODE: ignored " MONITOR_KEY_EXEC " = \"software\" with " MONITOR_KEY_MMU " = \"hardware\": "
 			 "binary translation with a hardware MMU is no valid pair");
 	} else {
 		why_not(caps, by_exec, class, why, sizeof(why));
 		if (drop_exec)
-			log_ignored("virtual_exec", settings->exec, why, log, ctx);
+			log_ignored(MONITOR_KEY_EXEC, settings->exec, why, log, ctx);
 		why_not(caps, drop_exec ? by_mmu : by_exec & by_mmu, class, why, sizeof(why));
 		if (drop_mmu)
-			log_ignored("virtual_mmu", settings->mmu, why, log, ctx);
+			log_ignored(MONITOR_KEY_MMU, settings->mmu, why, log, ctx);
 	}
 
-	choice->count = 0;
-	for (unsigned i = 0; i < MONITOR_MODES; i++)
-		if (list & BIT(order[i]))
-			choice->mode[choice->count++] = order[i];
-	if (!choice->count) {
+	if (!list) {
 		char line[MONITOR_LINE_MAX];
 
 		why_not(caps, MODES_ALL, class, why, sizeof(why));
@@ -247,6 +243,9 @@ int monitor_mode_select(const struct monitor_caps *caps, const struct monitor_se
 		log(ctx, line);
 		return ERR_UNSUPPORTED;
 	}
+	while (!(list & BIT(*order)))
+		order++;
+	*mode = *order;
 	return 0;
 }
 

@@ -12,7 +12,11 @@ enum monitor_mode {
 	MONITOR_MODES,
 };
 
-/* A value of monitor.virtual_exec or monitor.virtual_mmu. */
+/* The two keys of lamina.cfg that restrict the choice, by their names. */
+#define MONITOR_KEY_EXEC "monitor.virtual_exec"
+#define MONITOR_KEY_MMU "monitor.virtual_mmu"
+
+/* A value of these keys. */
 enum monitor_setting {
 	MONITOR_AUTOMATIC,
 	MONITOR_SOFTWARE,
@@ -63,12 +67,6 @@ struct monitor_caps {
 	unsigned build;           /* BIT(enum monitor_mode) of each mode that this build has */
 };
 
-/* The modes to try, best first. */
-struct monitor_choice {
-	unsigned count;
-	enum monitor_mode mode[MONITOR_MODES];
-};
-
 /* What an engine says of itself for the "chosen mode" line; `mmu` and `details` may be NULL. */
 struct monitor_engine_text {
 	const char *engine;  /* "VT-x", "AMD-V" */
@@ -87,11 +85,11 @@ int guest_os_parse(const char *text, enum guest_os *os);
 /* The names of guestOS by number, for messages; NULL past the last. */
 const char *guest_os_name(unsigned os);
 
-/* Choose. Logs the four "MONITOR MODE: " lines, then one for each setting that could not be honoured and why. Returns 0 with
- * choice->count > 0; or ERR_UNSUPPORTED where no mode can run this guest, after a "MONITOR MODE: " line that says why.
+/* Choose. Logs the four "MONITOR MODE: " lines, then one for each setting that could not be honoured and why. Returns 0 with *mode
+ * set; or ERR_UNSUPPORTED where no mode can run this guest, after a "MONITOR MODE: " line that says why.
  * Source: VMware, "Software and Hardware Techniques for x86 Virtualization", "Choice of Monitor Mode". */
 int monitor_mode_select(const struct monitor_caps *caps, const struct monitor_settings *settings, enum guest_os os,
-			monitor_log log, void *ctx, struct monitor_choice *choice);
+			monitor_log log, void *ctx, enum monitor_mode *mode);
 
 /* The line "MONITOR MODE: chosen mode …" for the mode that an engine really took, such as
  * "HV-hwMMU (VT-x with EPT, 1 GiB pages, VPID 1)". */

@@ -4,12 +4,16 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/access.h"
+#include "vmm/exits/cpuid.h"
 #include "vmm/exits/cpuid_bits.h"
 #include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
+#include "vmm/interface/platform.h"
+#include "vmm/io/io_space.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/sched/sched.h"
 #include "vmm/vcpu/real_mode.h"
-#include "vmm/vm/vm.h"
 
 #define CPUID_LEAF_XSAVE 0xd
 
@@ -105,7 +109,7 @@ __attribute__((noinline)) void exit_lookup_cpuid(struct vcpu *v, uint32_t leaf, 
 		.apic_id = v->lapic.apic_id,
 	};
 
-	cpuid_lookup(&v->vm->cpuid, &state, leaf, subleaf, out);
+	cpuid_lookup(v->cpuid, &state, leaf, subleaf, out);
 	if (leaf == 1 && !v->lapic.enabled)
 		out[CPUID_EDX] &= ~(uint32_t)BIT(CPUID_1_APIC); /* SDM vol. 3, "Enabling or Disabling the Local APIC" */
 }
@@ -122,7 +126,7 @@ __attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint
 static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
 {
 	uint32_t leaf = (uint32_t)v->gpr[GPR_RAX];
-	const uint32_t *row = cpuid_row(&v->vm->cpuid, leaf);
+	const uint32_t *row = cpuid_row(v->cpuid, leaf);
 
 	(void)exit;
 	if (__builtin_expect(!row, 0))
@@ -148,11 +152,11 @@ static enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
 	if (__builtin_expect(exit->io.string, 0))
 		return exit_string_io(v, exit);
 	if (!exit->io.in) {
-		io_space_write(&v->vm->pio, exit->io.port, exit->io.size, *rax);
+		io_space_write(v->pio, exit->io.port, exit->io.size, *rax);
 		return VERDICT_ADVANCE;
 	}
 	exit_device_read(v);
-	write_gpr(rax, exit->io.size, io_space_read(&v->vm->pio, exit->io.port, exit->io.size));
+	write_gpr(rax, exit->io.size, io_space_read(v->pio, exit->io.port, exit->io.size));
 	return VERDICT_ADVANCE;
 }
 
@@ -241,7 +245,7 @@ static enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
 	uint64_t value = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
 
 	(void)exit;
-	if ((uint32_t)v->gpr[GPR_RCX] != 0 || !cpuid_xcr0_valid(&v->vm->cpuid, value))
+	if ((uint32_t)v->gpr[GPR_RCX] != 0 || !cpuid_xcr0_valid(v->cpuid, value))
 		return general_protection(v);
 	v->xcr0 = value;
 	core_set_xcr0(value);
@@ -300,7 +304,7 @@ static enum verdict handle_triple_fault(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_task_switch(struct vcpu *v, struct vm_exit *exit)
 {
-	log_line("vm %s: vcpu %u: hardware task switch to selector %04x, which Lamina does not emulate", v->vm->config.name, v->index,
+	log_line("vm %s: vcpu %u: hardware task switch to selector %04x, which Lamina does not emulate", v->vm_name, v->index,
 		 exit->task.selector);
 	vm_request(v->vm, VM_REQUEST_STOP, "hardware task switch");
 	return VERDICT_STOP;
@@ -322,7 +326,7 @@ static enum verdict handle_entry_failed(struct vcpu *v, struct vm_exit *exit)
 
 static enum verdict handle_unknown(struct vcpu *v, struct vm_exit *exit)
 {
-	log_line("vm %s: vcpu %u: exit reason %lu (qualification %lx) has no handler", v->vm->config.name, v->index, exit->raw.reason,
+	log_line("vm %s: vcpu %u: exit reason %lu (qualification %lx) has no handler", v->vm_name, v->index, exit->raw.reason,
 		 exit->raw.qualification);
 	vm_request(v->vm, VM_REQUEST_STOP, "unexpected exit");
 	return VERDICT_STOP;

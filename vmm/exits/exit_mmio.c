@@ -6,11 +6,13 @@
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/access.h"
+#include "vmm/exits/cpuid.h"
 #include "vmm/interface/core.h"
+#include "vmm/interface/platform.h"
+#include "vmm/io/io_space.h"
 #include "vmm/memory/layout.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/vm/vm.h"
 
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
@@ -19,7 +21,7 @@ static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE)
 		return lapic_mmio_read(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size);
 	exit_device_read(v);
-	return io_space_read(&v->vm->mmio, gpa, size);
+	return io_space_read(v->mmio, gpa, size);
 }
 
 static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
@@ -31,7 +33,7 @@ static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 		return;
 	}
-	io_space_write(&v->vm->mmio, gpa, size, value);
+	io_space_write(v->mmio, gpa, size, value);
 }
 
 /* With shadow paging, writes to page tables are emulated too: that is RAM. */
@@ -40,13 +42,13 @@ static uint64_t shadow_read(void *ctx, uint64_t gpa, unsigned size)
 	struct vcpu *v = ctx;
 	uint64_t value = 0;
 
-	return guest_read(&v->vm->memory, gpa, &value, size) ? mmio_read(ctx, gpa, size) : value;
+	return guest_read(v->memory, gpa, &value, size) ? mmio_read(ctx, gpa, size) : value;
 }
 
 static void shadow_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 {
 	struct vcpu *v = ctx;
-	void *p = guest_ptr(&v->vm->memory, gpa, size);
+	void *p = guest_ptr(v->memory, gpa, size);
 
 	if (!p) {
 		mmio_write(ctx, gpa, size, value);
@@ -77,17 +79,17 @@ static void ram_written(void *ctx, uint64_t gpa, unsigned size)
 
 static bool ram_rewritten(void *ctx, uint64_t gpa)
 {
-	return shadow_rewritten(((struct vcpu *)ctx)->vm->shadow, gpa);
+	return shadow_rewritten(((struct vcpu *)ctx)->shadow_mmu, gpa);
 }
 
 static uint32_t port_read(void *ctx, uint16_t port, unsigned size)
 {
-	return (uint32_t)io_space_read(&((struct vcpu *)ctx)->vm->pio, port, size);
+	return (uint32_t)io_space_read(((struct vcpu *)ctx)->pio, port, size);
 }
 
 static void port_write(void *ctx, uint16_t port, unsigned size, uint32_t value)
 {
-	io_space_write(&((struct vcpu *)ctx)->vm->pio, port, size, value);
+	io_space_write(((struct vcpu *)ctx)->pio, port, size, value);
 }
 
 static void read_segment(void *ctx, enum segment_register which, struct segment_state *seg)
@@ -111,13 +113,13 @@ void exit_mmio_init(struct vcpu *v)
 	struct emulator *e = &v->emulator;
 
 	e->gpr = v->gpr;
-	e->mem = &v->vm->memory;
-	e->paging.maxphyaddr = v->vm->cpuid.extended[8][CPUID_EAX] & 0xff;
+	e->mem = v->memory;
+	e->paging.maxphyaddr = v->cpuid->extended[8][CPUID_EAX] & 0xff;
 	e->ctx = v;
 	e->segment = read_segment;
-	e->mmio_read = v->vm->shadow ? shadow_read : mmio_read;
-	e->mmio_write = v->vm->shadow ? shadow_write : mmio_write;
-	e->written = v->vm->shadow ? ram_written : NULL;
+	e->mmio_read = v->shadow_mmu ? shadow_read : mmio_read;
+	e->mmio_write = v->shadow_mmu ? shadow_write : mmio_write;
+	e->written = v->shadow_mmu ? ram_written : NULL;
 	e->rewritten = ram_rewritten;
 	e->port_read = port_read;
 	e->port_write = port_write;
@@ -162,7 +164,7 @@ __attribute__((noinline)) static void explain(struct vcpu *v, const struct emula
 	for (unsigned i = 0; i < r->byte_count && i < sizeof(r->bytes); i++)
 		n += (unsigned)snprintf(text + n, sizeof(text) - n, "%02x ", r->bytes[i]);
 	text[n] = 0;
-	log_line("vm %s: vcpu %u: cannot emulate the instruction at %lx for an access to %lx: %s", v->vm->config.name, v->index,
+	log_line("vm %s: vcpu %u: cannot emulate the instruction at %lx for an access to %lx: %s", v->vm_name, v->index,
 		 v->emulator.rip, address, text);
 }
 
@@ -200,8 +202,8 @@ static enum verdict conclude(struct vcpu *v, int result, uint64_t address)
  * root it is taken for none, and the CPU does it. Where CR0.WP = 0 alone allows the write that would not help. */
 __attribute__((noinline)) static bool no_table_any_more(struct vcpu *v, uint64_t gpa)
 {
-	return v->vm->shadow && v->shadow->paging.cr0 & CR0_WP && guest_ptr(&v->vm->memory, gpa, 1) &&
-	       shadow_rewritten(v->vm->shadow, gpa);
+	return v->shadow_mmu && v->shadow->paging.cr0 & CR0_WP && guest_ptr(v->memory, gpa, 1) &&
+	       shadow_rewritten(v->shadow_mmu, gpa);
 }
 
 static inline __attribute__((always_inline)) enum verdict emulate_at(struct vcpu *v, struct vm_exit *exit, uint64_t gpa, unsigned access)
@@ -259,7 +261,7 @@ __attribute__((noinline)) static enum verdict no_operand(struct vcpu *v, struct 
 {
 	if (exit->fault.translated && no_table_any_more(v, exit->fault.gpa))
 		return VERDICT_RESUME; /* the engine has queued the event again */
-	log_line("vm %s: vcpu %u: %s at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
+	log_line("vm %s: vcpu %u: %s at guest-physical address %lx, where there is no memory", v->vm_name, v->index,
 		 exit->fault.vectoring ? "the stack or table for an interrupt or exception is" : "page tables are", exit->fault.gpa);
 	vm_request(v->vm, VM_REQUEST_STOP, "a table or stack outside memory");
 	return VERDICT_STOP;
@@ -268,7 +270,7 @@ __attribute__((noinline)) static enum verdict no_operand(struct vcpu *v, struct 
 enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
 {
 	if (__builtin_expect(exit->fault.access & ACCESS_FETCH, 0)) {
-		log_line("vm %s: vcpu %u: runs code at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
+		log_line("vm %s: vcpu %u: runs code at guest-physical address %lx, where there is no memory", v->vm_name, v->index,
 			 exit->fault.gpa);
 		vm_request(v->vm, VM_REQUEST_STOP, "code outside memory");
 		return VERDICT_STOP;

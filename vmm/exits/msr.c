@@ -2,10 +2,10 @@
 
 #include "lib/string.h"
 #include "lib/x86/msr.h"
+#include "vmm/exits/cpuid.h"
 #include "vmm/exits/cpuid_bits.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/vcpu.h"
-#include "vmm/vm/vm.h"
 
 #define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's rate, as CPUID's invariant TSC says */
 
@@ -41,9 +41,9 @@ static bool valid_type(uint8_t type)
 
 static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-	struct msr_state *state = &v->vm->msr;
+	struct msr_state *state = v->msr;
 	uint64_t *fixed = fixed_mtrr(state, msr);
-	uint64_t beyond = ~(BIT(v->vm->cpuid.extended[8][CPUID_EAX] & 0xff) - 1);
+	uint64_t beyond = ~(BIT(v->cpuid->extended[8][CPUID_EAX] & 0xff) - 1);
 
 	if (fixed) {
 		for (unsigned i = 0; i < 8; i++)
@@ -66,7 +66,7 @@ static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
 
 static int read_mtrr(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
-	struct msr_state *state = &v->vm->msr;
+	struct msr_state *state = v->msr;
 	uint64_t *fixed = fixed_mtrr(state, msr);
 
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it holds that fixed being NULL could mean that state is */
@@ -81,9 +81,9 @@ static void set_tsc_offset(struct vcpu *v, int64_t offset)
 }
 
 /* What the CPU's own vendor has: the other's MSRs do not exist. */
-static bool amd(const struct vm *vm)
+static bool amd(const struct vcpu *v)
 {
-	return vm->cpuid.basic[0][CPUID_EBX] == 0x68747541; /* "Auth" */
+	return v->cpuid->basic[0][CPUID_EBX] == 0x68747541; /* "Auth" */
 }
 
 static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
@@ -94,26 +94,26 @@ static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_BIOS_SIGN_ID:
 	case MSR_MISC_FEATURES_ENABLES:
 	case MSR_PLATFORM_INFO:
-		return amd(v->vm) && msr != MSR_BIOS_SIGN_ID ? ERR_INVALID : 0;
+		return amd(v) && msr != MSR_BIOS_SIGN_ID ? ERR_INVALID : 0;
 	case MSR_FEATURE_CONTROL:
 		*value = BIT(0); /* locked, with nothing enabled */
-		return amd(v->vm) ? ERR_INVALID : 0;
+		return amd(v) ? ERR_INVALID : 0;
 	case MSR_MISC_ENABLE:
 		*value = v->misc_enable;
-		return amd(v->vm) ? ERR_INVALID : 0;
+		return amd(v) ? ERR_INVALID : 0;
 	case MSR_MCG_CAP:    /* no banks */
 	case MSR_MCG_STATUS:
 	case MSR_DEBUGCTL:
 		return 0;
 	case MSR_XSS:
-		return v->vm->cpuid.xsave[1][CPUID_EAX] & BIT(CPUID_D_1_XSAVES) ? 0 : ERR_INVALID;
+		return v->cpuid->xsave[1][CPUID_EAX] & BIT(CPUID_D_1_XSAVES) ? 0 : ERR_INVALID;
 	case MSR_HWCR:
 		*value = HWCR_TSC_FREQ_SEL;
-		return amd(v->vm) ? 0 : ERR_INVALID;
+		return amd(v) ? 0 : ERR_INVALID;
 	case MSR_SYSCFG:
 	case MSR_NB_CFG:
 	case MSR_INT_PENDING: /* nothing happens when the cores halt */
-		return amd(v->vm) ? 0 : ERR_INVALID;
+		return amd(v) ? 0 : ERR_INVALID;
 	default:
 		return ERR_INVALID;
 	}

@@ -8,7 +8,9 @@
 #include "lib/x86/events.h"
 #include "lib/x86/segment.h"
 
+struct arena_plan;
 struct monitor_caps;
+struct page_table;
 struct page_table_policy;
 struct vcpu;
 struct vm;
@@ -59,29 +61,43 @@ struct vcpu_event {
 	uint32_t error;
 };
 
+/* A VM in its engine's eyes: a part of struct vm, to which each of the VM's vCPUs has a pointer. */
+struct engine_vm {
+	struct vm *vm;             /* whose arena the engine allocates from (vmm/vm/arena.h) */
+	struct page_table *nested; /* guest-physical to physical */
+	bool shadow;               /* the CPU walks shadow page tables in place of `nested` */
+	uint16_t first_tag;        /* of the vCPUs' translations: a tag for each vCPU, in order */
+	void *hw;                  /* the engine's own; vm_create sets it */
+};
+
 enum vcpu_apic_mode { APIC_MODE_DISABLED, APIC_MODE_XAPIC, APIC_MODE_X2APIC };
 
 struct engine {
 	const char *name;     /* "VT-x" */
 	const char *mmu_name; /* "EPT" */
 	const char *tag_name; /* of its translations: "VPID" */
-	const char *cpu_mode; /* what a core is in, once it can run guests: "VMX root mode" */
-	unsigned modes;       /* BIT(enum monitor_mode) of those that this build has with it */
+	const char *cpu_mode; /* what a core is in, once it can run guests: "VMX root mode"; NULL with cpu_enable */
+	unsigned modes;       /* BIT(enum monitor_mode) of each mode that this build has with it */
 	const struct page_table_policy *nested_policy;
 	bool shadow_real_mode; /* the CPU runs real mode on shadow page tables too; else it is emulated, with the two functions below */
 
-	/* What the CPU offers to choose a monitor mode from. */
+	/* NULL where the engine needs no mode of the CPU's, or: make this core ready to run guests. Returns NULL or a sentence. */
+	const char *(*cpu_enable)(void);
+	/* Add what the CPU offers with this engine, to choose a monitor mode from. */
 	void (*monitor_caps)(struct monitor_caps *caps);
 	/* The largest leaf that nested paging takes (PT_LEVEL_*), and what the granted controls let guests have (CPUID_GRANT_*). */
 	unsigned (*nested_max_level)(void);
 	uint32_t (*granted)(void);
 	/* The CPU delivers this VM's virtual interrupts without exits. */
-	bool (*hw_delivery)(const struct vm *vm);
+	bool (*hw_delivery)(const struct engine_vm *vm);
 
 	/* What all vCPUs of a VM share, from its arena; before the first vcpu_create. Returns 0 or an error, logged. */
-	int (*vm_create)(struct vm *vm);
+	int (*vm_create)(struct engine_vm *vm);
 	/* Make the vCPU's control structures, from its VM's arena. Returns 0, or an error after a log line that says which. */
 	int (*vcpu_create)(struct vcpu *v);
+	/* What vm_create (with the tables that it adds to `nested`) and vcpu_create will allocate. */
+	void (*plan_vm)(struct arena_plan *plan, bool shadow);
+	void (*plan_vcpu)(struct arena_plan *plan);
 	/* Bring them to the state after RESET, or after INIT, which leaves the FPU and most MSRs alone (SDM vol. 3, "Processor State After
 	 * Reset"), except for the GPRs. */
 	void (*vcpu_reset)(struct vcpu *v, bool init);
@@ -134,5 +150,21 @@ struct engine {
 	/* Print the state that only the engine knows. */
 	void (*dump)(struct vcpu *v);
 };
+
+/* The engines that a machine has. */
+#define ENGINES_MAX 3
+struct engine_set {
+	unsigned count;
+	const struct engine *engine[ENGINES_MAX];
+};
+
+/* The engine that serves a monitor mode (its number), or NULL. */
+static inline const struct engine *engine_for_mode(const struct engine_set *set, unsigned mode)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		if (set->engine[i]->modes & BIT(mode))
+			return set->engine[i];
+	return NULL;
+}
 
 #endif

@@ -6,6 +6,8 @@
 #include "mm/page_table.h"
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
 
 #define MAX_SECTORS 2048U

@@ -11,6 +11,7 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
 
 #define SEQUENCES 16 /* remembered, a power of two: a kernel has a handful */
@@ -42,10 +43,15 @@ static uint64_t meta_size(const struct vm_config *config)
 	return shadow_meta_size(&mem, table_pages(config), config->numvcpus);
 }
 
-uint64_t virtual_mmu_size(const struct vm_config *config)
+void virtual_mmu_plan(struct arena_plan *plan, const struct vm_config *config)
 {
-	return (uint64_t)table_pages(config) * PAGE_SIZE + ALIGN_UP(meta_size(config), (uint64_t)PAGE_SIZE) +
-	       ALIGN_UP(sizeof(struct shadow_mmu), (uint64_t)PAGE_SIZE);
+	arena_plan_pages(plan, arena_pages(sizeof(struct shadow_mmu)) + table_pages(config) + arena_pages(meta_size(config)));
+}
+
+void virtual_mmu_plan_vcpu(struct arena_plan *plan)
+{
+	arena_plan_alloc(plan, sizeof(struct shadow_vcpu));
+	arena_plan_alloc(plan, SEQUENCES * sizeof(struct cr3_memo));
 }
 
 /* Nested paging's table says where the guest's memory is, also where no CPU walks it. */
@@ -85,9 +91,9 @@ int virtual_mmu_create(struct vm *vm)
 		.ctx = vm,
 	};
 
-	vm->shadow = vm_alloc_pages(vm, (unsigned)((sizeof(*vm->shadow) + PAGE_SIZE - 1) / PAGE_SIZE));
+	vm->shadow = vm_alloc_pages(vm, arena_pages(sizeof(*vm->shadow)));
 	config.tables = vm_alloc_pages(vm, config.table_pages);
-	config.meta = vm_alloc_pages(vm, (unsigned)((config.meta_size + PAGE_SIZE - 1) / PAGE_SIZE));
+	config.meta = vm_alloc_pages(vm, arena_pages(config.meta_size));
 	if (!vm->shadow || !config.tables || !config.meta)
 		return ERR_NOMEM;
 	config.tables_phys = vm_phys(vm, config.tables);

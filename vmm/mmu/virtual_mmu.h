@@ -6,10 +6,13 @@
 #include "vmm/config/config.h"
 #include "vmm/exits/exit.h"
 
+struct arena_plan;
+
 /* Make the VM's shadow MMU, from its arena; after its memory, before its vCPUs. Returns 0 or an error, logged. */
 int virtual_mmu_create(struct vm *vm);
-/* Bytes of arena that it takes. */
-uint64_t virtual_mmu_size(const struct vm_config *config);
+/* What virtual_mmu_create and virtual_mmu_add_vcpu allocate. */
+void virtual_mmu_plan(struct arena_plan *plan, const struct vm_config *config);
+void virtual_mmu_plan_vcpu(struct arena_plan *plan);
 /* The vCPU's view of it. Returns 0 or an error. */
 int virtual_mmu_add_vcpu(struct vcpu *v);
 /* The VM starts over. */

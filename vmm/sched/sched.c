@@ -6,7 +6,7 @@
 #include "mm/pool.h"
 #include "vmm/interface/core.h"
 #include "vmm/vcpu/vcpu.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_services.h"
 
 #define SLOTS_PER_CORE 32
 #define SLICE_HZ 200 /* a vCPU's turn is a 200th of a second */

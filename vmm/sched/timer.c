@@ -3,7 +3,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/vcpu.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/vm_services.h"
 
 void timer_queue_init(struct timer_queue *queue, struct vcpu *vcpu)
 {
@@ -35,7 +35,7 @@ void vtimer_init(struct vtimer *t, struct vm *vm, unsigned cpu, void (*fire)(voi
 	t->deadline = TIME_NEVER;
 	t->fire = fire;
 	t->ctx = ctx;
-	t->queue = &vm->vcpu[cpu]->timers;
+	t->queue = &vm_vcpu(vm, cpu)->timers;
 	t->next = NULL;
 }
 

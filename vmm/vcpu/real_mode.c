@@ -12,7 +12,7 @@
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
 
 #define POLL_STEPS 32 /* so often the machine's interrupts get their turn */
 
@@ -188,6 +188,12 @@ int real_mode_create(struct vcpu *v)
 	return 0;
 }
 
+void real_mode_plan(struct arena_plan *plan, const struct engine *engine)
+{
+	if (!engine->shadow_real_mode)
+		arena_plan_alloc(plan, sizeof(struct real_mode));
+}
+
 void real_mode_check(struct vcpu *v)
 {
 	if (!v->real_mode || vcpu_read(v, VCPU_CR0) & CR0_PE)
@@ -209,7 +215,7 @@ static void stop(struct vcpu *v)
 		n += (unsigned)snprintf(text + n, sizeof(text) - n, "%02x ", r->bytes[i]);
 	text[n] = 0;
 	store(v);
-	log_line("vm %s: vcpu %u: real mode is emulated, and this instruction at %x:%lx cannot be: %s", v->vm->config.name, v->index,
+	log_line("vm %s: vcpu %u: real mode is emulated, and this instruction at %x:%lx cannot be: %s", v->vm_name, v->index,
 		 v->emulator.seg[SEG_CS].selector, v->emulator.rip, n ? text : "(no memory there)");
 	vm_request(v->vm, VM_REQUEST_STOP, "an instruction that cannot be emulated");
 	vcpu_dump(v);

@@ -9,6 +9,8 @@
 
 /* What a vCPU needs for it, from its VM's arena; nothing where the CPU runs all modes. Returns 0 or ERR_NOMEM. */
 int real_mode_create(struct vcpu *v);
+/* What that allocates, where the VM has shadow page tables. */
+void real_mode_plan(struct arena_plan *plan, const struct engine *engine);
 /* CR0 is new: see whether the CPU runs the guest's mode. */
 void real_mode_check(struct vcpu *v);
 /* Instead of the engine's run(), while v->by_emulation: until the CPU can take over, or the vCPU must stop running. */

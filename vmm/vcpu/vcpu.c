@@ -10,8 +10,11 @@
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/sched/sched.h"
 #include "vmm/vcpu/real_mode.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
+#include "vmm/vm/vm_services.h"
+#include "vmm/vm/vm_vcpu.h"
 
 /* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
 #define TURN_HZ 20
@@ -50,12 +53,11 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 
 	if (!page)
 		return ERR_NOMEM;
-	v->vm = vm;
 	v->index = index;
-	v->engine = vm->engine;
+	vm_attach_vcpu(vm, v);
 	v->state = VCPU_PARKED; /* until the VM starts */
 	v->turn_ticks = (uint32_t)MIN(time_hz() / TURN_HZ, (uint64_t)UINT32_MAX);
-	v->hw_delivery = vm->engine->hw_delivery(vm);
+	v->hw_delivery = vm->engine->hw_delivery(&vm->engine_vm);
 	timer_queue_init(&v->timers, v);
 	lapic_init(&v->lapic, vm, index, index, page, v->hw_delivery);
 	err = lapic_bus_add(&vm->lapics, &v->lapic);
@@ -66,6 +68,16 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 		return ERR_NOMEM;
 	v->kickable = vm->shadow && vm->config.numvcpus > 1;
 	return vm->engine->vcpu_create(v);
+}
+
+void vcpu_plan(struct arena_plan *plan, const struct engine *engine, bool shadow)
+{
+	arena_plan_pages(plan, 1);
+	if (shadow) {
+		virtual_mmu_plan_vcpu(plan);
+		real_mode_plan(plan, engine);
+	}
+	engine->plan_vcpu(plan);
 }
 
 static void load_start_state(struct vcpu *v, const struct guest_start *start)
@@ -97,7 +109,7 @@ static void load_start_state(struct vcpu *v, const struct guest_start *start)
 static void reset_registers(struct vcpu *v, bool init)
 {
 	memset(v->gpr, 0, sizeof(v->gpr));
-	v->gpr[GPR_RDX] = v->vm->cpuid.basic[1][CPUID_EAX];
+	v->gpr[GPR_RDX] = v->cpuid->basic[1][CPUID_EAX];
 	v->nmi_pending = false;
 	v->by_emulation = false;
 	if (!init) {
@@ -177,13 +189,13 @@ void vcpu_inject_exception(struct vcpu *v, uint8_t vector, uint32_t error)
 /* PDPTE reserved bits are left to the CPU. */
 int vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4])
 {
-	return guest_read(&v->vm->memory, cr3 & 0xffffffe0, pdpte, 4 * sizeof(pdpte[0]));
+	return guest_read(v->memory, cr3 & 0xffffffe0, pdpte, 4 * sizeof(pdpte[0]));
 }
 
 /* The 8259s are wired to vCPU 0's LINT0. */
 static bool pic_requests(const struct vcpu *v)
 {
-	return v->index == 0 && vm_pic_waiting(v->vm) && lapic_accepts_pic(&v->lapic);
+	return v->pic_line && __atomic_load_n(v->pic_line, __ATOMIC_RELAXED) && lapic_accepts_pic(&v->lapic);
 }
 
 static bool interrupt_requests(const struct vcpu *v)
@@ -214,16 +226,11 @@ static void deliver_nmi(struct vcpu *v)
 
 static void deliver_pic(struct vcpu *v)
 {
-	int vector;
-
 	if (!v->engine->can_inject(v, EVENT_INTERRUPT)) {
 		v->engine->interrupt_window(v, true);
 		return;
 	}
-	spin_lock(&v->vm->irq_lock);
-	vector = pic_acknowledge(&v->vm->pic);
-	spin_unlock(&v->vm->irq_lock);
-	inject_interrupt(v, (uint8_t)vector);
+	inject_interrupt(v, vm_pic_acknowledge(v->vm));
 	if (interrupt_requests(v))
 		v->engine->interrupt_window(v, true);
 }
@@ -370,7 +377,7 @@ void vcpu_run(struct vcpu *v)
 	} else if (vcpu_may_enter(v)) {
 		if (__builtin_expect(v->vm->boot_ticks && v->index == 0, 0)) {
 			log_line("boot: %lu ticks from hand-over to the first instruction of vm %s", time_now() - v->vm->boot_ticks,
-				 v->vm->config.name);
+				 v->vm_name);
 			v->vm->boot_ticks = 0;
 		}
 		v->engine->run(v);
@@ -394,8 +401,8 @@ static void dump_code(struct vcpu *v)
 	e->paging.cr4 = vcpu_read(v, VCPU_CR4);
 	e->paging.efer = vcpu_read(v, VCPU_EFER);
 	e->paging.cpl = 0;
-	if (guest_walk(&v->vm->memory, &e->paging, cs.base + vcpu_read(v, VCPU_RIP), WALK_READ | WALK_IMPLICIT, &gpa, NULL, NULL) ||
-	    guest_read(&v->vm->memory, gpa, code, sizeof(code))) {
+	if (guest_walk(v->memory, &e->paging, cs.base + vcpu_read(v, VCPU_RIP), WALK_READ | WALK_IMPLICIT, &gpa, NULL, NULL) ||
+	    guest_read(v->memory, gpa, code, sizeof(code))) {
 		log_line("  code at RIP: not readable");
 		return;
 	}
@@ -408,7 +415,7 @@ void vcpu_dump(struct vcpu *v)
 {
 	const uint64_t *r = v->gpr;
 
-	log_line("vm %s: vcpu %u: RIP %016lx RFLAGS %08lx CR0 %08lx CR3 %016lx CR4 %08lx EFER %04lx", v->vm->config.name, v->index,
+	log_line("vm %s: vcpu %u: RIP %016lx RFLAGS %08lx CR0 %08lx CR3 %016lx CR4 %08lx EFER %04lx", v->vm_name, v->index,
 		 vcpu_read(v, VCPU_RIP), vcpu_read(v, VCPU_RFLAGS), vcpu_read(v, VCPU_CR0), vcpu_read(v, VCPU_CR3), vcpu_read(v, VCPU_CR4),
 		 vcpu_read(v, VCPU_EFER));
 	log_line("  RAX %016lx RBX %016lx RCX %016lx RDX %016lx", r[GPR_RAX], r[GPR_RBX], r[GPR_RCX], r[GPR_RDX]);

@@ -12,8 +12,14 @@
 #include "vmm/interface/engine.h"
 #include "vmm/sched/timer.h"
 
+struct arena_plan;
+struct cpuid_table;
 struct cr3_memo;
+struct guest_memory;
+struct io_space;
+struct msr_state;
 struct real_mode;
+struct shadow_mmu;
 struct shadow_vcpu;
 struct vm;
 struct sched_slot;
@@ -54,7 +60,15 @@ struct vcpu {
 	uint8_t sipi_vector;
 	enum vcpu_state state;
 	const struct engine *engine;
-	struct vm *vm;
+	struct vm *vm;           /* whose parts that a vCPU uses all the time follow; vm_attach_vcpu sets them */
+	const char *vm_name;
+	struct engine_vm *engine_vm;
+	const struct guest_memory *memory;
+	const struct cpuid_table *cpuid;
+	struct msr_state *msr;
+	struct io_space *pio, *mmio;
+	struct shadow_mmu *shadow_mmu; /* NULL with nested paging */
+	const bool *pic_line;    /* atomic: the 8259s' INTR, for vCPU 0, to whose LINT0 it is wired; NULL for the others */
 	unsigned index;
 	void *hw;                /* the engine's own */
 	struct sched_slot *slot;
@@ -107,6 +121,8 @@ extern bool vcpu_debug_bad_entry;
 
 /* Make the control structures. Returns 0 or an error, logged. */
 int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index);
+/* What that allocates. */
+void vcpu_plan(struct arena_plan *plan, const struct engine *engine, bool shadow);
 /* The state after power-up: vCPU 0 runs (the loader sets where), the others wait for SIPI. */
 void vcpu_reset(struct vcpu *v);
 

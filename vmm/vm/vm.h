@@ -1,4 +1,7 @@
-/* A virtual machine: everything that belongs to one guest. It lives in the VM's arena, which only the VM's own address space maps. */
+/* A virtual machine: everything that belongs to one guest. It lives in the VM's arena, which only the VM's own address space maps.
+ *
+ * This is for the files of vmm/vm/ and the few others that tools/check.py names: a vCPU has pointers to what it uses (vcpu.h), and others
+ * have arena.h, vm_services.h and vmm/interface/platform.h. */
 #ifndef VMM_VM_VM_H
 #define VMM_VM_VM_H
 
@@ -17,21 +20,19 @@
 #include "vmm/devices/reset.h"
 #include "vmm/devices/rtc.h"
 #include "vmm/devices/uart.h"
-#include "vmm/devices/virtio_blk.h"
 #include "vmm/exits/cpuid.h"
 #include "vmm/exits/msr.h"
 #include "vmm/interface/engine.h"
 #include "vmm/interface/platform.h"
 #include "vmm/io/io_space.h"
-#include "vmm/io/vm_disk.h"
 #include "vmm/loader/loader.h"
 #include "vmm/memory/guest_memory.h"
-#include "vmm/sched/sched.h"
-#include "vmm/vcpu/vcpu.h"
-
-#define VM_PIECES_MAX 32
 
 struct shadow_mmu;
+struct vcpu;
+struct virtio_blk;
+struct vm_disk;
+struct vm_handle;
 
 struct vm {
 	struct vm_config config;
@@ -39,7 +40,7 @@ struct vm {
 	uint8_t *small;               /* the rest of the arena page that vm_alloc cuts from */
 	uint32_t small_left;
 	const struct engine *engine;
-	void *hw;                     /* the engine's own */
+	struct engine_vm engine_vm;   /* the VM in the engine's eyes */
 	struct vm_handle *handle;
 	struct page_table space;      /* Lamina's address space while it works for this VM */
 	struct page_table nested;     /* guest-physical to physical */
@@ -51,7 +52,7 @@ struct vm {
 
 	struct io_space pio, mmio;
 	struct spinlock irq_lock;
-	bool pic_output;
+	bool pic_output;              /* atomic: the 8259s' INTR */
 	struct pic pic;
 	struct ioapic ioapic;
 	struct pit pit;
@@ -71,7 +72,6 @@ struct vm {
 	struct lapic_bus lapics;
 	unsigned vcpu_count;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	uint16_t first_tag;           /* of the vCPUs' translations */
 
 	struct loader_input files;
 	struct guest_start start;
@@ -83,48 +83,5 @@ struct vm {
 	uint64_t parked;              /* atomic: a bit for each vCPU that has stopped for the request */
 	unsigned resets;
 };
-
-/* A file that the boot loader has put in memory, from a page boundary on. */
-struct vm_file {
-	const char *name;
-	uint64_t phys, size;
-	bool read, written; /* named so by a VM, started or not: one that writes it has it alone */
-};
-
-/* What all VMs are made from. */
-struct vm_resources {
-	struct vm_file *files;        /* what a configuration can name */
-	unsigned file_count;
-	const struct cpuid_host *cpuid;
-	const struct engine *engine;
-	struct monitor_caps monitor;
-	uint64_t unix_seconds;
-	uint64_t boot_ticks;          /* time_now() when the loader handed over */
-};
-
-/* Build a VM from its configuration and put its vCPUs on the cores. Returns 0; or an error, after log lines that say what is wrong:
- * then the VM does not exist. */
-int vm_create(const struct vm_config *config, const struct vm_resources *resources);
-
-/* Zeroed memory from the arena while the VM is built; aligned to 64 bytes. NULL where it is used up. */
-void *vm_alloc(struct vm *vm, uint32_t size);
-void *vm_alloc_pages(struct vm *vm, unsigned pages);
-/* Physical address of something in the arena. */
-uint64_t vm_phys(const struct vm *vm, const void *p);
-
-/* A vCPU has stopped for a request; the last one to do so carries the request out. */
-void vm_vcpu_parked(struct vm *vm, unsigned index);
-/* Hand waiting console input to the guest's UART. */
-void vm_console_input(struct vm *vm);
-/* Take what the VM's disks have ended. */
-void vm_poll_disks(struct vm *vm);
-/* Whether the 8259s' INTR is high. */
-static inline bool vm_pic_waiting(const struct vm *vm)
-{
-	return __atomic_load_n(&vm->pic_output, __ATOMIC_RELAXED);
-}
-
-/* Print the exit statistics: a line for each kind that occurred. */
-void vm_print_statistics(struct vm *vm);
 
 #endif

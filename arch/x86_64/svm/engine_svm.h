@@ -10,9 +10,5 @@ extern const struct engine engine_svm;
 bool svm_present(void);
 /* Whether this machine can run guests with AMD-V, asked once on the boot processor. Returns NULL, or a sentence that says what is missing. */
 const char *svm_probe(void);
-/* Enter SVM host mode on this core. Returns NULL or a sentence. */
-const char *svm_cpu_enable(void);
-/* Leave it (before a reset of the machine). */
-void svm_cpu_disable(void);
 
 #endif

@@ -115,12 +115,17 @@ static inline void svm_seen(struct svm_vcpu *x)
 
 /* The VMCB that holds this core's own FS, GS, TR, LDTR and system-call MSRs, by its physical address (svm_cpu.c). */
 uint64_t svm_host_vmcb(void);
+/* Enter SVM host mode on this core. Returns NULL or a sentence. */
+const char *svm_cpu_enable(void);
 
 /* Whether there are more vCPUs than ASIDs, so that some share one. */
 extern bool svm_asids_shared;
 
 /* The engine's part of a VM (svm_vm.c). Returns 0 or ERR_NOMEM. */
-int svm_vm_create(struct vm *vm);
+int svm_vm_create(struct engine_vm *vm);
+/* What it will allocate, and what a vCPU will. */
+void svm_plan_vm(struct arena_plan *plan, bool shadow);
+void svm_plan_vcpu(struct arena_plan *plan);
 /* A vCPU's VMCB (svm_vcpu.c). svm_create() returns 0 or ERR_NOMEM; an INIT leaves some of what a reset sets. */
 int svm_create(struct vcpu *v);
 void svm_reset(struct vcpu *v, bool init);

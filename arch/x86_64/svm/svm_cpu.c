@@ -124,15 +124,5 @@ const char *svm_cpu_enable(void)
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, pool_phys(&lamina_pool, this_cpu()->hw_page));
 	__asm__ volatile("vmsave" : : "a"(svm_host_vmcb()) : "memory");
-	this_cpu()->in_virtualization = true;
 	return NULL;
-}
-
-void svm_cpu_disable(void)
-{
-	if (!this_cpu()->in_virtualization)
-		return;
-	wrmsr(MSR_VM_HSAVE_PA, 0);
-	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~EFER_SVME);
-	this_cpu()->in_virtualization = false;
 }

@@ -34,7 +34,7 @@ static uint32_t granted(void)
 }
 
 /* AVIC is not used. */
-static bool hw_delivery(const struct vm *vm)
+static bool hw_delivery(const struct engine_vm *vm)
 {
 	(void)vm;
 	return false;
@@ -46,6 +46,7 @@ const struct engine engine_svm = {
 	.tag_name = "ASID",
 	.modes = BIT(MONITOR_HWMMU) | BIT(MONITOR_HV),
 	.cpu_mode = "SVM host mode",
+	.cpu_enable = svm_cpu_enable,
 	.shadow_real_mode = true, /* "paged real mode" (APM vol. 2, section 15.19) */
 	.nested_policy = &policy_npt,
 	.monitor_caps = monitor_caps,
@@ -54,6 +55,8 @@ const struct engine engine_svm = {
 	.hw_delivery = hw_delivery,
 	.vm_create = svm_vm_create,
 	.vcpu_create = svm_create,
+	.plan_vm = svm_plan_vm,
+	.plan_vcpu = svm_plan_vcpu,
 	.vcpu_reset = svm_reset,
 	.load = svm_load,
 	.unload = svm_unload,

@@ -5,7 +5,6 @@
 #include "lib/x86/vectors.h"
 #include "vmm/devices/lapic.h"
 #include "vmm/interface/core.h"
-#include "vmm/vm/vm.h"
 
 static bool nmi_blocked(const struct svm_vcpu *x)
 {

@@ -11,7 +11,6 @@
 #include "vmm/emulate/decode.h"
 #include "vmm/exits/exit.h"
 #include "vmm/exits/exit_mmio.h"
-#include "vmm/vm/vm.h"
 
 /* APM vol. 2, appendix C, "SVM Intercept Exit Codes". */
 enum {
@@ -159,9 +158,9 @@ static void remember_mov(struct vcpu *v, const struct vmcb *b, const struct insn
 	uint64_t gpa;
 
 	if (insn->length > 4 || v->emulated.byte_count < 4 || v->emulator.mode != DECODE_64 || (b->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - 4 ||
-	    guest_walk(&v->vm->memory, &v->emulator.paging, b->rip, WALK_EXEC, &gpa, NULL, NULL))
+	    guest_walk(v->memory, &v->emulator.paging, b->rip, WALK_EXEC, &gpa, NULL, NULL))
 		return;
-	code = guest_ptr(&v->vm->memory, gpa, 4);
+	code = guest_ptr(v->memory, gpa, 4);
 	if (code)
 		*place = (struct svm_cr_place){ b->rip, b->cr3, code, four_bytes(v->emulated.bytes), insn->length, gpr,
 						insn->opcode == 0x20 };
@@ -280,7 +279,7 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 {
 	exit->raw.reason = vmcb_of(v)->exit_code;
 	exit->raw.qualification = 0;
-	log_line("vm %s: vcpu %u: VMRUN refused the guest's state (VMEXIT_INVALID)", v->vm->config.name, v->index);
+	log_line("vm %s: vcpu %u: VMRUN refused the guest's state (VMEXIT_INVALID)", v->vm_name, v->index);
 	svm_explain_entry_failure(v);
 	return EXIT_ENTRY_FAILED;
 }

@@ -6,7 +6,6 @@
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/exits/exit_mmio.h"
-#include "vmm/vm/vm.h"
 
 /* By exit code, the length of the usual encoding of the instruction that causes it. */
 #define CODE_FIRST 0x72
@@ -52,8 +51,8 @@ __attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmc
 		return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
 	/* Only without prefixes: then the exit's code and two bytes say it all. */
 	if (code_64(b) && index < ARRAY_SIZE(usual) && insn->length == usual[index] && v->emulated.byte_count >= 2 &&
-	    (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 && !guest_walk(&v->vm->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
-		code = guest_ptr(&v->vm->memory, gpa, 2);
+	    (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 && !guest_walk(v->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
+		code = guest_ptr(v->memory, gpa, 2);
 		if (code) {
 			places->rip[i] = b->rip;
 			places->cr3[i] = b->cr3;

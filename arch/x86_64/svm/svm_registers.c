@@ -5,7 +5,6 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "vmm/shadow/shadow.h"
-#include "vmm/vm/vm.h"
 
 /* The VMCB's attributes are access rights without the gap of bits 11:8 (APM vol. 2, "VMCB State Save Area": segment attributes). */
 static uint32_t access_of(uint16_t attributes)
@@ -319,7 +318,7 @@ static int check_pdptes(struct vcpu *v, uint64_t cr0, uint64_t cr4)
 
 	if (!shadowed(v) || !(cr0 & CR0_PG) || !(cr4 & CR4_PAE) || guest_efer(v) & (EFER_LME | EFER_LMA))
 		return 0;
-	return shadow_read_pdptes(v->vm->shadow, guest_cr3(v), v->emulator.paging.maxphyaddr, pdpte);
+	return shadow_read_pdptes(v->shadow_mmu, guest_cr3(v), v->emulator.paging.maxphyaddr, pdpte);
 }
 
 /* APM vol. 2, "CR0 Register", "Enabling and Activating Long Mode": what raises #GP. */

@@ -8,15 +8,21 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
+#include "mm/page_table.h"
 #include "vmm/exits/cpuid.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
 
 bool svm_asids_shared;
 
+void svm_plan_vcpu(struct arena_plan *plan)
+{
+	arena_plan_pages(plan, arena_pages(sizeof(struct svm_vcpu)) + arena_pages(fpu_area_size()));
+}
+
 int svm_create(struct vcpu *v)
 {
-	struct svm_vcpu *x = vm_alloc_pages(v->vm, (sizeof(*x) + PAGE_SIZE - 1) / PAGE_SIZE);
-	uint32_t fpu_pages = (fpu_area_size() + PAGE_SIZE - 1) / PAGE_SIZE;
+	struct svm_vcpu *x = vm_alloc_pages(v->vm, arena_pages(sizeof(*x)));
+	uint32_t fpu_pages = arena_pages(fpu_area_size());
 
 	if (!x)
 		return ERR_NOMEM;
@@ -32,7 +38,7 @@ int svm_create(struct vcpu *v)
 /* A tag of its own where there are enough; vCPUs that share one flush it whenever they take a core. */
 static uint32_t asid_of(const struct vcpu *v)
 {
-	uint32_t tag = v->vm->first_tag + v->index;
+	uint32_t tag = v->engine_vm->first_tag + v->index;
 
 	return (tag - 1) % (svm_features.asids - 1) + 1;
 }
@@ -40,7 +46,7 @@ static uint32_t asid_of(const struct vcpu *v)
 static void write_controls(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
-	const struct svm_vm *vm = v->vm->hw;
+	const struct svm_vm *vm = v->engine_vm->hw;
 	struct vmcb *b = &x->vmcb;
 
 	memset(b, 0, sizeof(*b));
@@ -66,14 +72,14 @@ static void write_controls(struct vcpu *v)
 		b->intercept_misc1 |= INTERCEPT_INVLPG;
 	} else {
 		b->nested_paging = 1;
-		b->nested_cr3 = v->vm->nested.root;
+		b->nested_cr3 = v->engine_vm->nested->root;
 	}
 	x->tpr = 0;
 	x->offered = false;
 	x->seen = 0;
 	x->nmi = NMI_OPEN;
 	x->nmi_wanted = x->stepping = x->tpr_waits = false;
-	if (v->vm->first_tag + v->index >= svm_features.asids)
+	if (v->engine_vm->first_tag + v->index >= svm_features.asids)
 		svm_asids_shared = true;
 }
 
@@ -100,7 +106,7 @@ void svm_reset(struct vcpu *v, bool init)
 	const uint64_t kept[] = { b->star, b->lstar, b->cstar, b->sfmask, b->kernel_gs_base, b->g_pat };
 
 	svm_load(v);
-	x->cr4_offered = cpuid_cr4(&v->vm->cpuid) & svm_features.cr4_possible;
+	x->cr4_offered = cpuid_cr4(v->cpuid) & svm_features.cr4_possible;
 	write_controls(v);
 	reset_segments(v);
 	svm_write(v, VCPU_EFER, 0);

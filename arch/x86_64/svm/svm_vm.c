@@ -3,7 +3,7 @@
 #include "arch/x86_64/svm/svm.h"
 #include "lib/string.h"
 #include "lib/x86/msr.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
 
 /* MSRs that the guest uses directly: VMLOAD and VMSAVE switch them. */
 static const uint32_t direct_msrs[] = {
@@ -23,11 +23,18 @@ static void allow_msr(uint8_t *map, uint32_t msr)
 	map[(msr >= 0xc0000000 ? 0x800 : 0) + bit / 8] &= (uint8_t)~(3U << bit % 8);
 }
 
-int svm_vm_create(struct vm *vm)
+void svm_plan_vm(struct arena_plan *plan, bool shadow)
 {
-	struct svm_vm *s = vm_alloc(vm, sizeof(*s));
-	uint8_t *io = vm_alloc_pages(vm, IOPM_PAGES);
-	uint8_t *msr = vm_alloc_pages(vm, MSRPM_PAGES);
+	(void)shadow;
+	arena_plan_alloc(plan, sizeof(struct svm_vm));
+	arena_plan_pages(plan, IOPM_PAGES + MSRPM_PAGES);
+}
+
+int svm_vm_create(struct engine_vm *vm)
+{
+	struct svm_vm *s = vm_alloc(vm->vm, sizeof(*s));
+	uint8_t *io = vm_alloc_pages(vm->vm, IOPM_PAGES);
+	uint8_t *msr = vm_alloc_pages(vm->vm, MSRPM_PAGES);
 
 	if (!s || !io || !msr)
 		return ERR_NOMEM;
@@ -39,8 +46,8 @@ int svm_vm_create(struct vm *vm)
 		allow_msr(msr, MSR_PAT);
 	if (cpu_features.rdtscp)
 		allow_msr(msr, MSR_TSC_AUX);
-	s->iopm = vm_phys(vm, io);
-	s->msrpm = vm_phys(vm, msr);
+	s->iopm = vm_phys(vm->vm, io);
+	s->msrpm = vm_phys(vm->vm, msr);
 	vm->hw = s;
 	return 0;
 }

@@ -10,9 +10,5 @@ extern const struct engine engine_vmx;
 bool vmx_present(void);
 /* Whether this machine can run guests with VT-x, asked once on the boot processor. Returns NULL, or a sentence that says what is missing. */
 const char *vmx_probe(void);
-/* Enter VMX root mode on this core. Returns NULL or a sentence. */
-const char *vmx_cpu_enable(void);
-/* Leave it (before a reset of the machine). */
-void vmx_cpu_disable(void);
 
 #endif

@@ -63,11 +63,16 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 
 /* Negotiate every control against the capability MSRs. Returns NULL, or a sentence that names what is missing. */
 const char *vmx_controls_negotiate(void);
+/* Enter VMX root mode on this core. Returns NULL or a sentence. */
+const char *vmx_cpu_enable(void);
 
 /* The engine's part of a VM (vmx_vm.c). Returns 0 or ERR_NOMEM. */
-int vmx_vm_create(struct vm *vm);
+int vmx_vm_create(struct engine_vm *vm);
+/* What it, and the tables that it adds to nested paging's, will allocate; and what a vCPU will. */
+void vmx_plan_vm(struct arena_plan *plan, bool shadow);
+void vmx_plan_vcpu(struct arena_plan *plan);
 /* Whether the CPU delivers the VM's interrupts without exits. */
-bool vmx_hw_delivery(const struct vm *vm);
+bool vmx_hw_delivery(const struct engine_vm *vm);
 /* A vCPU's VMCS (vmx_vcpu.c). vmx_create() returns 0 or ERR_NOMEM; an INIT leaves some of what a reset sets. */
 int vmx_create(struct vcpu *v);
 void vmx_reset(struct vcpu *v, bool init);
@@ -77,8 +82,8 @@ void vmx_unload(struct vcpu *v);
 void vmx_run(struct vcpu *v);
 /* MSRs that the guest uses without exits (vmx_direct_msr.c): a page of bitmaps for the VMCS, without and with x2APIC mode; the values that
  * change hands between vCPUs; one value for an emulated access, which is 0 or ERR_INVALID where the MSR is none of these or refuses it. */
-void vmx_fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap);
-void vmx_fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap);
+void vmx_fill_msr_bitmap(const struct engine_vm *vm, uint8_t *bitmap);
+void vmx_fill_x2apic_bitmap(const struct engine_vm *vm, uint8_t *bitmap);
 void vmx_reset_switched_msrs(void);
 void vmx_save_switched_msrs(struct vmx_vcpu *x);
 void vmx_load_switched_msrs(const struct vmx_vcpu *x);

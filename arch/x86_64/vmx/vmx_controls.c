@@ -203,17 +203,9 @@ const char *vmx_cpu_enable(void)
 	write_cr4((read_cr4() | CR4_VMXE | vmx_controls.cr4_fixed0) & vmx_controls.cr4_fixed1);
 	*region = vmx_controls.revision;
 	__asm__ goto("vmxon %0\n\tjbe %l1" : : "m"(phys) : "cc", "memory" : failed);
-	this_cpu()->in_virtualization = true;
 	/* Whoever used VMX before may have left translations. */
 	vmx_flush_all();
 	return NULL;
 failed:
 	return "VMXON failed";
-}
-
-void vmx_cpu_disable(void)
-{
-	if (this_cpu()->in_virtualization)
-		__asm__ volatile("vmxoff" : : : "cc", "memory");
-	this_cpu()->in_virtualization = false;
 }

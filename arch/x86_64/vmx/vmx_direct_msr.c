@@ -30,7 +30,7 @@ static void allow_msr(uint8_t *bitmap, unsigned direction, uint32_t msr)
 	bitmap[direction + (msr >= 0xc0000000 ? 1024 : 0) + bit / 8] &= (uint8_t)~(1U << bit % 8);
 }
 
-void vmx_fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
+void vmx_fill_msr_bitmap(const struct engine_vm *vm, uint8_t *bitmap)
 {
 	memset(bitmap, 0xff, PAGE_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(direct_msrs); i++) {
@@ -52,7 +52,7 @@ void vmx_fill_msr_bitmap(const struct vm *vm, uint8_t *bitmap)
 
 /* In x2APIC mode the CPU virtualizes all reads but the current count, and writes of TPR, EOI and self-IPI
  * (SDM vol. 3, "Virtualizing MSR-Based APIC Accesses"). */
-void vmx_fill_x2apic_bitmap(const struct vm *vm, uint8_t *bitmap)
+void vmx_fill_x2apic_bitmap(const struct engine_vm *vm, uint8_t *bitmap)
 {
 	static const uint8_t readable[] = {
 		LAPIC_ID, LAPIC_VERSION, LAPIC_TPR, LAPIC_PPR, LAPIC_LDR, LAPIC_SVR, LAPIC_ESR, LAPIC_ICR, LAPIC_LVT_TIMER, LAPIC_LVT_THERMAL,

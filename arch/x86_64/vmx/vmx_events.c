@@ -2,7 +2,6 @@
 #include "arch/x86_64/asm.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/x86/registers.h"
-#include "vmm/vm/vm.h"
 
 bool vmx_can_inject(struct vcpu *v, enum vcpu_event_type type)
 {
@@ -141,7 +140,7 @@ void vmx_eoi_exits(struct vcpu *v, const uint64_t bitmap[4])
 void vmx_apic_mode(struct vcpu *v, enum vcpu_apic_mode mode)
 {
 	struct vmx_vcpu *x = vmx_of(v);
-	const struct vmx_vm *vm = v->vm->hw;
+	const struct vmx_vm *vm = v->engine_vm->hw;
 	uint32_t proc2 = x->proc2 & ~(uint32_t)(PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
 
 	if (mode != APIC_MODE_DISABLED)

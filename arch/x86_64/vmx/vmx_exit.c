@@ -6,7 +6,6 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "vmm/exits/exit.h"
-#include "vmm/vm/vm.h"
 
 /* SDM vol. 3, appendix C, "VMX Basic Exit Reasons". */
 enum {
@@ -254,7 +253,7 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 {
 	exit->raw.reason = vmread32(VMCS_EXIT_REASON) & 0xffff;
 	exit->raw.qualification = vmread(VMCS_EXIT_QUALIFICATION);
-	log_line("vm %s: vcpu %u: VM entry failed, exit reason %lu, qualification %lu", v->vm->config.name, v->index, exit->raw.reason,
+	log_line("vm %s: vcpu %u: VM entry failed, exit reason %lu, qualification %lu", v->vm_name, v->index, exit->raw.reason,
 		 exit->raw.qualification);
 	vmx_explain_entry_failure(v);
 	return EXIT_ENTRY_FAILED;

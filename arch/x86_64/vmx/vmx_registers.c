@@ -5,7 +5,6 @@
 #include "lib/x86/paging.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
-#include "vmm/vm/vm.h"
 
 /* The VMCS keeps the eight segments two encodings apart, in the order of enum segment_register (ES, CS, SS, DS, FS, GS, LDTR, TR). */
 static struct vmcs_field16 selector_field(enum segment_register s)

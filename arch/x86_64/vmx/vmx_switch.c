@@ -64,7 +64,7 @@ void vmx_run(struct vcpu *v)
 	x->launched = true;
 	if (vmx_enter(v, launched))
 		return;
-	log_line("vm %s: vcpu %u: VM entry refused, VM-instruction error %u", v->vm->config.name, v->index, vmread32(VMCS_INSTRUCTION_ERROR));
+	log_line("vm %s: vcpu %u: VM entry refused, VM-instruction error %u", v->vm_name, v->index, vmread32(VMCS_INSTRUCTION_ERROR));
 	vmx_explain_entry_failure(v);
 	vm_request(v->vm, VM_REQUEST_STOP, "VM entry failed");
 }

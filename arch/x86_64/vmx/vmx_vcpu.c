@@ -8,8 +8,9 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
+#include "mm/page_table.h"
 #include "vmm/exits/cpuid.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
 
 /* A guest that causes no exits gets one so often. Host interrupts exit by themselves; but an emulator may hold them back as long as the guest
  * keeps RFLAGS.IF clear (Bochs 2.7 decides that only when IF changes), and no guest shall have a core for itself. */
@@ -22,11 +23,17 @@ static void vmclear(uint64_t phys)
 	__asm__ volatile("vmclear %0" : : "m"(phys) : "cc", "memory");
 }
 
+void vmx_plan_vcpu(struct arena_plan *plan)
+{
+	arena_plan_alloc(plan, sizeof(struct vmx_vcpu));
+	arena_plan_pages(plan, 1 + arena_pages(fpu_area_size()));
+}
+
 int vmx_create(struct vcpu *v)
 {
 	struct vmx_vcpu *x = vm_alloc(v->vm, sizeof(*x));
 	uint32_t *vmcs = vm_alloc_pages(v->vm, 1);
-	uint32_t fpu_pages = (fpu_area_size() + PAGE_SIZE - 1) / PAGE_SIZE;
+	uint32_t fpu_pages = arena_pages(fpu_area_size());
 
 	if (!x || !vmcs)
 		return ERR_NOMEM;
@@ -35,7 +42,7 @@ int vmx_create(struct vcpu *v)
 		return ERR_NOMEM;
 	*vmcs = vmx_controls.revision;
 	x->vmcs_phys = vm_phys(v->vm, vmcs);
-	x->tag.what = (uint16_t)(v->vm->first_tag + v->index);
+	x->tag.what = (uint16_t)(v->engine_vm->first_tag + v->index);
 	v->hw = x;
 	vmclear(x->vmcs_phys);
 	return 0;
@@ -44,7 +51,7 @@ int vmx_create(struct vcpu *v)
 static void write_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *x = vmx_of(v);
-	const struct vmx_vm *vm = v->vm->hw;
+	const struct vmx_vm *vm = v->engine_vm->hw;
 
 	x->proc = vmx_controls.proc;
 	x->proc2 = vmx_controls.proc2;
@@ -75,7 +82,7 @@ static void write_controls(struct vcpu *v)
 	vmwrite64(VMCS_VMCS_LINK_POINTER, UINT64_MAX);
 	vmwrite64(VMCS_VIRTUAL_APIC, vm_phys(v->vm, v->lapic.page));
 	if (!v->shadow)
-		vmwrite64(VMCS_EPT_POINTER, v->vm->nested.root | vmx_controls.eptp_flags);
+		vmwrite64(VMCS_EPT_POINTER, v->engine_vm->nested->root | vmx_controls.eptp_flags);
 	if (x->proc2 & PROC2_VPID)
 		vmwrite16(VMCS_VPID, (uint16_t)x->tag.what);
 	vmwrite32(VMCS_TPR_THRESHOLD, 0);
@@ -144,7 +151,7 @@ void vmx_reset(struct vcpu *v, bool init)
 	struct vmx_vcpu *x = vmx_of(v);
 
 	vmx_load(v);
-	x->cr4_offered = cpuid_cr4(&v->vm->cpuid) & vmx_controls.cr4_fixed1;
+	x->cr4_offered = cpuid_cr4(v->cpuid) & vmx_controls.cr4_fixed1;
 	x->cr4_owned = x->cr4_offered & ~(uint64_t)CR4_MCE;
 	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	if (v->shadow) {

@@ -3,38 +3,55 @@
 #include "lib/string.h"
 #include "lib/x86/apic.h"
 #include "mm/page_table.h"
-#include "vmm/vm/vm.h"
+#include "vmm/vm/arena.h"
+
+#define IO_BITMAP_PAGES 2
+#define MSR_BITMAP_PAGES 2   /* one for each mode of the local APIC */
+#define APIC_ACCESS_TABLES 2 /* no RAM is in its GiB: nested paging needs a directory and a table for the page */
 
 /* Not with shadow paging: exits in the middle of a delivery are everyday there, and Bochs 2.7 then reports the event before as the one to
  * deliver again. Nothing but exits is lost. */
-bool vmx_hw_delivery(const struct vm *vm)
+static bool delivers(bool shadow)
 {
-	return vmx_controls.apic_virtualization && !vm->shadow;
+	return vmx_controls.apic_virtualization && !shadow;
 }
 
-int vmx_vm_create(struct vm *vm)
+bool vmx_hw_delivery(const struct engine_vm *vm)
 {
-	struct vmx_vm *x = vm_alloc(vm, sizeof(*x));
-	uint8_t *io = vm_alloc_pages(vm, 2);
-	uint8_t *msr = vm_alloc_pages(vm, 2);
+	return delivers(vm->shadow);
+}
+
+void vmx_plan_vm(struct arena_plan *plan, bool shadow)
+{
+	arena_plan_alloc(plan, sizeof(struct vmx_vm));
+	arena_plan_pages(plan, IO_BITMAP_PAGES + MSR_BITMAP_PAGES);
+	if (delivers(shadow))
+		arena_plan_pages(plan, 1 + APIC_ACCESS_TABLES);
+}
+
+int vmx_vm_create(struct engine_vm *vm)
+{
+	struct vmx_vm *x = vm_alloc(vm->vm, sizeof(*x));
+	uint8_t *io = vm_alloc_pages(vm->vm, IO_BITMAP_PAGES);
+	uint8_t *msr = vm_alloc_pages(vm->vm, MSR_BITMAP_PAGES);
 	uint8_t *access;
 
 	if (!x || !io || !msr)
 		return ERR_NOMEM;
-	memset(io, 0xff, 2UL * PAGE_SIZE); /* no port goes to the machine */
+	memset(io, 0xff, (size_t)IO_BITMAP_PAGES * PAGE_SIZE); /* no port goes to the machine */
 	vmx_fill_msr_bitmap(vm, msr);
 	vmx_fill_x2apic_bitmap(vm, msr + PAGE_SIZE);
-	x->io_bitmap_a = vm_phys(vm, io);
+	x->io_bitmap_a = vm_phys(vm->vm, io);
 	x->io_bitmap_b = x->io_bitmap_a + PAGE_SIZE;
-	x->msr_bitmap = vm_phys(vm, msr);
+	x->msr_bitmap = vm_phys(vm->vm, msr);
 	x->msr_bitmap_x2apic = x->msr_bitmap + PAGE_SIZE;
 	if (vmx_hw_delivery(vm)) {
 		/* Accesses to this page are the local APIC's; its contents are never used. */
-		access = vm_alloc_pages(vm, 1);
+		access = vm_alloc_pages(vm->vm, 1);
 		if (!access)
 			return ERR_NOMEM;
-		x->apic_access = vm_phys(vm, access);
-		if (page_table_map(&vm->nested, LAPIC_BASE, x->apic_access, PAGE_SIZE, PT_READ | PT_WRITE))
+		x->apic_access = vm_phys(vm->vm, access);
+		if (page_table_map(vm->nested, LAPIC_BASE, x->apic_access, PAGE_SIZE, PT_READ | PT_WRITE))
 			return ERR_NOMEM;
 	}
 	vm->hw = x;
