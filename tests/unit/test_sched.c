@@ -1,4 +1,4 @@
-/* SOURCES: vmm/sched/sched.c */
+/* SOURCES: vmm/sched/sched.c vmm/vm/console_router.c vmm/vm/registry.c */
 /* Two VMs share a core: neither may keep the other from running. */
 #include "tests/unit/unit.h"
 
@@ -10,6 +10,8 @@
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/console_router.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm.h"
 
 #define US 1000ULL /* at 1 GHz */
@@ -118,7 +120,7 @@ static void share(bool by_ipis, uint64_t busy)
 		built = true;
 		assert_int_equal(sched_add_core(0), 0);
 		for (unsigned i = 0; i < 2; i++) {
-			struct vm_handle *handle = sched_add_vm(i ? "other" : "hostile", i + 1);
+			struct vm_handle *handle = registry_add(i ? "other" : "hostile", i + 1);
 
 			v[i].vm = &vm[i];
 			v[i].engine = &engine;
@@ -129,7 +131,7 @@ static void share(bool by_ipis, uint64_t busy)
 		v[i].state = VCPU_RUNNING;
 		v[i].timers.head = NULL;
 		v[i].slot->wake = 1;
-		v[i].slot->ready = true;
+		v[i].slot->runnable = true;
 		v[i].slot->deadline = TIME_NEVER;
 	}
 	if (!setjmp(out))
@@ -152,14 +154,14 @@ static void test_input_for_a_vm_after_one_that_ended(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++)
-		sched_vm_ended(v[i].slot->vm);
-	next = sched_add_vm("next", 3);
+		registry_end(v[i].slot->vm);
+	next = registry_add("next", 3);
 	cpu.vm = &vm[0];
 	cpu.engine = &engine;
 	cpu.slot = sched_add_vcpu(next, &cpu, 0);
-	sched_console_input('x');
-	assert_true(sched_input_waiting(next));
-	assert_true(sched_input_take(next, &byte));
+	console_router_input('x');
+	assert_true(console_input_waiting(next));
+	assert_true(console_input_take(next, &byte));
 	assert_int_equal(byte, 'x');
 }
 

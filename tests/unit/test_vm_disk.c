@@ -11,6 +11,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/io/vm_disk.h"
 #include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm.h"
 
 #define BLOCKS 1024U
@@ -233,7 +234,7 @@ static int setup_disk(const struct disk_config *config)
 	cpu.state = VCPU_HALTED;
 	vm->vcpu[0] = &cpu;
 	vm->vcpu_count = 1;
-	handle.first = &slot;
+	handle.boot_slot = &slot;
 	vm->handle = &handle;
 	memset(d, 0, sizeof(*d));
 	if (vm_disk_init(d, vm, 0, config))

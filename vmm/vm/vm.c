@@ -6,6 +6,8 @@
 #include "vmm/devices/acpi_tables.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vm/console_router.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm_create.h"
 
 void vm_request(struct vm *vm, enum vm_request what, const char *why)
@@ -114,7 +116,7 @@ static void end(struct vm *vm, const char *verb)
 	quiet_disks(vm);
 	log_line("vm %s: %s (%s)", vm->config.name, verb, vm->request_why);
 	vm_print_statistics(vm);
-	if (sched_vm_ended(vm->handle) == 0)
+	if (registry_end(vm->handle) == 0)
 		core_power_off();
 }
 
@@ -150,7 +152,7 @@ void vm_vcpu_parked(struct vm *vm, unsigned index)
 		/* Lamina stays up, so that its log can be read and its other guests go on. */
 		log_line("vm %s: stopped: %s", vm->config.name, vm->request_why);
 		vm_print_statistics(vm);
-		sched_vm_ended(vm->handle);
+		registry_end(vm->handle);
 		break;
 	}
 }
@@ -240,9 +242,9 @@ void vm_console_input(struct vm *vm)
 {
 	uint8_t byte;
 
-	while (uart_can_receive(&vm->uart) && sched_input_take(vm->handle, &byte))
+	while (uart_can_receive(&vm->uart) && console_input_take(vm->handle, &byte))
 		uart_receive(&vm->uart, byte);
 	/* The UART is full: offer the rest when the guest has had time to read. */
-	if (sched_input_waiting(vm->handle))
+	if (console_input_waiting(vm->handle))
 		vtimer_set(&vm->input_timer, time_now() + time_hz() / 2000);
 }

@@ -7,6 +7,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/memory/layout.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vm/registry.h"
 
 #define ARENA_BASE_SIZE KIB(192)
 #define ARENA_VCPU_SIZE KIB(24)
@@ -371,7 +372,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	err = err ? err : make_devices(vm, resources);
 	err = err ? err : find_files(vm, resources);
 	if (!err) {
-		vm->handle = sched_add_vm(config->name, vm->space.root);
+		vm->handle = registry_add(config->name, vm->space.root);
 		err = vm->handle ? place_vcpus(vm) : ERR_NOMEM;
 	}
 	for (unsigned i = 0; i < vm->real_disk_count && !err; i++)
@@ -380,7 +381,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	if (err) {
 		log_line("vm %s: not started", config->name);
 		if (vm->handle)
-			sched_vm_ended(vm->handle);
+			registry_end(vm->handle);
 		return err;
 	}
 	log_mode(vm, choice.mode[0]);
