@@ -75,7 +75,7 @@ void vcpu_run(struct vcpu *of)
 		longjmp(out, 1);
 	turns[n]++;
 	if (ipis && n)
-		__atomic_store_n(&v[0].slot->wake, 1, __ATOMIC_SEQ_CST); /* the other core's sched_wake */
+		__atomic_store_n(&v[0].slot->woken, 1, __ATOMIC_SEQ_CST); /* the other core's sched_wake */
 	fake.now += EXIT_COST;
 	of->pending = 0;
 	sched_arm(of);
@@ -130,7 +130,7 @@ static void share(bool by_ipis, uint64_t busy)
 	for (unsigned i = 0; i < 2; i++) {
 		v[i].state = VCPU_RUNNING;
 		v[i].timers.head = NULL;
-		v[i].slot->wake = 1;
+		v[i].slot->woken = 1;
 		v[i].slot->runnable = true;
 		v[i].slot->deadline = TIME_NEVER;
 	}

@@ -13,6 +13,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/vm.h"
 
 #define PHYS 0x10000000ULL /* of the arena */

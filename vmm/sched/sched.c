@@ -4,7 +4,7 @@
 #include "lib/log.h"
 #include "mm/pool.h"
 #include "vmm/interface/core.h"
-#include "vmm/vcpu/vcpu.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/registry.h"
 #include "vmm/vm/vm.h"
 
@@ -45,7 +45,7 @@ struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsig
 	slot->vm = vm;
 	slot->core = core;
 	slot->deadline = TIME_NEVER;
-	slot->wake = 1;
+	slot->woken = 1; /* nobody else knows it yet */
 	if (!vm->boot_slot)
 		vm->boot_slot = slot;
 	queue->slot[queue->count] = slot;
@@ -57,12 +57,12 @@ void sched_wake(struct sched_slot *slot)
 {
 	struct core_queue *queue = queues[slot->core];
 
-	__atomic_store_n(&slot->wake, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&slot->woken, 1, __ATOMIC_SEQ_CST);
 	if (slot->core != core_index())
 		core_kick(slot->core);
 	else if (queue->loaded && queue->loaded != slot && !slot->runnable &&
 		 (queue->loaded->vm == slot->vm || sched_should_yield(queue->loaded->vcpu)))
-		__atomic_or_fetch(&queue->loaded->vcpu->pending, PENDING_YIELD, __ATOMIC_RELAXED);
+		vcpu_look_again(queue->loaded->vcpu, PENDING_YIELD);
 }
 
 void sched_arm(struct vcpu *v)
@@ -76,7 +76,7 @@ void sched_arm(struct vcpu *v)
 
 static bool wants_core(const struct sched_slot *slot, uint64_t now)
 {
-	return slot->vm->alive && (slot->runnable || __atomic_load_n(&slot->wake, __ATOMIC_RELAXED) || slot->deadline <= now);
+	return slot->vm->alive && (slot->runnable || __atomic_load_n(&slot->woken, __ATOMIC_RELAXED) || slot->deadline <= now);
 }
 
 /* When a vCPU that is woken takes the core from the vCPU that has it: after as long a time as the woken vCPU's own last turn was. Otherwise a
@@ -153,15 +153,14 @@ static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t
 	struct vcpu *v = slot->vcpu;
 
 	plan_turn(queue, slot, now);
-	__atomic_store_n(&slot->wake, 0, __ATOMIC_SEQ_CST);
-	switch_to(queue, slot);
-	__atomic_or_fetch(&v->pending, PENDING_TIMER | PENDING_INPUT | PENDING_DISK, __ATOMIC_SEQ_CST);
+	switch_to(queue, slot); /* its pending word can be seen from here on */
+	vcpu_begin_turn(v);
 	vcpu_run(v);
 	slot->last_turn_ticks = time_now() - now;
 	slot->runnable = v->state == VCPU_RUNNING;
 	slot->deadline = v->state == VCPU_PARKED ? TIME_NEVER : timer_queue_next(&v->timers);
-	if (v->leaves) {
-		v->leaves = false;
+	if (v->park_unreported) {
+		v->park_unreported = false;
 		vm_vcpu_parked(v->vm, v->index);
 	}
 }

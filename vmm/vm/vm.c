@@ -6,6 +6,7 @@
 #include "vmm/devices/acpi_tables.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/console_router.h"
 #include "vmm/vm/registry.h"
 #include "vmm/vm/vm_create.h"
@@ -51,8 +52,7 @@ int vm_start_guest(struct vm *vm)
 		struct vcpu *v = vm->vcpu[i];
 
 		lapic_reset(&v->lapic, i == 0);
-		__atomic_store_n(&v->pending, PENDING_RESET, __ATOMIC_SEQ_CST);
-		sched_wake(v->slot);
+		vcpu_restart(v);
 	}
 	return 0;
 }
