@@ -14,7 +14,7 @@
 #include "lib/x86/pc.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
-#include "vmm/sched/sched.h"
+#include "vmm/vm/console_router.h"
 
 /* SDM vol. 3, "64-Bit IDT Gate Descriptors". */
 struct PACKED gate {
@@ -91,12 +91,12 @@ void irq_handle(uint8_t vector)
 	case VECTOR_SPURIOUS:
 		return; /* no EOI (SDM vol. 3, "Spurious Interrupt") */
 	case VECTOR_SERIAL:
-		console_interrupt(sched_console_input);
+		console_interrupt(console_router_input);
 		break;
 	case VECTOR_TIMER:
 		this_cpu()->timer_deadline = UINT64_MAX;
 		if (console_due[this_cpu()->index != 0] != UINT64_MAX)
-			console_service(rdtsc(), sched_console_input);
+			console_service(rdtsc(), console_router_input);
 		break;
 	case VECTOR_HALT:
 		for (;;)

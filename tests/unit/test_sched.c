@@ -1,5 +1,5 @@
 /* SOURCES: vmm/sched/sched.c */
-/* Two VMs share a core: neither may keep the other from running. */
+/* Two VMs share a core: neither may keep the other from running, and each gets the core when it is to. */
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -9,7 +9,9 @@
 #include "tests/unit/fakes.h"
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm.h"
 #include "vmm/vm/vm_services.h"
 
@@ -19,8 +21,12 @@
 
 struct pool lamina_pool;
 static jmp_buf out;
+static unsigned kicks[2], parked;
+static void (*on_run)(struct vcpu *of); /* instead of a guest */
+static bool idle_ends;
 static struct vm vm[2];
-static struct vcpu v[2]; /* the hostile one, the other */
+static struct vm_handle handle[2];
+static struct vcpu v[2]; /* the hostile VM's, the other VM's */
 static uint64_t core_timer, guest_time[2], turns[2], end;
 static bool ipis; /* the hostile VM's other vCPU sends them all the time */
 static uint64_t hostile_busy;
@@ -33,14 +39,17 @@ void *pool_alloc(struct pool *pool, unsigned pages)
 
 unsigned core_index(void) { return 0; }
 bool core_take_interrupts(void) { return false; }
-void core_kick(unsigned core) { (void)core; }
+void core_kick(unsigned core) { kicks[core]++; }
 void core_timer_set(uint64_t deadline) { core_timer = deadline; }
-void core_address_space(uint64_t root) { (void)root; }
-void vm_vcpu_parked(struct vm *of, unsigned index) { (void)of; (void)index; fail(); }
+static uint64_t loaded_root;
+void core_address_space(uint64_t root) { loaded_root = root; }
+void vm_vcpu_parked(struct vm *of, unsigned index) { assert_ptr_equal(of, &vm[0]); assert_int_equal(index, 0); parked++; }
 uint64_t timer_queue_next(const struct timer_queue *queue) { return queue->head ? queue->head->deadline : TIME_NEVER; }
 
 void core_idle(void)
 {
+	if (idle_ends)
+		longjmp(out, 1);
 	if (ipis)
 		sched_wake(v[0].slot);
 	else
@@ -70,11 +79,19 @@ void vcpu_run(struct vcpu *of)
 {
 	unsigned n = (unsigned)(of - v);
 
+	assert_int_equal(of->slot->woken, 0);
+	assert_int_equal(of->pending & PENDING_ON_WAKE, PENDING_ON_WAKE);
+	assert_int_equal(loaded_root, handle[n].root);
+	if (on_run) {
+		turns[n]++;
+		on_run(of);
+		return;
+	}
 	if (fake.now >= end)
 		longjmp(out, 1);
 	turns[n]++;
 	if (ipis && n)
-		__atomic_store_n(&v[0].slot->wake, 1, __ATOMIC_SEQ_CST); /* the other core's sched_wake */
+		__atomic_store_n(&v[0].slot->woken, 1, __ATOMIC_SEQ_CST); /* the other core's sched_wake */
 	fake.now += EXIT_COST;
 	of->pending = 0;
 	sched_arm(of);
@@ -103,38 +120,57 @@ void vcpu_run(struct vcpu *of)
 	}
 }
 
-static void share(bool by_ipis, uint64_t busy)
+static int setup(void **state)
 {
 	static bool built;
 
+	(void)state;
 	fake_reset();
 	fake.now = 1000;
 	end = fake.now + fake.hz; /* a second */
-	ipis = by_ipis;
-	hostile_busy = busy;
+	ipis = idle_ends = false;
+	hostile_busy = 0;
+	on_run = NULL;
 	core_timer = TIME_NEVER;
+	parked = 0;
 	memset(guest_time, 0, sizeof(guest_time));
 	memset(turns, 0, sizeof(turns));
-	if (!built) {
-		built = true;
-		assert_int_equal(sched_add_core(0), 0);
-		for (unsigned i = 0; i < 2; i++) {
-			struct vm_handle *handle = sched_add_vm(i ? "other" : "hostile", i + 1);
-
-			v[i].vm = &vm[i];
-			v[i].engine = &engine;
-			v[i].slot = sched_add_vcpu(handle, &v[i], 0);
-		}
-	}
+	memset(kicks, 0, sizeof(kicks));
 	for (unsigned i = 0; i < 2; i++) {
+		handle[i].root = i + 1;
+		handle[i].alive = true;
+		v[i].vm = &vm[i];
+		v[i].engine = &engine;
+		if (!built) {
+			assert_int_equal(sched_add_core(i), 0);
+			v[i].slot = sched_add_vcpu(&handle[i], &v[i], 0);
+			assert_ptr_equal(handle[i].boot_slot, v[i].slot);
+			assert_int_equal(v[i].slot->woken, 1);
+		}
+		v[i].pending = 0;
 		v[i].state = VCPU_RUNNING;
 		v[i].timers.head = NULL;
-		v[i].slot->wake = 1;
-		v[i].slot->ready = true;
+		v[i].slot->vm = &handle[i];
+		v[i].slot->woken = 1;
+		v[i].slot->runnable = true;
+		v[i].slot->last_turn_ticks = 0;
 		v[i].slot->deadline = TIME_NEVER;
 	}
+	built = true;
+	return 0;
+}
+
+static void run(void)
+{
 	if (!setjmp(out))
 		sched_run();
+}
+
+static void share(bool by_ipis, uint64_t busy)
+{
+	ipis = by_ipis;
+	hostile_busy = busy;
+	run();
 	print_message("in a second: the hostile vCPU %lu turns; the other %lu turns, %lu us of its own\n", (unsigned long)turns[0],
 		      (unsigned long)turns[1], (unsigned long)(guest_time[1] / US));
 	assert_true(guest_time[1] >= fake.hz / 4);
@@ -144,33 +180,138 @@ static void test_timer_that_is_always_due(void **state) { (void)state; share(fal
 static void test_ipis_without_end(void **state) { (void)state; share(true, 0); }
 static void test_busy_and_woken(void **state) { (void)state; share(true, 500 * US); }
 
-/* A VM that could not be started, or has ended while the next one is built, keeps the console's input from it no longer. */
-static void test_input_for_a_vm_after_one_that_ended(void **state)
+/* ---- One thing at a time ---- */
+
+static void halt(struct vcpu *of)
 {
-	struct vm_handle *next;
-	static struct vcpu cpu;
-	uint8_t byte = 0;
+	of->pending = 0;
+	of->state = VCPU_HALTED;
+}
+
+static void test_ended_vm_runs_no_more(void **state)
+{
+	(void)state;
+	idle_ends = true;
+	on_run = halt;
+	handle[1].alive = false;
+	v[1].slot->deadline = 500;
+	run();
+	assert_int_equal(turns[0], 1);
+	assert_int_equal(turns[1], 0);
+	assert_int_equal(core_timer, TIME_NEVER);
+}
+
+static void take_timer(struct vcpu *of)
+{
+	halt(of);
+	if (of->timers.head && of->timers.head->deadline <= fake.now)
+		of->timers.head = NULL;
+}
+
+/* An idle core wakes for the first timer of all its vCPUs. */
+static void test_idle_until_the_first_timer(void **state)
+{
+	static struct vtimer first = { .deadline = 7000 }, second = { .deadline = 9000 };
 
 	(void)state;
-	for (unsigned i = 0; i < 2; i++)
-		sched_vm_ended(v[i].slot->vm);
-	next = sched_add_vm("next", 3);
-	cpu.vm = &vm[0];
-	cpu.engine = &engine;
-	cpu.slot = sched_add_vcpu(next, &cpu, 0);
-	sched_console_input('x');
-	assert_true(sched_input_waiting(next));
-	assert_true(sched_input_take(next, &byte));
-	assert_int_equal(byte, 'x');
+	idle_ends = true;
+	on_run = take_timer;
+	v[0].timers.head = &second;
+	v[1].timers.head = &first;
+	run();
+	assert_int_equal(turns[0] + turns[1], 2);
+	assert_int_equal(core_timer, 7000);
+	fake.now = 7000;
+	run();
+	assert_int_equal(turns[0], 1);
+	assert_int_equal(turns[1], 2);
+	assert_int_equal(core_timer, 9000);
+	sched_wake(v[0].slot);
+	run();
+	assert_int_equal(turns[0], 2);
+	assert_int_equal(turns[1], 2);
+}
+
+static void park(struct vcpu *of)
+{
+	static struct vtimer left_over = { .deadline = 1 };
+
+	halt(of);
+	of->timers.head = &left_over;
+	of->state = VCPU_PARKED;
+	of->park_unreported = of == &v[0];
+}
+
+/* It is told once; a parked vCPU's timers do not run. */
+static void test_parked_is_reported(void **state)
+{
+	(void)state;
+	idle_ends = true;
+	on_run = park;
+	run();
+	assert_int_equal(parked, 1);
+	assert_false(v[0].park_unreported);
+	assert_int_equal(turns[0] + turns[1], 2);
+	assert_int_equal(core_timer, TIME_NEVER);
+}
+
+static void wake_others(struct vcpu *of)
+{
+	struct vcpu *other = &v[of == &v[0]];
+	struct sched_slot *slot = other->slot;
+
+	of->pending = 0;
+	other->slot->runnable = false;
+	sched_wake(of->slot);
+	assert_int_equal(of->slot->woken, 1);
+	assert_false(vcpu_has_pending(of));
+	sched_wake(slot); /* another VM's: its turn comes later */
+	assert_int_equal(slot->woken, 1);
+	assert_false(vcpu_has_pending(of));
+	assert_in_range(core_timer, fake.now + 50 * US - SWITCH_COST, fake.now + 50 * US);
+	fake.now += 50 * US;
+	sched_wake(slot);
+	assert_int_equal(of->pending, PENDING_YIELD);
+	fake.now -= 50 * US;
+	of->pending = 0;
+	slot->vm = of->slot->vm; /* were it of the same VM: at once */
+	slot->runnable = true; /* it waits for the end of the slice, woken or not */
+	sched_wake(slot);
+	assert_false(vcpu_has_pending(of));
+	slot->runnable = false;
+	sched_wake(slot);
+	assert_int_equal(of->pending, PENDING_YIELD);
+	assert_int_equal(kicks[0] + kicks[1], 0);
+	longjmp(out, 1);
+}
+
+static void test_wake(void **state)
+{
+	static struct vcpu far;
+
+	(void)state;
+	on_run = wake_others;
+	run();
+	assert_int_equal(turns[0] + turns[1], 1);
+	far.slot = sched_add_vcpu(&handle[1], &far, 1);
+	far.slot->woken = 0;
+	sched_wake(far.slot);
+	assert_int_equal(far.slot->woken, 1);
+	assert_int_equal(kicks[1], 1);
+	assert_int_equal(kicks[0], 0);
+	assert_ptr_equal(handle[1].boot_slot, v[1].slot); /* as before */
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_timer_that_is_always_due),
-		cmocka_unit_test(test_ipis_without_end),
-		cmocka_unit_test(test_busy_and_woken),
-		cmocka_unit_test(test_input_for_a_vm_after_one_that_ended),
+		cmocka_unit_test_setup(test_timer_that_is_always_due, setup),
+		cmocka_unit_test_setup(test_ipis_without_end, setup),
+		cmocka_unit_test_setup(test_busy_and_woken, setup),
+		cmocka_unit_test_setup(test_ended_vm_runs_no_more, setup),
+		cmocka_unit_test_setup(test_idle_until_the_first_timer, setup),
+		cmocka_unit_test_setup(test_parked_is_reported, setup),
+		cmocka_unit_test_setup(test_wake, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SOURCES: arch/x86_64/svm/svm_registers.c vmm/mmu/virtual_mmu.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* AMD-V on shadow page tables in legacy mode, where the test plays a CPU that has VMCB clean bits and keeps the four PDPTEs that it loaded
  * with CR3 (APM vol. 2, "VMCB Clean Bits"; "Legacy PAE Mode"): with CLEAN_CR it loads neither. */
-#include "lib/x86/paging.h"
 #include "tests/unit/unit.h"
+#include "lib/x86/paging.h"
 
 #include <string.h>
 
@@ -14,6 +14,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm_vcpu.h"
 

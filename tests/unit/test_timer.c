@@ -7,6 +7,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
 #include "vmm/sched/timer.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/vm.h"
 #include "vmm/vm/vm_services.h"
@@ -121,7 +122,7 @@ static void test_head(void **state)
 	(void)state;
 	vtimer_set(&user[0].timer, 1100);
 	assert_int_equal(arms << 4 | notices, 0x01);
-	vcpu.running = true;
+	vcpu.has_core = true;
 	vtimer_set(&user[1].timer, 1050);
 	assert_int_equal(arms << 4 | notices, 0x11);
 	vtimer_set(&user[2].timer, 1080); /* not the head */

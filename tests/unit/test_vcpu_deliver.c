@@ -1,4 +1,4 @@
-/* SOURCES: vmm/vcpu/vcpu.c vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c vmm/devices/pic.c vmm/io/io_space.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: vmm/vcpu/deliver.c vmm/vcpu/pending.c vmm/vcpu/vcpu.c vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c vmm/devices/pic.c vmm/io/io_space.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* What a vCPU's interrupts come to before it enters the guest: an injected event, a window to wait for, or the CPU's own delivery. */
 #include "tests/unit/unit.h"
 
@@ -12,6 +12,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/real_mode.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm_services.h"

@@ -10,6 +10,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
 

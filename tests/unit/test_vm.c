@@ -13,6 +13,9 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
+#include "vmm/vm/console_router.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm_parts.h"
 #include "vmm/vm/vm_services.h"
 #include "vmm/vm/vm_vcpu.h"
@@ -46,15 +49,12 @@ void vcpu_notify(struct vcpu *v, uint32_t bits)
 	noticed[v->index] |= bits;
 }
 
-void sched_wake(struct sched_slot *s)
+void vcpu_restart(struct vcpu *v)
 {
-	unsigned index = (unsigned)(s - slot);
-
-	assert_int_equal(vcpu[index].pending, PENDING_RESET);
-	note(" wake%u", index);
+	note(" restart%u", v->index);
 }
 
-unsigned sched_vm_ended(struct vm_handle *of)
+unsigned registry_end(struct vm_handle *of)
 {
 	assert_ptr_equal(of, &handle);
 	note(" ended");
@@ -150,8 +150,8 @@ void lapic_route(struct lapic *const *lapics, unsigned count, const struct apic_
 static unsigned uart_room, input_left;
 bool uart_can_receive(const struct uart *uart) { (void)uart; return uart_room > 0; }
 bool uart_receive(struct uart *uart, uint8_t byte) { (void)uart; uart_room--; note(" '%c'", byte); return true; }
-bool sched_input_waiting(const struct vm_handle *of) { assert_ptr_equal(of, &handle); return input_left > 0; }
-bool sched_input_take(struct vm_handle *of, uint8_t *byte)
+bool console_input_waiting(const struct vm_handle *of) { assert_ptr_equal(of, &handle); return input_left > 0; }
+bool console_input_take(struct vm_handle *of, uint8_t *byte)
 {
 	assert_ptr_equal(of, &handle);
 	*byte = (uint8_t)('0' + input_left);
@@ -292,7 +292,7 @@ static void the_last_to_park_resets(void **state)
 	vm_vcpu_parked(&vm, 1);
 	/* Disks and timers are quiet before anything is reset; the boot processor is woken last. */
 	expect_trace(" disks timers0 timers1 timers2 pic ioapic pit rtc acpi_pm uart reset_ports pci mmu acpi3 load msr40"
-		     " lapic wake2 lapic wake1 boot-lapic wake0");
+		     " lapic restart2 lapic restart1 boot-lapic restart0");
 	assert_int_equal(vm.tsc_offset, -1000);
 	assert_int_equal(vm.resets, 1);
 	assert_int_equal(vm.parked, 0);

@@ -17,6 +17,7 @@
 static uint8_t *arena_memory;
 #undef VM_ARENA_BASE
 #define VM_ARENA_BASE ((uint64_t)arena_memory)
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm_create.c"
 #include "vmm/vm/vm_services.h"
 
@@ -39,8 +40,8 @@ static struct vm_handle handle;
 static struct sched_slot slot[VM_MAX_VCPUS];
 static unsigned placed;
 
-struct vm_handle *sched_add_vm(const char *name, uint64_t root) { (void)name; (void)root; return &handle; }
-unsigned sched_vm_ended(struct vm_handle *of) { (void)of; return 0; }
+struct vm_handle *registry_add(const char *name, uint64_t root) { (void)name; (void)root; return &handle; }
+unsigned registry_end(struct vm_handle *of) { (void)of; return 0; }
 void sched_wake(struct sched_slot *s) { (void)s; }
 void sched_arm(struct vcpu *v) { (void)v; }
 bool sched_should_yield(struct vcpu *v) { (void)v; return false; }
@@ -48,7 +49,7 @@ struct sched_slot *sched_add_vcpu(struct vm_handle *of, struct vcpu *v, unsigned
 {
 	struct sched_slot *s = &slot[placed++];
 
-	of->first = of->first ? of->first : s;
+	of->boot_slot = of->boot_slot ? of->boot_slot : s;
 	s->vcpu = v;
 	s->core = core;
 	return s;

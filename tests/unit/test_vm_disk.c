@@ -13,6 +13,7 @@
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/arena.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm.h"
 
 #define BLOCKS 1024U
@@ -235,7 +236,7 @@ static int setup_disk(const struct disk_config *config)
 	cpu.state = VCPU_HALTED;
 	vm->vcpu[0] = &cpu;
 	vm->vcpu_count = 1;
-	handle.first = &slot;
+	handle.boot_slot = &slot;
 	vm->handle = &handle;
 	memset(d, 0, sizeof(*d));
 	if (vm_disk_init(d, vm, 0, config))

@@ -13,6 +13,7 @@
 #include "vmm/io/io_space.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/real_mode.h"
 
 #define CPUID_LEAF_XSAVE 0xd
@@ -28,11 +29,6 @@ const char *vm_exit_name(enum vm_exit_kind kind)
 	return names[kind];
 }
 
-static void look_again(struct vcpu *v, uint32_t bits)
-{
-	__atomic_or_fetch(&v->pending, bits, __ATOMIC_RELAXED);
-}
-
 static enum verdict general_protection(struct vcpu *v)
 {
 	vcpu_inject_exception(v, VECTOR_GP, 0);
@@ -42,11 +38,10 @@ static enum verdict general_protection(struct vcpu *v)
 static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *exit)
 {
 	if (exit->vector ? core_interrupt(exit->vector) : core_take_interrupts())
-		look_again(v, PENDING_TIMER);
-	if (__atomic_exchange_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST))
-		look_again(v, PENDING_INPUT | PENDING_DISK | PENDING_TIMER);
+		vcpu_look_again(v, PENDING_TIMER);
+	vcpu_take_wakeup(v);
 	if (sched_should_yield(v))
-		look_again(v, PENDING_YIELD);
+		vcpu_look_again(v, PENDING_YIELD);
 	return VERDICT_RESUME;
 }
 
@@ -54,8 +49,9 @@ void exit_take_turn(struct vcpu *v)
 {
 	v->turn_start = core_ticks();
 	(void)core_take_interrupts();
-	__atomic_store_n(&v->slot->wake, 0, __ATOMIC_SEQ_CST);
-	look_again(v, PENDING_INPUT | PENDING_DISK | PENDING_TIMER | (sched_should_yield(v) ? PENDING_YIELD : 0));
+	vcpu_begin_turn(v);
+	if (sched_should_yield(v))
+		vcpu_look_again(v, PENDING_YIELD);
 }
 
 void exit_turn_is_over(struct vcpu *v)
@@ -88,7 +84,7 @@ static enum verdict handle_window(struct vcpu *v, struct vm_exit *exit)
 		v->engine->nmi_window(v, false);
 	else if (exit->kind == EXIT_INTERRUPT_WINDOW)
 		v->engine->interrupt_window(v, false);
-	look_again(v, PENDING_EVALUATE);
+	vcpu_look_again(v, PENDING_EVALUATE);
 	return VERDICT_RESUME;
 }
 
@@ -141,7 +137,7 @@ static enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
 	/* A single-step trap ends HLT at once. */
 	if (!(vcpu_read(v, VCPU_RFLAGS) & RFLAGS_TF))
 		v->state = VCPU_HALTED;
-	look_again(v, PENDING_EVALUATE);
+	vcpu_look_again(v, PENDING_EVALUATE);
 	return VERDICT_ADVANCE;
 }
 
@@ -191,7 +187,7 @@ int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 		if (value > 15)
 			return ERR_INVALID;
 		lapic_set_cr8(&v->lapic, value);
-		look_again(v, PENDING_EVALUATE);
+		vcpu_look_again(v, PENDING_EVALUATE);
 		return 0;
 	default:
 		refused = cr ? v->engine->set_cr4(v, value) : v->engine->set_cr0(v, value);
@@ -255,7 +251,7 @@ static enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
 static enum verdict handle_apic_write(struct vcpu *v, struct vm_exit *exit)
 {
 	lapic_write_done(&v->lapic, exit->apic.offset);
-	look_again(v, PENDING_EVALUATE);
+	vcpu_look_again(v, PENDING_EVALUATE);
 	return VERDICT_RESUME; /* trap-like: the instruction is over */
 }
 
@@ -371,7 +367,7 @@ bool vcpu_exit(struct vcpu *v)
 {
 	enum verdict verdict;
 
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
+	vcpu_left_guest(v);
 	/* In memory, not in registers that would have to be saved for it: this is the path of every exit. */
 	v->exit_start = core_ticks();
 	verdict = handlers[v->exit.kind](v, &v->exit);
@@ -381,7 +377,7 @@ bool vcpu_exit(struct vcpu *v)
 		vcpu_dump(v);
 	v->exit_count[v->exit.kind]++;
 	v->exit_ticks[v->exit.kind] += core_ticks() - v->exit_start;
-	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0 && !v->kickable, 1))
+	if (__builtin_expect(!vcpu_has_pending(v) && !v->kickable, 1))
 		return true;
 	return vcpu_may_enter(v);
 }

@@ -21,7 +21,7 @@ bool vcpu_exit(struct vcpu *v);
 int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value);
 /* What CPUID answers: eax, ebx, ecx, edx. */
 void exit_lookup_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-/* Let the machine's interrupts in, and look who wants the core. */
+/* Let the core's interrupts in, and see whether another vCPU wants the core. */
 void exit_take_turn(struct vcpu *v);
 /* The same, where the guest keeps them off by IF=0. */
 void exit_turn_is_over(struct vcpu *v);

@@ -13,6 +13,7 @@
 #include "vmm/memory/layout.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/pending.h"
 
 static uint64_t mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
@@ -30,7 +31,7 @@ static void mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t value)
 
 	if (gpa - LAYOUT_LAPIC < LAYOUT_APIC_SIZE) {
 		lapic_mmio_write(&v->lapic, (unsigned)(gpa - LAYOUT_LAPIC), size, value);
-		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+		vcpu_look_again(v, PENDING_EVALUATE);
 		return;
 	}
 	io_space_write(v->mmio, gpa, size, value);

@@ -5,6 +5,7 @@
 #include "vmm/exits/cpuid.h"
 #include "vmm/exits/cpuid_bits.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu.h"
 
 #define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at P0's rate, as CPUID's invariant TSC says */
@@ -172,7 +173,7 @@ static int write_apic_base(struct vcpu *v, uint64_t value)
 		return ERR_INVALID;
 	vcpu_apply_apic_mode(v);
 	/* A disabled one lets the 8259s through. */
-	__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+	vcpu_look_again(v, PENDING_EVALUATE);
 	return 0;
 }
 
@@ -220,7 +221,7 @@ int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 		lapic_deadline_write(&v->lapic, value);
 		return 0;
 	case MSR_X2APIC_BASE ... MSR_X2APIC_LAST:
-		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+		vcpu_look_again(v, PENDING_EVALUATE);
 		return lapic_msr_write(&v->lapic, msr, value);
 	case MSR_APIC_BASE:
 		return write_apic_base(v, value);

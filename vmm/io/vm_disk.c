@@ -8,6 +8,7 @@
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/arena.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm.h"
 
 #define MAX_SECTORS 2048U
@@ -466,7 +467,7 @@ void vm_disk_print_statistics(const struct vm_disk *d)
 /* Called on any core, in any address space: `ctx` is the VM's handle, which all of them map. */
 static void wake(void *ctx)
 {
-	sched_wake(((struct vm_handle *)ctx)->first);
+	sched_wake(((struct vm_handle *)ctx)->boot_slot);
 }
 
 static int find_part(struct disk *disk, const struct disk_config *config, uint64_t *first, uint64_t *blocks, const char **why)
@@ -538,5 +539,5 @@ void vm_disk_placed(struct vm_disk *d)
 
 	client->ctx = d->vm->handle;
 	client->wake = wake;
-	disk_route(d->disk, d->vm->handle->first->core);
+	disk_route(d->disk, d->vm->handle->boot_slot->core);
 }

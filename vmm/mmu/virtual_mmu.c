@@ -11,6 +11,7 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
 
@@ -74,7 +75,7 @@ static void kick(void *ctx, unsigned index)
 	struct vcpu *v = ((struct vm *)ctx)->vcpu[index];
 
 	vcpu_notify(v, PENDING_FLUSH);
-	while (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST) && __atomic_load_n(&v->pending, __ATOMIC_SEQ_CST) & PENDING_FLUSH)
+	while (vcpu_runs_unaware(v, PENDING_FLUSH))
 		core_pause();
 }
 

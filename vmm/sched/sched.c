@@ -1,11 +1,11 @@
+/* The cores' queues: whose turn it is, how long a turn is, and what a core does between two turns. */
 #include "vmm/sched/sched.h"
 
 #include "lib/log.h"
-#include "lib/spinlock.h"
-#include "lib/string.h"
 #include "mm/pool.h"
 #include "vmm/interface/core.h"
-#include "vmm/vcpu/vcpu.h"
+#include "vmm/vcpu/pending.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm_services.h"
 
 #define SLOTS_PER_CORE 32
@@ -14,43 +14,23 @@
 
 struct core_queue { /* fits a page */
 	unsigned count;
-	unsigned next;        /* round robin */
-	uint64_t root;        /* address space that is loaded; 0: Lamina's own */
+	unsigned next_choice;     /* round robin: the slot that is asked first */
+	uint64_t loaded_root;     /* of the address space that the core is in; 0: Lamina's own */
 	struct sched_slot *loaded;
 	uint64_t turn_start;
-	uint64_t slice_end;   /* TIME_NEVER while nobody else wants the core */
-	uint64_t others;      /* first deadline of the other slots */
+	uint64_t slice_end;       /* TIME_NEVER while no other vCPU wants the core */
+	uint64_t others_deadline; /* when another slot's vCPU may first want the core, or may have it */
 	struct sched_slot *slot[SLOTS_PER_CORE];
 };
 
 static struct core_queue *queues[CORES_MAX];
 static struct sched_slot slots[SCHED_SLOTS_MAX];
 static unsigned slot_count;
-static struct vm_handle vms[8];
-static unsigned vm_count;
-static unsigned running_vms; /* atomic */
-static struct vm_handle *focus; /* who gets console input */
 
 int sched_add_core(unsigned core)
 {
 	queues[core] = pool_alloc(&lamina_pool, 1);
 	return queues[core] ? 0 : ERR_NOMEM;
-}
-
-struct vm_handle *sched_add_vm(const char *name, uint64_t root)
-{
-	struct vm_handle *vm;
-
-	if (vm_count == ARRAY_SIZE(vms))
-		return NULL;
-	vm = &vms[vm_count++];
-	memcpy(vm->name, name, strnlen(name, sizeof(vm->name) - 1));
-	vm->root = root;
-	vm->running = true;
-	running_vms++;
-	if (!focus || !focus->running)
-		focus = vm;
-	return vm;
 }
 
 struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsigned core)
@@ -65,9 +45,9 @@ struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsig
 	slot->vm = vm;
 	slot->core = core;
 	slot->deadline = TIME_NEVER;
-	slot->wake = 1;
-	if (!vm->first)
-		vm->first = slot;
+	slot->woken = 1; /* nobody else knows it yet */
+	if (!vm->boot_slot)
+		vm->boot_slot = slot;
 	queue->slot[queue->count] = slot;
 	__atomic_store_n(&queue->count, queue->count + 1, __ATOMIC_RELEASE);
 	return slot;
@@ -77,12 +57,12 @@ void sched_wake(struct sched_slot *slot)
 {
 	struct core_queue *queue = queues[slot->core];
 
-	__atomic_store_n(&slot->wake, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&slot->woken, 1, __ATOMIC_SEQ_CST);
 	if (slot->core != core_index())
 		core_kick(slot->core);
-	else if (queue->loaded && queue->loaded != slot && !slot->ready &&
+	else if (queue->loaded && queue->loaded != slot && !slot->runnable &&
 		 (queue->loaded->vm == slot->vm || sched_should_yield(queue->loaded->vcpu)))
-		__atomic_or_fetch(&queue->loaded->vcpu->pending, PENDING_YIELD, __ATOMIC_RELAXED);
+		vcpu_look_again(queue->loaded->vcpu, PENDING_YIELD);
 }
 
 void sched_arm(struct vcpu *v)
@@ -90,26 +70,26 @@ void sched_arm(struct vcpu *v)
 	struct core_queue *queue = queues[v->slot->core];
 	uint64_t deadline = timer_queue_next(&v->timers);
 
-	deadline = MIN(deadline, queue->others);
+	deadline = MIN(deadline, queue->others_deadline);
 	core_timer_set(MIN(deadline, queue->slice_end));
 }
 
 static bool wants_core(const struct sched_slot *slot, uint64_t now)
 {
-	return slot->vm->running && (slot->ready || __atomic_load_n(&slot->wake, __ATOMIC_RELAXED) || slot->deadline <= now);
+	return slot->vm->alive && (slot->runnable || __atomic_load_n(&slot->woken, __ATOMIC_RELAXED) || slot->deadline <= now);
 }
 
-/* One that is woken waits until the other has had the core for as long as it had it last itself: else a guest that is woken without end
- * would leave nothing to its neighbours. */
-static uint64_t woken_turn(const struct core_queue *queue, const struct sched_slot *slot)
+/* When a vCPU that is woken takes the core from the vCPU that has it: after as long a time as the woken vCPU's own last turn was. Otherwise a
+ * guest that is woken without end would leave nothing to its neighbours. */
+static uint64_t turn_of_woken(const struct core_queue *queue, const struct sched_slot *slot)
 {
-	return queue->turn_start + MIN(MAX(slot->had, time_hz() / TURN_MIN_HZ), time_hz() / SLICE_HZ);
+	return queue->turn_start + MIN(MAX(slot->last_turn_ticks, time_hz() / TURN_MIN_HZ), time_hz() / SLICE_HZ);
 }
 
 bool sched_should_yield(struct vcpu *v)
 {
 	struct core_queue *queue = queues[v->slot->core];
-	uint64_t now, turn, others = queue->others;
+	uint64_t now, turn, others_deadline = queue->others_deadline;
 
 	if (queue->count == 1)
 		return false;
@@ -121,50 +101,16 @@ bool sched_should_yield(struct vcpu *v)
 			continue;
 		if (now >= queue->slice_end)
 			return true;
-		if (slot->ready)
+		if (slot->runnable)
 			continue;
-		turn = woken_turn(queue, slot);
+		turn = turn_of_woken(queue, slot);
 		if (now >= turn)
 			return true;
-		queue->others = MIN(queue->others, turn);
+		queue->others_deadline = MIN(queue->others_deadline, turn);
 	}
-	if (queue->others != others)
+	if (queue->others_deadline != others_deadline)
 		sched_arm(v);
 	return false;
-}
-
-void sched_console_input(uint8_t byte)
-{
-	struct vm_handle *vm = focus;
-
-	if (!vm || !vm->first || vm->input_head - vm->input_tail == SCHED_INPUT_SIZE)
-		return; /* nobody, or nobody reads: as on a real line, the byte is lost */
-	vm->input[vm->input_head % SCHED_INPUT_SIZE] = byte;
-	__atomic_store_n(&vm->input_head, vm->input_head + 1, __ATOMIC_RELEASE);
-	sched_wake(vm->first);
-}
-
-bool sched_input_waiting(const struct vm_handle *vm)
-{
-	return __atomic_load_n(&vm->input_head, __ATOMIC_ACQUIRE) != vm->input_tail;
-}
-
-bool sched_input_take(struct vm_handle *vm, uint8_t *byte)
-{
-	if (!sched_input_waiting(vm))
-		return false;
-	*byte = vm->input[vm->input_tail % SCHED_INPUT_SIZE];
-	__atomic_store_n(&vm->input_tail, vm->input_tail + 1, __ATOMIC_RELEASE);
-	return true;
-}
-
-unsigned sched_vm_ended(struct vm_handle *vm)
-{
-	vm->running = false;
-	for (unsigned i = 0; i < vm_count; i++)
-		if (vms[i].running && focus == vm)
-			focus = &vms[i];
-	return __atomic_sub_fetch(&running_vms, 1, __ATOMIC_SEQ_CST);
 }
 
 static void switch_to(struct core_queue *queue, struct sched_slot *slot)
@@ -173,42 +119,48 @@ static void switch_to(struct core_queue *queue, struct sched_slot *slot)
 		return;
 	if (queue->loaded)
 		queue->loaded->vcpu->engine->unload(queue->loaded->vcpu);
-	if (queue->root != slot->vm->root) {
+	if (queue->loaded_root != slot->vm->root) {
 		core_address_space(slot->vm->root);
-		queue->root = slot->vm->root;
+		queue->loaded_root = slot->vm->root;
 	}
 	queue->loaded = slot;
 	slot->vcpu->engine->load(slot->vcpu);
 }
 
-static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t now)
+/* A slot's turn begins: how long it may last, and when to look at the other slots. */
+static void plan_turn(struct core_queue *queue, const struct sched_slot *slot, uint64_t now)
 {
-	struct vcpu *v = slot->vcpu;
-	bool rivals = false;
+	bool contended = false;
 
 	queue->turn_start = now;
-	queue->others = TIME_NEVER;
+	queue->others_deadline = TIME_NEVER;
 	for (unsigned i = 0; i < queue->count; i++) {
-		struct sched_slot *other = queue->slot[i];
+		const struct sched_slot *other = queue->slot[i];
 
 		if (other == slot)
 			continue;
-		rivals |= wants_core(other, now);
-		/* One that waits for its turn gets it when the slice ends, whatever its timers say. */
-		if (!other->ready && other->vm->running)
-			queue->others = MIN(queue->others, wants_core(other, now) ? woken_turn(queue, other) :
-							   MAX(other->deadline, woken_turn(queue, other)));
+		contended |= wants_core(other, now);
+		/* A vCPU that was taken off while it ran gets its turn when the slice ends, whatever its timers say. */
+		if (!other->runnable && other->vm->alive)
+			queue->others_deadline = MIN(queue->others_deadline, wants_core(other, now) ? turn_of_woken(queue, other) :
+								   MAX(other->deadline, turn_of_woken(queue, other)));
 	}
-	queue->slice_end = rivals ? now + time_hz() / SLICE_HZ : TIME_NEVER;
-	__atomic_store_n(&slot->wake, 0, __ATOMIC_SEQ_CST);
-	switch_to(queue, slot);
-	__atomic_or_fetch(&v->pending, PENDING_TIMER | PENDING_INPUT | PENDING_DISK, __ATOMIC_SEQ_CST);
+	queue->slice_end = contended ? now + time_hz() / SLICE_HZ : TIME_NEVER;
+}
+
+static void run_slot(struct core_queue *queue, struct sched_slot *slot, uint64_t now)
+{
+	struct vcpu *v = slot->vcpu;
+
+	plan_turn(queue, slot, now);
+	switch_to(queue, slot); /* its pending word can be seen from here on */
+	vcpu_begin_turn(v);
 	vcpu_run(v);
-	slot->had = time_now() - now;
-	slot->ready = v->state == VCPU_RUNNING;
+	slot->last_turn_ticks = time_now() - now;
+	slot->runnable = v->state == VCPU_RUNNING;
 	slot->deadline = v->state == VCPU_PARKED ? TIME_NEVER : timer_queue_next(&v->timers);
-	if (v->leaves) {
-		v->leaves = false;
+	if (v->park_unreported) {
+		v->park_unreported = false;
 		vm_vcpu_parked(v->vm, v->index);
 	}
 }
@@ -217,14 +169,14 @@ static struct sched_slot *choose(struct core_queue *queue, uint64_t now, uint64_
 {
 	*deadline = TIME_NEVER;
 	for (unsigned i = 0; i < queue->count; i++) {
-		unsigned n = (queue->next + i) % queue->count;
+		unsigned n = (queue->next_choice + i) % queue->count;
 		struct sched_slot *slot = queue->slot[n];
 
 		if (wants_core(slot, now)) {
-			queue->next = n + 1;
+			queue->next_choice = n + 1;
 			return slot;
 		}
-		if (slot->vm->running)
+		if (slot->vm->alive)
 			*deadline = MIN(*deadline, slot->deadline);
 	}
 	return NULL;

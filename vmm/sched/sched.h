@@ -10,47 +10,37 @@ struct vcpu;
 struct vm_handle;
 
 #define SCHED_SLOTS_MAX 128
-#define SCHED_INPUT_SIZE 256 /* a power of two */
 
-/* What Lamina knows of a VM outside its address space. */
-struct vm_handle {
-	char name[32];
-	uint64_t root;        /* its address space */
-	bool running;
-	uint32_t input_head, input_tail; /* console input: free running */
-	uint8_t input[SCHED_INPUT_SIZE];
-	struct sched_slot *first;        /* vCPU 0's */
-};
-
+/* A vCPU's place on its core. Its core alone writes it, but for `woken`. */
 struct sched_slot {
-	struct vcpu *vcpu;    /* an address in its VM's address space */
+	struct vcpu *vcpu;        /* an address in its VM's address space */
 	struct vm_handle *vm;
 	unsigned core;
-	uint32_t wake;        /* atomic: look at it */
-	bool ready;           /* it was running when its slice ended */
-	uint64_t had;         /* how long its last turn was */
-	uint64_t deadline;    /* its first timer, while another one runs or the core is idle */
+	uint32_t woken;           /* atomic: somebody has posted for the vCPU since its core last looked. sched_wake() alone sets it,
+				   * sched_take_wakeup() alone clears it. It is a word of the slot because v->pending (vmm/vcpu/pending.h)
+				   * can be seen in the VM's own address space only */
+	bool runnable;            /* it had instructions to execute when it left the core */
+	uint64_t last_turn_ticks; /* how long it had the core last */
+	uint64_t deadline;        /* its first timer, while another vCPU runs or the core is idle */
 };
 
 /* A core takes part. Returns 0 or ERR_NOMEM. */
 int sched_add_core(unsigned core);
-/* A VM's handle, and its vCPU on a core. Return NULL where the tables are full. Before sched_run. */
-struct vm_handle *sched_add_vm(const char *name, uint64_t root);
+/* A slot for a VM's vCPU on a core. Returns NULL where the tables are full. Before sched_run(). */
 struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsigned core);
 
-/* Have a vCPU looked at soon, from any core. */
+/* Have a vCPU looked at soon, from any core and in any address space. What it is to look at was posted or written before. */
 void sched_wake(struct sched_slot *slot);
-/* Set this core's timer for the running vCPU's next deadline and for the others'. */
+/* Take the wake-up, on the slot's core, before looking at what it was for. Returns whether there was one. */
+static inline bool sched_take_wakeup(struct sched_slot *slot)
+{
+	return __atomic_exchange_n(&slot->woken, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Set this core's timer for the running vCPU's next deadline and for the other slots'. */
 void sched_arm(struct vcpu *v);
-/* Whether the running vCPU's time is up and another one waits. */
+/* Whether the running vCPU's time is up and another vCPU waits for the core. */
 bool sched_should_yield(struct vcpu *v);
-/* A byte from the console: for the VM that has it. */
-void sched_console_input(uint8_t byte);
-/* Take a byte of console input. Returns false where there is none. */
-bool sched_input_take(struct vm_handle *vm, uint8_t *byte);
-bool sched_input_waiting(const struct vm_handle *vm);
-/* A VM has ended. Returns how many still run. */
-unsigned sched_vm_ended(struct vm_handle *vm);
 
 /* Run this core's vCPUs, for ever. */
 NORETURN void sched_run(void);

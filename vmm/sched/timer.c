@@ -1,7 +1,9 @@
+/* The timer queues: set from any core of the VM, fired on the core of the vCPU whose queue it is. */
 #include "vmm/sched/timer.h"
 
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu.h"
 #include "vmm/vm/vm_services.h"
 
@@ -60,7 +62,7 @@ void vtimer_set(struct vtimer *t, uint64_t deadline)
 	spin_unlock(&queue->lock);
 	if (after == before)
 		return;
-	if (queue->vcpu->running && queue->vcpu->slot->core == core_index())
+	if (vcpu_runs_here(queue->vcpu))
 		sched_arm(queue->vcpu);
 	else
 		vcpu_notify(queue->vcpu, PENDING_TIMER);
@@ -70,8 +72,8 @@ void timer_queue_run(struct timer_queue *queue)
 {
 	uint64_t now = time_now();
 
-	/* What fires may set itself anew: then it is due when guest and interrupts have had their turn. A timer in the past at the end of
-	 * this is taken at once by the armed core timer. */
+	/* A timer that fires may set itself anew: then it is due when guest and interrupts have had their turn. A timer that is in the past when
+	 * this is over makes the core's timer, which the caller sets (sched_arm), fire at once. */
 	for (unsigned n = 0; n < 32; n++) {
 		struct vtimer *t;
 

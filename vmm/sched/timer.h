@@ -3,9 +3,10 @@
 #define VMM_SCHED_TIMER_H
 
 #include "lib/spinlock.h"
-#include "vmm/interface/platform.h"
+#include "lib/types.h"
 
 struct vcpu;
+struct vtimer;
 
 struct timer_queue {
 	struct spinlock lock;

@@ -1,3 +1,4 @@
+/* Real mode by emulation: the emulator set up from the engine's registers, its wishes carried out, events delivered, and back. */
 #include "vmm/vcpu/real_mode.h"
 
 #include "lib/log.h"
@@ -12,15 +13,16 @@
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vm/arena.h"
 
-#define POLL_STEPS 32 /* so often the machine's interrupts get their turn */
+#define POLL_STEPS 32 /* after so many instructions the core's interrupts get their turn */
 
 struct real_mode {
 	struct step_state step;
 	bool nmi_blocked;
-	bool open;      /* an interrupt could have been taken when pending ones were last looked at */
-	unsigned steps; /* until the next poll */
+	bool was_interruptible; /* the guest could have taken an interrupt when `pending` was last looked at */
+	unsigned steps;         /* instructions so far, free running */
 };
 
 /* From the engine to the emulator. */
@@ -42,7 +44,7 @@ static void load(struct vcpu *v)
 
 _Static_assert(STEP_SHADOW_STI == INTERRUPTIBILITY_STI && STEP_SHADOW_MOV_SS == INTERRUPTIBILITY_MOV_SS, "one encoding of shadows");
 
-/* And back, but for the control registers, which the engine gets when they change. The emulator may go on. */
+/* From the emulator to the engine, but for the control registers, which the engine gets when they change. The emulator may go on. */
 static void store(struct vcpu *v)
 {
 	struct emulator *e = &v->emulator;
@@ -70,11 +72,6 @@ static void store(struct vcpu *v)
 	if (step->changed & STEP_CHANGED_CR2)
 		vcpu_write(v, VCPU_CR2, step->cr2);
 	step->changed = 0;
-}
-
-static void evaluate(struct vcpu *v)
-{
-	__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
 }
 
 /* ---- What the emulator asks for ---- */
@@ -200,7 +197,7 @@ void real_mode_check(struct vcpu *v)
 		return;
 	v->by_emulation = true;
 	/* Leave the engine's loop. */
-	__atomic_or_fetch(&v->pending, PENDING_YIELD, __ATOMIC_RELAXED);
+	vcpu_look_again(v, PENDING_YIELD);
 }
 
 /* ---- Running ---- */
@@ -221,7 +218,7 @@ static void stop(struct vcpu *v)
 	vcpu_dump(v);
 }
 
-/* What a step or a delivery came to. Returns whether to go on. */
+/* What the emulation of an instruction, or of an event's delivery, came to. Returns whether to go on. */
 static bool take_verdict(struct vcpu *v, int verdict)
 {
 	const struct emulate_result *r = &v->emulated;
@@ -232,7 +229,7 @@ static bool take_verdict(struct vcpu *v, int verdict)
 			v->real_mode->nmi_blocked = false;
 		if (r->halted && !r->delivered) {
 			v->state = VCPU_HALTED;
-			evaluate(v);
+			vcpu_look_again(v, PENDING_EVALUATE);
 		}
 		return true;
 	case EMULATE_RETRY:
@@ -258,8 +255,8 @@ static bool deliver(struct vcpu *v, const struct vcpu_event *event)
 						 event->has_error ? (int64_t)event->error : -1, &v->emulated));
 }
 
-/* Everything that is pending. Returns whether the vCPU goes on by emulation. */
-static bool look_around(struct vcpu *v)
+/* Do everything that is pending asks for. Returns whether the vCPU goes on by emulation. */
+static bool take_pending(struct vcpu *v)
 {
 	struct vcpu_event event;
 
@@ -286,11 +283,11 @@ void real_mode_run(struct vcpu *v)
 	for (;;) {
 		if (++rm->steps % POLL_STEPS == 0)
 			exit_take_turn(v);
-		if (interruptible(v) && !rm->open)
-			evaluate(v);
-		if (__atomic_load_n(&v->pending, __ATOMIC_RELAXED) && !look_around(v))
+		if (interruptible(v) && !rm->was_interruptible)
+			vcpu_look_again(v, PENDING_EVALUATE);
+		if (vcpu_has_pending(v) && !take_pending(v))
 			return;
-		rm->open = interruptible(v);
+		rm->was_interruptible = interruptible(v);
 		if (emulate_enterable(&v->emulator))
 			break;
 		v->emulated_instructions++;

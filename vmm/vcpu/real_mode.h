@@ -5,7 +5,9 @@
 #ifndef VMM_VCPU_REAL_MODE_H
 #define VMM_VCPU_REAL_MODE_H
 
-#include "vmm/vcpu/vcpu.h"
+struct arena_plan;
+struct engine;
+struct vcpu;
 
 /* What a vCPU needs for it, from its VM's arena; nothing where the CPU runs all modes. Returns 0 or ERR_NOMEM. */
 int real_mode_create(struct vcpu *v);

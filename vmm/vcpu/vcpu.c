@@ -1,3 +1,4 @@
+/* A virtual CPU's life: built, reset, started by INIT and SIPI, run, dumped. */
 #include "vmm/vcpu/vcpu.h"
 
 #include "lib/log.h"
@@ -8,17 +9,16 @@
 #include "lib/x86/vectors.h"
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/exits/msr.h"
-#include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/real_mode.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm_services.h"
 #include "vmm/vm/vm_vcpu.h"
 
-/* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
+/* So often a core's interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
 #define TURN_HZ 20
-#define ROUNDS_MAX 8 /* so often vcpu_prepare() looks for more to do before it lets the core go */
 #define CODE_BYTES_SHOWN 16
 
 bool vcpu_debug_bad_entry;
@@ -34,16 +34,6 @@ void vcpu_write_gpr(struct vcpu *v, unsigned gpr, uint64_t value)
 		vcpu_write(v, VCPU_RSP, value);
 	else
 		v->gpr[gpr] = value;
-}
-
-void vcpu_notify(struct vcpu *v, uint32_t bits)
-{
-	uint32_t before = __atomic_fetch_or(&v->pending, bits, __ATOMIC_SEQ_CST);
-
-	/* On its own core a running vCPU looks at `pending` before it enters the guest again. */
-	if ((before & bits) == bits || !v->slot || (v->running && v->slot->core == core_index()))
-		return;
-	sched_wake(v->slot);
 }
 
 int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
@@ -152,7 +142,7 @@ void vcpu_reset(struct vcpu *v)
 	}
 }
 
-static void take_init(struct vcpu *v)
+void vcpu_take_init(struct vcpu *v)
 {
 	if (v->index == 0) {
 		/* There is no firmware at the reset vector: what it would do is start the machine over. */
@@ -165,7 +155,7 @@ static void take_init(struct vcpu *v)
 	v->state = VCPU_WAIT_FOR_SIPI;
 }
 
-static void take_sipi(struct vcpu *v)
+void vcpu_take_sipi(struct vcpu *v)
 {
 	struct segment_state cs;
 
@@ -192,185 +182,9 @@ int vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4])
 	return guest_read(v->memory, cr3 & 0xffffffe0, pdpte, 4 * sizeof(pdpte[0]));
 }
 
-/* The 8259s are wired to vCPU 0's LINT0. */
-static bool pic_requests(const struct vcpu *v)
-{
-	return v->pic_line && __atomic_load_n(v->pic_line, __ATOMIC_RELAXED) && lapic_accepts_pic(&v->lapic);
-}
-
-static bool interrupt_requests(const struct vcpu *v)
-{
-	return lapic_pending(&v->lapic) >= 0 || pic_requests(v);
-}
-
-static void inject_interrupt(struct vcpu *v, uint8_t vector)
-{
-	const struct vcpu_event event = { EVENT_INTERRUPT, vector, false, 0 };
-
-	v->engine->inject(v, &event);
-}
-
-static void deliver_nmi(struct vcpu *v)
-{
-	const struct vcpu_event event = { EVENT_NMI, 2, false, 0 };
-
-	if (!v->nmi_pending)
-		return;
-	if (v->engine->can_inject(v, EVENT_NMI)) {
-		v->nmi_pending = false;
-		v->engine->inject(v, &event);
-	} else {
-		v->engine->nmi_window(v, true);
-	}
-}
-
-static void deliver_pic(struct vcpu *v)
-{
-	if (!v->engine->can_inject(v, EVENT_INTERRUPT)) {
-		v->engine->interrupt_window(v, true);
-		return;
-	}
-	inject_interrupt(v, vm_pic_acknowledge(v->vm));
-	if (interrupt_requests(v))
-		v->engine->interrupt_window(v, true);
-}
-
-/* Without the CPU's help: the local APIC's highest request becomes an injected event, or a window to wait for. */
-static void deliver_lapic(struct vcpu *v)
-{
-	int vector = lapic_pending(&v->lapic);
-
-	/* Set at each look: VM entry refuses a threshold that is above the TPR. */
-	v->engine->tpr_threshold(v, vector < 0 ? lapic_tpr_threshold(&v->lapic) : 0);
-	if (v->engine->offer_interrupt && v->engine->offer_interrupt(v, vector))
-		return;
-	if (vector < 0)
-		return;
-	if (!v->engine->can_inject(v, EVENT_INTERRUPT)) {
-		v->engine->interrupt_window(v, true);
-		return;
-	}
-	lapic_acknowledge(&v->lapic, (uint8_t)vector);
-	inject_interrupt(v, (uint8_t)vector);
-	if (interrupt_requests(v))
-		v->engine->interrupt_window(v, true);
-}
-
-/* With the CPU's help it finds the next vector itself, at the guest's EOI too. But an interrupt waits for an interrupt window where
- * the guest cannot take it now, and goes in by injection where another one waits behind it: no virtual interrupt is recognized while
- * interrupt-window exiting is on (SDM vol. 3, "Evaluation of Pending Virtual Interrupts"). The architecture needs neither; it is a
- * guard: Bochs 2.7 delivers a virtual interrupt that is recognized while the guest's IF is 0 when one of the host's comes in, and a
- * guest that holds a lock then waits for itself. Left open there: what the guest makes recognizable alone, by a self-IPI or its TPR. */
-static void deliver_virtual(struct vcpu *v)
-{
-	struct lapic *l = &v->lapic;
-	bool can_inject = v->engine->can_inject(v, EVENT_INTERRUPT);
-	int vector = lapic_pending(l), next = lapic_highest_irr(l);
-
-	if (can_inject && vector >= 0) {
-		lapic_acknowledge(l, (uint8_t)vector);
-		next = lapic_highest_irr(l);
-		inject_interrupt(v, (uint8_t)vector);
-		vector = next;
-	}
-	v->engine->virtual_interrupts(v, (uint8_t)MAX(next, 0), (uint8_t)MAX(lapic_highest_isr(l), 0));
-	v->held_back = vector >= 0;
-	if (v->held_back)
-		v->engine->interrupt_window(v, true);
-}
-
-/* `arrived`: the local APIC's IRR or ISR changed in its page. */
-static void deliver(struct vcpu *v, bool arrived)
-{
-	struct lapic *l = &v->lapic;
-
-	deliver_nmi(v);
-	if (v->hw_delivery && l->enabled) {
-		if (arrived || v->held_back)
-			deliver_virtual(v);
-		if (l->eoi_exit_dirty) {
-			l->eoi_exit_dirty = false;
-			v->engine->eoi_exits(v, l->eoi_exit);
-		}
-	} else {
-		deliver_lapic(v);
-	}
-	if (pic_requests(v))
-		deliver_pic(v);
-}
-
-static bool can_wake(struct vcpu *v)
-{
-	return v->nmi_pending || (vcpu_read(v, VCPU_RFLAGS) & RFLAGS_IF && interrupt_requests(v));
-}
-
-bool vcpu_prepare(struct vcpu *v)
-{
-	uint32_t pending;
-	unsigned rounds = 0;
-	bool arrived = false;
-
-	while ((pending = __atomic_exchange_n(&v->pending, 0, __ATOMIC_SEQ_CST))) {
-		if (__builtin_expect(++rounds > ROUNDS_MAX, 0)) {
-			/* Other vCPUs ask for more all the time; the core has interrupts to take, and other VMs' vCPUs to run (sched_run). */
-			__atomic_or_fetch(&v->pending, pending, __ATOMIC_SEQ_CST);
-			sched_wake(v->slot);
-			return false;
-		}
-		if (pending & PENDING_RESET)
-			vcpu_reset(v);
-		else if (v->state == VCPU_PARKED && !(pending & PENDING_LEAVE))
-			continue;
-		if (pending & PENDING_LEAVE) {
-			v->state = VCPU_PARKED;
-			v->leaves = true;
-			return false;
-		}
-		if (pending & PENDING_FLUSH)
-			virtual_mmu_settle(v);
-		if (pending & PENDING_TIMER) {
-			timer_queue_run(&v->timers);
-			sched_arm(v);
-		}
-		if (pending & PENDING_INPUT && v->index == 0)
-			vm_console_input(v->vm);
-		if (pending & PENDING_DISK && v->index == 0)
-			vm_poll_disks(v->vm);
-		if (pending & PENDING_INIT)
-			take_init(v);
-		if (pending & PENDING_SIPI)
-			take_sipi(v);
-		if (pending & PENDING_NMI)
-			v->nmi_pending = true;
-		if (v->state == VCPU_WAIT_FOR_SIPI)
-			continue;
-		arrived |= lapic_sync(&v->lapic);
-		if (v->state == VCPU_HALTED && can_wake(v))
-			v->state = VCPU_RUNNING;
-		if (v->state == VCPU_RUNNING || arrived)
-			deliver(v, arrived);
-		arrived = false;
-		if (pending & PENDING_YIELD && v->state == VCPU_RUNNING)
-			return false;
-	}
-	return v->state == VCPU_RUNNING;
-}
-
-bool vcpu_may_enter(struct vcpu *v)
-{
-	do {
-		__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
-		if (!vcpu_prepare(v) || v->by_emulation)
-			return false;
-		/* One who sets `pending` and then sees false here knows that we see it. */
-		__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
-	} while (v->kickable && __atomic_load_n(&v->pending, __ATOMIC_SEQ_CST));
-	return true;
-}
-
 void vcpu_run(struct vcpu *v)
 {
-	v->running = true;
+	v->has_core = true;
 	if (v->by_emulation) {
 		if (vcpu_prepare(v) && v->by_emulation)
 			real_mode_run(v);
@@ -381,9 +195,9 @@ void vcpu_run(struct vcpu *v)
 			v->vm->boot_ticks = 0;
 		}
 		v->engine->run(v);
-		__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
+		vcpu_left_guest(v);
 	}
-	v->running = false;
+	v->has_core = false;
 }
 
 static void dump_code(struct vcpu *v)

@@ -1,5 +1,5 @@
 /* A virtual CPU. It lives in its VM's arena and is touched by the core that it is pinned to; `pending`, and the local APIC's posted
- * interrupts, are the ways in for others. */
+ * interrupts, are the ways in for other cores. */
 #ifndef VMM_VCPU_VCPU_H
 #define VMM_VCPU_VCPU_H
 
@@ -28,35 +28,19 @@ struct sched_slot;
 enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13,
        GPR_R14, GPR_R15, GPR_COUNT };
 
-/* Bits of `pending`: why the vCPU must look around before it enters the guest again. */
-enum {
-	PENDING_POSTED = 1 << 0,  /* the local APIC has posted interrupts */
-	PENDING_EVALUATE = 1 << 1, /* see which interrupt can be delivered */
-	PENDING_TIMER = 1 << 2,   /* the timer queue's head has come, or changed */
-	PENDING_NMI = 1 << 3,
-	PENDING_INIT = 1 << 4,
-	PENDING_SIPI = 1 << 5,
-	PENDING_INPUT = 1 << 6,   /* console input for the VM (vCPU 0 only) */
-	PENDING_LEAVE = 1 << 7,   /* the VM resets or ends */
-	PENDING_YIELD = 1 << 8,   /* another vCPU's turn on this core */
-	PENDING_RESET = 1 << 9,   /* the VM has been reset: start from the beginning */
-	PENDING_FLUSH = 1 << 10,  /* shadow page tables changed under it */
-	PENDING_DISK = 1 << 11,   /* requests of the VM's disks have ended (vCPU 0 only) */
-};
-
 enum vcpu_state { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI, VCPU_PARKED };
 
 struct vcpu {
 	uint64_t gpr[GPR_COUNT]; /* first: the entry stub's operand. [GPR_RSP] is the engine's (VCPU_RSP) */
-	uint32_t pending;        /* atomic */
+	uint32_t pending;        /* atomic: why it must look around before it enters the guest again (vmm/vcpu/pending.h) */
 	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
 	bool held_back;          /* an interrupt of the local APIC's waits for an interrupt window all the same */
 	bool nmi_pending;
-	bool running;            /* in vcpu_run on its core */
+	bool has_core;           /* it is in vcpu_run(), on its core */
 	bool kickable;           /* others must know whether it runs guest code: its VM's vCPUs share shadow page tables */
 	bool in_guest;           /* atomic: it does, or is about to; kept only where `kickable` */
 	bool by_emulation;       /* in a mode that the CPU does not run */
-	bool leaves;             /* parked for a request of the VM, and not yet counted */
+	bool park_unreported;    /* it has parked for a request of the VM, and vm_vcpu_parked() has not been told */
 	uint8_t sipi_vector;
 	enum vcpu_state state;
 	const struct engine *engine;
@@ -113,9 +97,6 @@ static inline bool vcpu_in_64bit_code(const struct vcpu_context *c)
 uint64_t vcpu_read_gpr(struct vcpu *v, unsigned gpr);
 void vcpu_write_gpr(struct vcpu *v, unsigned gpr, uint64_t value);
 
-/* Set bits of `pending`, and make the vCPU's core notice. From any core of the VM. */
-void vcpu_notify(struct vcpu *v, uint32_t bits);
-
 /* For tests of the dump: start the guest with a code segment that VM entry refuses. */
 extern bool vcpu_debug_bad_entry;
 
@@ -125,6 +106,9 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index);
 void vcpu_plan(struct arena_plan *plan, const struct engine *engine, bool shadow);
 /* The state after power-up: vCPU 0 runs (the loader sets where), the others wait for SIPI. */
 void vcpu_reset(struct vcpu *v);
+/* INIT and SIPI have come (SDM vol. 3, "MP Initialization Protocol"; the vector is in sipi_vector). */
+void vcpu_take_init(struct vcpu *v);
+void vcpu_take_sipi(struct vcpu *v);
 
 /* The four entries that PAE paging loads from `cr3`. Returns 0 or ERR_RANGE. */
 int vcpu_read_pdptes(struct vcpu *v, uint64_t cr3, uint64_t pdpte[4]);
@@ -135,10 +119,6 @@ void vcpu_inject_exception(struct vcpu *v, uint8_t vector, uint32_t error);
 /* Tell the engine of the local APIC's mode and of the interrupts in its page. */
 void vcpu_apply_apic_mode(struct vcpu *v);
 
-/* Everything that `pending` asks for, before the guest is entered. Returns whether it may be entered. */
-bool vcpu_prepare(struct vcpu *v);
-/* The same, for the engine's loop: from a true result on the vCPU is in_guest. */
-bool vcpu_may_enter(struct vcpu *v);
 /* Run the guest for as long as it may and wants to; then its `state` says why it stopped. */
 void vcpu_run(struct vcpu *v);
 

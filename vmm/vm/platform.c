@@ -4,7 +4,9 @@
 #include "drivers/console/console.h"
 #include "vmm/interface/core.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/console_router.h"
 #include "vmm/vm/vm.h"
 #include "vmm/vm/vm_services.h"
 
@@ -91,10 +93,10 @@ void vm_console_input(struct vm *vm)
 {
 	uint8_t byte;
 
-	while (uart_can_receive(&vm->uart) && sched_input_take(vm->handle, &byte))
+	while (uart_can_receive(&vm->uart) && console_input_take(vm->handle, &byte))
 		uart_receive(&vm->uart, byte);
 	/* The UART is full: offer the rest when the guest has had time to read. */
-	if (sched_input_waiting(vm->handle))
+	if (console_input_waiting(vm->handle))
 		vtimer_set(&vm->input_timer, time_now() + time_hz() / 2000);
 }
 

@@ -4,7 +4,10 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu.h"
+#include "vmm/vm/console_router.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm_parts.h"
 #include "vmm/vm/vm_services.h"
 
@@ -49,8 +52,7 @@ int vm_start_guest(struct vm *vm)
 		struct vcpu *v = vm->vcpu[i];
 
 		lapic_reset(&v->lapic, i == 0);
-		__atomic_store_n(&v->pending, PENDING_RESET, __ATOMIC_SEQ_CST);
-		sched_wake(v->slot);
+		vcpu_restart(v);
 	}
 	return 0;
 }
@@ -92,7 +94,7 @@ static void end(struct vm *vm, const char *verb)
 	vm_disks_quiet(vm);
 	log_line("vm %s: %s (%s)", vm->config.name, verb, vm->request_why);
 	print_statistics(vm);
-	if (sched_vm_ended(vm->handle) == 0)
+	if (registry_end(vm->handle) == 0)
 		core_power_off();
 }
 
@@ -128,7 +130,7 @@ void vm_vcpu_parked(struct vm *vm, unsigned index)
 		/* Lamina stays up, so that its log can be read and its other guests go on. */
 		log_line("vm %s: stopped: %s", vm->config.name, vm->request_why);
 		print_statistics(vm);
-		sched_vm_ended(vm->handle);
+		registry_end(vm->handle);
 		break;
 	}
 }

@@ -8,6 +8,7 @@
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
+#include "vmm/vm/registry.h"
 #include "vmm/vm/vm_parts.h"
 
 /* The pages of arena that the construction below will allocate, counted in the same order. */
@@ -82,7 +83,7 @@ static int build(struct vm *vm, const struct vm_resources *resources, const stru
 		pci_reset(&vm->pci); /* its functions are all there */
 	err = err ? err : vm_files_find(vm, resources);
 	if (!err) {
-		vm->handle = sched_add_vm(vm->config.name, vm->space.root);
+		vm->handle = registry_add(vm->config.name, vm->space.root);
 		err = vm->handle ? vm_vcpus_place(vm) : ERR_NOMEM;
 	}
 	if (!err)
@@ -119,7 +120,7 @@ int vm_create(const struct vm_config *config, const struct vm_resources *resourc
 	if (err) {
 		log_line("vm %s: not started", config->name);
 		if (vm->handle)
-			sched_vm_ended(vm->handle);
+			registry_end(vm->handle);
 		return err;
 	}
 	log_mode(vm, mode);

@@ -11,6 +11,7 @@
 #include "vmm/emulate/decode.h"
 #include "vmm/exits/exit.h"
 #include "vmm/exits/exit_mmio.h"
+#include "vmm/vcpu/pending.h"
 
 /* APM vol. 2, appendix C, "SVM Intercept Exit Codes". */
 enum {
@@ -386,7 +387,7 @@ __attribute__((noinline)) static bool look_closer(struct vcpu *v, struct vmcb *b
 	b->tlb_control = 0;
 	svm_virtual_changed(v);
 	if (x->nmi_wanted)
-		__atomic_or_fetch(&v->pending, PENDING_EVALUATE, __ATOMIC_RELAXED);
+		vcpu_look_again(v, PENDING_EVALUATE);
 	return dispatch(v, b);
 }
 

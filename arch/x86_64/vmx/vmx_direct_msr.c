@@ -6,7 +6,6 @@
 #include "lib/string.h"
 #include "lib/x86/apic.h"
 #include "lib/x86/msr.h"
-#include "vmm/vm/vm.h"
 
 /* MSRs that the guest uses directly and Lamina never: they change hands only between vCPUs. */
 static const uint32_t switched_msrs[VMX_SWITCHED_MSRS] = {

@@ -6,7 +6,6 @@
 #include "arch/x86_64/panic.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
-#include "vmm/vm/vm.h"
 
 static void vmptrld(uint64_t phys)
 {
