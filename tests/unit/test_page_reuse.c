@@ -1,4 +1,4 @@
-/* SOURCES: vmm/exits/exit_mmio.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: vmm/exits/exit_mmio.c vmm/vcpu/vcpu_emulator.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* With shadow paging: a guest's page that was a page table (a dead process's root, say) and is used for something else. Its first write need not
  * be one that the emulator knows, nor an instruction's. */
 #include "tests/unit/unit.h"
@@ -11,6 +11,7 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/vm.h"
 
 static struct vm vm;
@@ -63,7 +64,7 @@ static int setup(void **state)
 	v.shadow = &sv;
 	v.vm = &vm;
 	v.engine = &engine;
-	exit_mmio_init(&v);
+	vcpu_emulator_init(&v);
 	v.gpr[GPR_RBX] = 0x2000;
 	return 0;
 }

@@ -9,7 +9,7 @@
 #include "arch/x86_64/svm/svm.h"
 #include "tests/unit/fakes.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/exit_instruction.h"
 #include "vmm/vm/vm.h"
 
 struct svm_features svm_features;

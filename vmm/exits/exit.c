@@ -5,6 +5,7 @@
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/access.h"
 #include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/exit_string_io.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/real_mode.h"

@@ -8,10 +8,10 @@
 #include "vmm/emulate/access.h"
 #include "vmm/emulate/step.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/vm.h"
 
 #define POLL_STEPS 32 /* so often the machine's interrupts get their turn */
@@ -29,7 +29,7 @@ static void load(struct vcpu *v)
 	struct step_state *step = &v->real_mode->step;
 	uint64_t blocking = vcpu_read(v, VCPU_INTERRUPTIBILITY);
 
-	exit_mmio_prepare(v);
+	vcpu_emulator_load(v);
 	step->gdtr.base = vcpu_read(v, VCPU_GDT_BASE);
 	step->gdtr.limit = (uint16_t)vcpu_read(v, VCPU_GDT_LIMIT);
 	step->idtr.base = vcpu_read(v, VCPU_IDT_BASE);

@@ -6,10 +6,10 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
-#include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/real_mode.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/vm.h"
 
 /* So often interrupts are let in while a guest with IF=0 polls a device, in case they do not exit by themselves (vmx_vcpu.c, SLICE_HZ). */
@@ -60,7 +60,7 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	err = lapic_bus_add(&vm->lapics, &v->lapic);
 	if (err)
 		return err;
-	exit_mmio_init(v);
+	vcpu_emulator_init(v);
 	if (vm->shadow && (virtual_mmu_add_vcpu(v) || real_mode_create(v)))
 		return ERR_NOMEM;
 	v->kickable = vm->shadow && vm->config.numvcpus > 1;

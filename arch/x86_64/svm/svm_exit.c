@@ -10,7 +10,7 @@
 #include "vmm/emulate/access.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/exit_instruction.h"
 #include "vmm/vm/vm.h"
 
 /* APM vol. 2, appendix C, "SVM Intercept Exit Codes". */

@@ -5,7 +5,7 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/decode.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/exit_instruction.h"
 #include "vmm/vm/vm.h"
 
 #define ATTRIBUTE_L BIT(9)
