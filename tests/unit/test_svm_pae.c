@@ -1,4 +1,4 @@
-/* SOURCES: arch/x86_64/svm/svm_registers.c vmm/mmu/virtual_mmu.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: arch/x86_64/svm/svm_registers.c vmm/mmu/virtual_mmu.c vmm/mmu/cr3_exits.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* AMD-V on shadow page tables in legacy mode, where the test plays a CPU that has VMCB clean bits and keeps the four PDPTEs that it loaded
  * with CR3 (APM vol. 2, "VMCB Clean Bits"; "Legacy PAE Mode"): with CLEAN_CR it loads neither. */
 #include "tests/unit/unit.h"
@@ -11,6 +11,7 @@
 #include "tests/unit/fakes.h"
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
+#include "vmm/mmu/cr3_exits.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vm/vm.h"
@@ -133,7 +134,7 @@ static void test_cr3(void **state)
 	fault(0);
 	x.vmcb.clean &= ~(uint32_t)CLEAN_CR;
 	enter_and_exit();
-	assert_int_equal(virtual_mmu_set_cr3(&v, 0x2000), 0);
+	assert_int_equal(cr3_write(&v, 0x2000), 0);
 	enter_and_exit();
 	fault(0);
 	assert_int_not_equal(cpu_table[0], 0);

@@ -1,4 +1,4 @@
-/* SOURCES: vmm/mmu/virtual_mmu.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: vmm/mmu/virtual_mmu.c vmm/mmu/cr3_exits.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* How one vCPU's change of shadow tables waits for another vCPU, which runs guest code. The shadow MMU itself is test_shadow's. */
 #include "tests/unit/unit.h"
 

@@ -7,6 +7,7 @@
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/exits/exit_string_io.h"
 #include "vmm/interface/core.h"
+#include "vmm/mmu/cr3_exits.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/real_mode.h"
 #include "vmm/vm/vm.h"
@@ -182,7 +183,7 @@ int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 
 	switch (cr) {
 	case 3:
-		return virtual_mmu_set_cr3(v, value);
+		return cr3_write(v, value);
 	case 8:
 		if (value > 15)
 			return ERR_INVALID;
