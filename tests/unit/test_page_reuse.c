@@ -1,4 +1,4 @@
-/* SOURCES: vmm/exits/exit_mmio.c vmm/vcpu/vcpu_emulator.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: vmm/exits/exit_mmio.c vmm/vcpu/vcpu_emulator.c vmm/emulate/code_memory.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* With shadow paging: a guest's page that was a page table (a dead process's root, say) and is used for something else. Its first write need not
  * be one that the emulator knows, nor an instruction's. */
 #include "tests/unit/unit.h"

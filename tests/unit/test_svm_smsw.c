@@ -1,4 +1,4 @@
-/* SOURCES: arch/x86_64/svm/svm_exit.c */
+/* SOURCES: arch/x86_64/svm/svm_exit.c vmm/emulate/code_memory.c */
 /* While an AMD-V exit is decoded the vCPU still counts as in the guest: one that waits there for a lock (the shadow MMU's, a device's) waits for
  * another vCPU that waits for it to leave the guest (kick() in vmm/mmu/virtual_mmu.c). */
 #include "tests/unit/unit.h"
@@ -36,7 +36,7 @@ int guest_walk(const struct guest_memory *mem, const struct guest_paging *paging
 	return ERR_NOENT;
 }
 void *guest_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len) { (void)mem; (void)gpa; (void)len; return NULL; }
-const struct insn *exit_instruction(struct vcpu *of) { (void)of; return &insn; }
+const struct insn *exit_instruction(struct vcpu *of, struct insn_memo *memo, uint64_t space) { (void)of; (void)memo; (void)space; return &insn; }
 
 /* These two go to RAM (and then to shadow_written(), which takes the MMU's lock) or to a device (and take its lock). */
 int exit_operand(struct vcpu *of, const struct insn *i, unsigned size, uint64_t *value)
@@ -64,6 +64,7 @@ static void run(unsigned code, unsigned group)
 	memset(&insn, 0, sizeof(insn));
 	v.vm = &vm;
 	v.hw = &x;
+	code_memory_init(&v.emulator.code);
 	v.shadow = (void *)&v; /* there is one */
 	v.kickable = v.in_guest = true;
 	insn.map = MAP_0F;

@@ -366,17 +366,19 @@ static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit
 
 bool vcpu_exit(struct vcpu *v)
 {
+	enum vm_exit_kind kind;
 	enum verdict verdict;
 
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 	/* In memory, not in registers that would have to be saved for it: this is the path of every exit. */
 	v->exit_start = core_ticks();
-	verdict = handlers[v->exit.kind](v, &v->exit);
+	kind = v->exit.kind;
+	v->exit_count[kind]++;
+	verdict = handlers[kind](v, &v->exit);
 	if (verdict == VERDICT_ADVANCE)
 		v->engine->advance(v, v->exit.length);
 	else if (__builtin_expect(verdict == VERDICT_STOP, 0))
 		vcpu_dump(v);
-	v->exit_count[v->exit.kind]++;
 	v->exit_ticks[v->exit.kind] += core_ticks() - v->exit_start;
 	if (__builtin_expect(__atomic_load_n(&v->pending, __ATOMIC_RELAXED) == 0 && !v->kickable, 1))
 		return true;

@@ -4,12 +4,17 @@
 #include "vmm/emulate/access.h"
 #include "vmm/vcpu/vcpu_emulator.h"
 
-const struct insn *exit_instruction(struct vcpu *v)
+const struct insn *exit_instruction(struct vcpu *v, struct insn_memo *memo, uint64_t space)
 {
-	const struct emulate_memo *memo;
+	struct emulator *e = &v->emulator;
+	const uint8_t *code;
 
 	vcpu_emulator_load(v);
-	return fetch_insn(&v->emulator, &memo, &v->emulated) == EMULATE_CONTINUE ? &memo->insn : NULL;
+	if (fetch_insn_to(e, memo, &code, &v->emulated) != EMULATE_CONTINUE)
+		return NULL;
+	if (e->mode == DECODE_64)
+		insn_memo_place(memo, e->rip, space, code, v->emulated.byte_count);
+	return &memo->insn;
 }
 
 static int conclude_operand(struct vcpu *v, int verdict, const struct emulate_result *r)

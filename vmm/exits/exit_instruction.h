@@ -6,10 +6,9 @@
 
 struct insn;
 
-/* The instruction at CS:RIP, for an engine whose CPU does not say enough of it; valid until the next such call. NULL where it cannot be
- * fetched or decoded: another vCPU has changed the code or its tables since the exit. The bytes that were decoded are v->emulated's:
- * whoever remembers them must not read the code again, which another vCPU can have changed. */
-const struct insn *exit_instruction(struct vcpu *v);
+/* The instruction at CS:RIP, decoded into `memo`, one of v->emulator.code's, where insn_memo_holds() may find it from now on, CR3 being `space`.
+ * NULL where it cannot be fetched or decoded: another vCPU has changed the code or its tables since the exit. */
+const struct insn *exit_instruction(struct vcpu *v, struct insn_memo *memo, uint64_t space);
 /* The value of its memory operand, of `size` bytes. Returns 0; ERR_BUSY: run the guest again (an exception may be queued for it). */
 int exit_operand(struct vcpu *v, const struct insn *insn, unsigned size, uint64_t *value);
 /* Write it: likewise. */

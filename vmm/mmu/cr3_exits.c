@@ -8,21 +8,6 @@
 #include "vmm/mmu/settle.h"
 #include "vmm/vm/vm.h"
 
-#define SEQUENCES 16 /* remembered, a power of two: a kernel has a handful */
-
-/* Code whose first instruction read CR3, by its address; found once. */
-struct cr3_memo {
-	uint64_t rip, machine; /* rip 0: none */
-	uint64_t changes, root; /* of the shadow tables, when it was last seen to be there */
-	struct cr3_sequence sequence;
-};
-
-int cr3_exits_init(struct vcpu *v)
-{
-	v->cr3_memo = vm_alloc(v->vm, SEQUENCES * sizeof(*v->cr3_memo));
-	return v->cr3_memo ? 0 : ERR_NOMEM;
-}
-
 static inline __attribute__((always_inline)) int set_cr3(struct vcpu *v, uint64_t value)
 {
 	int flush;
@@ -61,13 +46,13 @@ enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
 }
 
 /* What is known of the code at `rip`, which begins with MOV from CR3 to `reg`; NULL where nothing can be. */
-static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct vcpu *v, struct cr3_memo *memo, uint64_t rip, unsigned reg)
+static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct vcpu *v, struct sequence_memo *memo, uint64_t rip, unsigned reg)
 {
 	unsigned avail = PAGE_SIZE - (unsigned)(rip & (PAGE_SIZE - 1));
 	uint64_t hpa = shadow_lookup(v->shadow, rip), gpa;
 	const uint8_t *code;
 
-	memo->rip = 0;
+	memo->place.rip = CODE_NOWHERE;
 	if (hpa == ~0ULL || avail < CR3_SEQUENCE_HEAD ||
 	    guest_walk(&v->vm->memory, &v->shadow->paging, rip, WALK_EXEC, &gpa, NULL, NULL))
 		return NULL;
@@ -75,20 +60,19 @@ static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct 
 	if (!code)
 		return NULL;
 	cr3_sequence_find(&memo->sequence, code, avail, reg);
-	memo->rip = rip;
+	memo->place = (struct code_place){ rip, CODE_NOWHERE, code };
 	memo->machine = hpa;
-	memo->root = 0;
 	return &memo->sequence;
 }
 
 /* The code still lies where it lay: nothing in the shadow tables has changed, or not this. */
-static bool same_page(struct vcpu *v, struct cr3_memo *memo)
+static bool same_page(struct vcpu *v, struct sequence_memo *memo)
 {
-	if (memo->changes == v->vm->shadow->changes && memo->root == v->shadow->root)
+	if (memo->changes == v->vm->shadow->changes && memo->place.space == v->shadow->root)
 		return true;
 	memo->changes = v->vm->shadow->changes;
-	memo->root = v->shadow->root;
-	return memo->machine == shadow_lookup(v->shadow, memo->rip);
+	memo->place.space = v->shadow->root;
+	return memo->machine == shadow_lookup(v->shadow, memo->place.rip);
 }
 
 /* As AND and OR leave them (SDM vol. 2); AF, which they leave undefined, is cleared. */
@@ -102,13 +86,14 @@ static inline uint64_t logic_flags(uint64_t rflags, uint64_t result)
 static bool run_sequence(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t rip = vcpu_read(v, VCPU_RIP), rflags, value;
-	struct cr3_memo *memo = &v->cr3_memo[(rip ^ rip >> 6) & (SEQUENCES - 1)];
+	struct sequence_memo *memo = sequence_memo_at(&v->emulator.code, rip);
 	const struct cr3_sequence *s = &memo->sequence;
 
 	/* Kernels lie in the upper half, which only 64-bit code reaches. */
 	if (!(rip >> 63))
 		return false;
-	if (__builtin_expect(memo->rip != rip || s->reg != exit->cr.gpr || !same_page(v, memo) || !cr3_sequence_holds(s), 0))
+	if (__builtin_expect(memo->place.rip != rip || s->reg != exit->cr.gpr || !same_page(v, memo) ||
+			     !cr3_sequence_holds(s, memo->place.bytes), 0))
 		s = look_at_code(v, memo, rip, exit->cr.gpr);
 	if (!s || !s->length)
 		return false;

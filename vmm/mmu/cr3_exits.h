@@ -4,8 +4,6 @@
 
 #include "vmm/exits/exit.h"
 
-/* The memory for a vCPU's sequences. Returns 0 or ERR_NOMEM. */
-int cr3_exits_init(struct vcpu *v);
 /* MOV to CR3: 0, or ERR_INVALID for #GP. */
 int cr3_write(struct vcpu *v, uint64_t value);
 

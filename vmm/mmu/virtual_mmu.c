@@ -9,7 +9,6 @@
 #include "mm/address_space.h"
 #include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
-#include "vmm/mmu/cr3_exits.h"
 #include "vmm/mmu/settle.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vm/vm.h"
@@ -95,7 +94,7 @@ int virtual_mmu_create(struct vm *vm)
 int virtual_mmu_add_vcpu(struct vcpu *v)
 {
 	v->shadow = vm_alloc(v->vm, sizeof(*v->shadow));
-	return v->shadow && !cr3_exits_init(v) ? shadow_vcpu_init(v->shadow, v->vm->shadow, v->index) : ERR_NOMEM;
+	return v->shadow ? shadow_vcpu_init(v->shadow, v->vm->shadow, v->index) : ERR_NOMEM;
 }
 
 void virtual_mmu_reset(struct vm *vm)

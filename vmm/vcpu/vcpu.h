@@ -12,7 +12,6 @@
 #include "vmm/interface/engine.h"
 #include "vmm/sched/timer.h"
 
-struct cr3_memo;
 struct real_mode;
 struct shadow_vcpu;
 struct vm;
@@ -60,7 +59,6 @@ struct vcpu {
 	struct sched_slot *slot;
 	struct shadow_vcpu *shadow; /* NULL with nested paging */
 	uint64_t shadow_root;    /* that the engine knows */
-	struct cr3_memo *cr3_memo;
 	uint64_t cr3;            /* with shadow paging: as the guest knows it */
 	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
 	struct lapic lapic;

@@ -102,6 +102,7 @@ void vcpu_emulator_init(struct vcpu *v)
 {
 	struct emulator *e = &v->emulator;
 
+	code_memory_init(&e->code);
 	e->gpr = v->gpr;
 	e->mem = &v->vm->memory;
 	e->paging.maxphyaddr = v->vm->cpuid.extended[8][CPUID_EAX] & 0xff;

@@ -9,7 +9,7 @@
 #include "vmm/mmu/virtual_mmu.h"
 
 #define ARENA_BASE_SIZE KIB(192)
-#define ARENA_VCPU_SIZE KIB(24)
+#define ARENA_VCPU_SIZE KIB(32)
 #define ARENA_DISK_SIZE KIB(28)
 #define ARENA_REAL_DISK_SIZE KIB(112)
 #define FIRST_DISK_SLOT 2

@@ -130,47 +130,21 @@ static enum vm_exit_kind cr_kind(const struct vm_exit *exit, bool read)
 	return read ? EXIT_CR_READ : EXIT_CR_WRITE;
 }
 
-static uint32_t four_bytes(const uint8_t *code)
+/* The instruction, by memory where it has no memory operand: for one, the emulator must be loaded. */
+static const struct insn *cr_instruction(struct vcpu *v, const struct vmcb *b)
 {
-	uint32_t bytes;
+	struct insn_memo *memo = insn_memo_in_space(&v->emulator.code, b->rip, b->cr3);
 
-	memcpy(&bytes, code, sizeof(bytes));
-	return bytes;
-}
-
-/* Where a kernel has one piece of code and two address spaces in turn, each has a place. */
-static struct svm_cr_place *cr_place(struct vcpu *v, const struct vmcb *b)
-{
-	return &svm_of(v)->cr_place[(b->rip ^ b->cr3 >> 12) % SVM_CR_PLACES];
-}
-
-/* The MOV that is remembered for this address, if its code still is what it was. */
-static const struct svm_cr_place *known_mov(struct vcpu *v, const struct vmcb *b)
-{
-	const struct svm_cr_place *place = cr_place(v, b);
-
-	return place->rip == b->rip && place->code && place->cr3 == b->cr3 && four_bytes(place->code) == place->bytes ? place : NULL;
-}
-
-static void remember_mov(struct vcpu *v, const struct vmcb *b, const struct insn *insn, uint8_t gpr)
-{
-	struct svm_cr_place *place = cr_place(v, b);
-	const uint8_t *code;
-	uint64_t gpa;
-
-	if (insn->length > 4 || v->emulated.byte_count < 4 || v->emulator.mode != DECODE_64 || (b->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - 4 ||
-	    guest_walk(&v->vm->memory, &v->emulator.paging, b->rip, WALK_EXEC, &gpa, NULL, NULL))
-		return;
-	code = guest_ptr(&v->vm->memory, gpa, 4);
-	if (code)
-		*place = (struct svm_cr_place){ b->rip, b->cr3, code, four_bytes(v->emulated.bytes), insn->length, gpr,
-						insn->opcode == 0x20 };
+	if (insn_memo_holds(memo, b->rip, b->cr3) && !(memo->insn.flags & INSN_MEM))
+		return &memo->insn;
+	/* SMSW and LMSW reach RAM or a device below, and wait for locks: nobody may wait for this vCPU meanwhile. */
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
+	return exit_instruction(v, memo, b->cr3);
 }
 
 static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 {
 	struct vmcb *b = vmcb_of(v);
-	const struct svm_cr_place *place;
 	const struct insn *insn;
 	uint64_t cr0, operand;
 
@@ -180,21 +154,11 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 		exit->cr.gpr = b->exit_info1 & 15;
 		return cr_kind(exit, b->exit_code < CODE_CR_WRITE);
 	}
-	place = known_mov(v, b);
-	if (place) {
-		exit->length = place->length;
-		exit->cr.gpr = place->gpr;
-		return cr_kind(exit, place->read);
-	}
-	/* SMSW and LMSW reach RAM or a device below, and wait for locks: nobody may wait for this vCPU meanwhile. */
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
-	insn = exit_instruction(v);
+	insn = cr_instruction(v, b);
 	if (!insn || insn->map != MAP_0F)
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
 	exit->length = insn->length;
 	exit->cr.gpr = (insn->modrm & 7) | (insn->rex & 1) << 3; /* MOV CR ignores the mod field */
-	if ((insn->opcode & 0xfd) == 0x20)
-		remember_mov(v, b, insn, exit->cr.gpr);
 	switch (insn->opcode) {
 	case 0x20:
 		return cr_kind(exit, true);
@@ -257,7 +221,7 @@ static enum vm_exit_kind decode_invlpg(struct vcpu *v, struct vm_exit *exit)
 		exit->page_fault.linear = vmcb_of(v)->exit_info1;
 		return EXIT_INVLPG;
 	}
-	insn = exit_instruction(v);
+	insn = exit_instruction(v, insn_memo_at(&v->emulator.code, vmcb_of(v)->rip), vmcb_of(v)->cr3);
 	if (!insn || !(insn->flags & INSN_MEM))
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
 	exit->length = insn->length;
