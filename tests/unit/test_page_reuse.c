@@ -8,7 +8,7 @@
 #include "lib/x86/segment.h"
 #include "tests/unit/fakes.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vcpu/vcpu_emulator.h"
@@ -80,7 +80,7 @@ static void test_sse(void **state)
 
 	(void)state;
 	memcpy(ram + 0x100, "\x0f\x11\x03", 3); /* movups %xmm0, (%ebx) */
-	assert_int_equal(exit_nested_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_nested_fault(&v, &exit), VERDICT_RESUME);
 	assert_int_equal(given_up, 1);
 }
 
@@ -90,7 +90,7 @@ static void test_push(void **state)
 
 	(void)state;
 	ram[0x100] = 0x50; /* push %eax */
-	assert_int_equal(exit_nested_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_nested_fault(&v, &exit), VERDICT_RESUME);
 }
 
 static void test_interrupt_frame(void **state)
@@ -99,7 +99,7 @@ static void test_interrupt_frame(void **state)
 
 	(void)state;
 	exit.fault.vectoring = true;
-	assert_int_equal(exit_nested_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_nested_fault(&v, &exit), VERDICT_RESUME);
 }
 
 int main(void)

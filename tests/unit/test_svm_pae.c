@@ -9,7 +9,7 @@
 #include "arch/x86_64/svm/svm.h"
 #include "mm/page_table.h"
 #include "tests/unit/fakes.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/cr3_exits.h"
 #include "vmm/mmu/virtual_mmu.h"
@@ -49,7 +49,7 @@ int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, ui
 	*level = PT_LEVEL_4K;
 	return va < sizeof(ram) ? 0 : ERR_NOENT;
 }
-enum verdict exit_nested_fault(struct vcpu *of, struct vm_exit *exit) { (void)of; (void)exit; return VERDICT_STOP; }
+enum verdict handle_nested_fault(struct vcpu *of, struct vm_exit *exit) { (void)of; (void)exit; return VERDICT_STOP; }
 void vcpu_inject_exception(struct vcpu *of, uint8_t vector, uint32_t error) { (void)of; (void)vector; (void)error; fail(); }
 void vcpu_notify(struct vcpu *of, uint32_t bits) { (void)of; (void)bits; }
 void core_pause(void) {}
@@ -113,7 +113,7 @@ static void fault(uint64_t linear)
 {
 	struct vm_exit exit = { .page_fault = { .linear = linear, .error = 6 } };
 
-	assert_int_equal(exit_page_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_page_fault(&v, &exit), VERDICT_RESUME);
 }
 
 /* The first fault below a PDPTE makes it. The guest would fault there for ever. */

@@ -1,8 +1,7 @@
 /* The exits of accesses to memory-mapped registers, which the emulator carries out. */
-#include "vmm/exits/exit_mmio.h"
-
 #include "lib/log.h"
 #include "lib/x86/registers.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/memory/layout.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vcpu/vcpu_emulator.h"
@@ -41,7 +40,7 @@ __attribute__((noinline)) static enum verdict no_operand(struct vcpu *v, struct 
 	return VERDICT_STOP;
 }
 
-enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_nested_fault(struct vcpu *v, struct vm_exit *exit)
 {
 	if (__builtin_expect(exit->fault.access & ACCESS_FETCH, 0)) {
 		log_line("vm %s: vcpu %u: runs code at guest-physical address %lx, where there is no memory", v->vm->config.name, v->index,
@@ -54,7 +53,7 @@ enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit)
 	return emulate_at(v, exit, exit->fault.gpa, exit->fault.access);
 }
 
-enum verdict exit_apic_access(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_apic_access(struct vcpu *v, struct vm_exit *exit)
 {
 	if (!exit->apic.linear) {
 		vm_request(v->vm, VM_REQUEST_STOP, "code, a table or a stack in the local APIC's registers");

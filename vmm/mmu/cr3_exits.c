@@ -3,8 +3,8 @@
 #include "vmm/mmu/cr3_exits.h"
 
 #include "lib/x86/registers.h"
-#include "lib/x86/vectors.h"
 #include "vmm/emulate/cr3_sequence.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/mmu/settle.h"
 #include "vmm/vm/vm.h"
 
@@ -29,7 +29,7 @@ int cr3_write(struct vcpu *v, uint64_t value)
 	return set_cr3(v, value);
 }
 
-enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_cr3_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = exit->cr.gpr == GPR_RSP ? vcpu_read(v, VCPU_RSP) : v->gpr[exit->cr.gpr];
 
@@ -38,10 +38,8 @@ enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
 		if (!vcpu_in_64bit_code(&v->context))
 			value = (uint32_t)value;
 	}
-	if (__builtin_expect(set_cr3(v, value) != 0, 0)) {
-		vcpu_inject_exception(v, VECTOR_GP, 0);
-		return VERDICT_INJECT;
-	}
+	if (__builtin_expect(set_cr3(v, value) != 0, 0))
+		return general_protection(v);
 	return VERDICT_ADVANCE;
 }
 
@@ -111,7 +109,7 @@ static bool run_sequence(struct vcpu *v, struct vm_exit *exit)
 	return true;
 }
 
-enum verdict exit_cr3_read(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_cr3_read(struct vcpu *v, struct vm_exit *exit)
 {
 	if (run_sequence(v, exit))
 		return VERDICT_ADVANCE;

@@ -7,7 +7,7 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "mm/address_space.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/settle.h"
 #include "vmm/shadow/shadow.h"
@@ -144,7 +144,7 @@ void vm_memory_written(struct vm *vm, const void *p, uint64_t len)
 		shadow_written(vm->shadow, NULL, (uint64_t)p - GUEST_WINDOW_BASE, len);
 }
 
-enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_page_fault(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t linear = exit->page_fault.linear;
 	uint32_t error = exit->page_fault.error;
@@ -169,7 +169,7 @@ enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
 	exit->fault.access = error & PF_FETCH ? ACCESS_FETCH : error & PF_WRITE ? ACCESS_WRITE : ACCESS_READ;
 	exit->fault.translated = true;
 	exit->fault.vectoring = exit->page_fault.vectoring;
-	return exit_nested_fault(v, exit);
+	return handle_nested_fault(v, exit);
 }
 
 static inline __attribute__((always_inline)) void invlpg(struct vcpu *v, uint64_t linear)
@@ -193,7 +193,7 @@ void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
 	invlpg(v, linear);
 }
 
-enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_invlpg(struct vcpu *v, struct vm_exit *exit)
 {
 	invlpg(v, exit->page_fault.linear);
 	return VERDICT_ADVANCE;

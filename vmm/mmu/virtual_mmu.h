@@ -24,8 +24,4 @@ void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear);
 /* The emulator wrote guest memory. */
 void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size);
 
-/* The exits that only shadow paging has. */
-enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit);
-enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit);
-
 #endif

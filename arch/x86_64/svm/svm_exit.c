@@ -7,7 +7,6 @@
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
-#include "vmm/emulate/access.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/exits/exit.h"
 #include "vmm/exits/exit_instruction.h"
@@ -122,7 +121,6 @@ static inline void decode_io(const struct vmcb *b, struct vm_exit *exit)
 	}
 }
 
-/* Control-register accesses. Decode assists name the register of a MOV; CLTS, LMSW and SMSW, and CPUs without them, are for the decoder. */
 static enum vm_exit_kind cr_kind(const struct vm_exit *exit, bool read)
 {
 	if (exit->cr.cr == 3)
@@ -137,19 +135,32 @@ static const struct insn *cr_instruction(struct vcpu *v, const struct vmcb *b)
 
 	if (insn_memo_holds(memo, b->rip, b->cr3) && !(memo->insn.flags & INSN_MEM))
 		return &memo->insn;
-	/* SMSW and LMSW reach RAM or a device below, and wait for locks: nobody may wait for this vCPU meanwhile. */
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 	return exit_instruction(v, memo, b->cr3);
 }
 
+/* LMSW and SMSW: ModRM has the operand. */
+static enum vm_exit_kind decode_msw(struct vm_exit *exit, const struct insn *insn)
+{
+	exit->cr.operand = insn->flags & INSN_MEM ? MSW_MEMORY : MSW_GPR;
+	exit->cr.insn = insn;
+	exit->cr.size = insn->operand_size;
+	switch (insn->modrm >> 3 & 7) {
+	case 4:
+		return EXIT_SMSW;
+	case 6:
+		return EXIT_LMSW;
+	default:
+		return EXIT_ENGINE;
+	}
+}
+
+/* Control-register accesses. Decode assists name the register of a MOV; CLTS, LMSW and SMSW, and CPUs without them, are for the decoder. */
 static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 {
 	struct vmcb *b = vmcb_of(v);
 	const struct insn *insn;
-	uint64_t cr0, operand;
 
 	exit->cr.cr = b->exit_code == CODE_CR0_SELECTIVE_WRITE ? 0 : b->exit_code & 15;
-	exit->cr.immediate = false;
 	if (svm_features.decode_assists && b->exit_info1 & BIT(63)) {
 		exit->cr.gpr = b->exit_info1 & 15;
 		return cr_kind(exit, b->exit_code < CODE_CR_WRITE);
@@ -164,44 +175,13 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 		return cr_kind(exit, true);
 	case 0x22:
 		return cr_kind(exit, false);
-	case 0x06: /* CLTS */
-		cr0 = svm_read(v, VCPU_CR0) & ~CR0_TS;
-		break;
+	case 0x06:
+		return EXIT_CLTS;
 	case 0x01:
-		if ((insn->modrm >> 3 & 7) == 4) { /* SMSW */
-			if (insn->operand_size != 2 && !(insn->flags & INSN_MEM))
-				return EXIT_CR_READ;
-			if (v->shadow) {
-				/* PG and WP differ, above the 16 bits that count here; the next access must exit too. */
-				if (!(insn->flags & INSN_MEM))
-					write_gpr(&v->gpr[exit->cr.gpr], 2, svm_read(v, VCPU_CR0));
-				else if (exit_operand_write(v, insn, 2, svm_read(v, VCPU_CR0)))
-					return EXIT_ENGINE;
-				svm_advance(v, insn->length);
-				return EXIT_ENGINE;
-			}
-			/* 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
-			b->intercept_cr &= ~(uint32_t)INTERCEPT_CR_READ(0);
-			svm_changed(b, CLEAN_CONTROLS);
-			return EXIT_ENGINE;
-		}
-		/* LMSW sets PE but never clears it. */
-		if (insn->flags & INSN_MEM) {
-			if (exit_operand(v, insn, 2, &operand))
-				return EXIT_ENGINE;
-		} else {
-			operand = vcpu_read_gpr(v, exit->cr.gpr);
-		}
-		cr0 = svm_read(v, VCPU_CR0);
-		cr0 = (cr0 & ~0xeUL) | (operand & 0xf) | (cr0 & CR0_PE);
-		break;
+		return decode_msw(exit, insn);
 	default:
 		return EXIT_ENGINE;
 	}
-	exit->cr.cr = 0;
-	exit->cr.immediate = true;
-	exit->cr.value = cr0;
-	return EXIT_CR_WRITE;
 }
 
 /* Intercepted with shadow paging only. CR2 is as it was (APM vol. 2, "#PF (Page Fault)"). */

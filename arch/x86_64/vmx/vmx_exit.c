@@ -88,7 +88,9 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 		dr6 = (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f);
 		__asm__ volatile("mov %0, %%dr6" : : "r"(dr6));
 		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
-		if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_PRIVILEGED) /* INT1 is a trap: RIP goes behind it */
+		/* INT1 is a trap: its #DB finds RIP behind it. Here, as DR6 above, this is part of the state that the exception is
+		 * delivered with, which the CPU leaves to do; no instruction is found carried out. */
+		if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_PRIVILEGED)
 			vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + exit->length);
 		/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
 		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
@@ -118,28 +120,21 @@ static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_IO;
 }
 
-static __attribute__((noinline)) enum vm_exit_kind decode_other_cr(struct vcpu *v, struct vm_exit *exit, uint64_t q)
+static __attribute__((noinline)) enum vm_exit_kind decode_other_cr(struct vm_exit *exit, uint64_t q)
 {
-	uint64_t cr0;
-
 	exit->cr.cr = q & 15;
-	exit->cr.immediate = false;
 	switch (q >> 4 & 3) {
 	case 0:
 		return EXIT_CR_WRITE;
 	case 1:
 		return EXIT_CR_READ;
-	case 2: /* CLTS */
-		cr0 = vmx_read(v, VCPU_CR0) & ~CR0_TS;
-		break;
-	default: /* LMSW sets PE but never clears it */
-		cr0 = vmx_read(v, VCPU_CR0);
-		cr0 = (cr0 & ~0xeUL) | (q >> 16 & 0xf) | (cr0 & CR0_PE);
+	case 2:
+		return EXIT_CLTS;
+	default:
+		exit->cr.operand = MSW_VALUE;
+		exit->cr.value = (uint16_t)(q >> 16);
+		return EXIT_LMSW;
 	}
-	exit->cr.cr = 0;
-	exit->cr.immediate = true;
-	exit->cr.value = cr0;
-	return EXIT_CR_WRITE;
 }
 
 /* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". A kernel with page-table isolation reads and writes CR3 twice a
@@ -148,10 +143,11 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 
+	(void)v;
 	exit->cr.gpr = q >> 8 & 15;
 	if ((q & 0x2f) == 3)
 		return q & 0x10 ? EXIT_CR3_READ : EXIT_CR3_WRITE;
-	return decode_other_cr(v, exit, q);
+	return decode_other_cr(exit, q);
 }
 
 /* SDM vol. 3, table "Exit Qualification for EPT Violations". */
