@@ -1,6 +1,4 @@
 /* From the VMCS's exit information to the neutral struct vm_exit (SDM vol. 3, "VM-Exit Information Fields"). */
-#include "arch/x86_64/asm.h"
-#include "arch/x86_64/traps.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
 #include "lib/x86/registers.h"
@@ -63,7 +61,6 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	uint32_t info = vmread32(VMCS_EXIT_INTERRUPTION);
 	uint64_t dr6;
 
-	(void)v;
 	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI) {
 		vmx_unblock_nmi();
 		return EXIT_NMI;
@@ -84,9 +81,8 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 		return EXIT_MACHINE_CHECK;
 	if (exit->exception.vector == 1) {
 		/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */
-		__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
-		dr6 = (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f);
-		__asm__ volatile("mov %0, %%dr6" : : "r"(dr6));
+		dr6 = vmx_read(v, VCPU_DR6);
+		vmx_write(v, VCPU_DR6, (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f));
 		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
 		/* INT1 is a trap: its #DB finds RIP behind it. Here, as DR6 above, this is part of the state that the exception is
 		 * delivered with, which the CPU leaves to do; no instruction is found carried out. */
