@@ -285,7 +285,7 @@ _Static_assert(__builtin_types_compatible_p(enum verdict, unsigned) && __builtin
 	       "verdicts are unsigned");
 
 static unsigned (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit *exit) = {
-#define VM_EXIT_HANDLER(kind, cause, handler, name) [EXIT_##kind] = handler,
+#define VM_EXIT_HANDLER(kind, cause, handler, name) [EXIT_##kind] = (handler),
 	VM_EXIT_KINDS(VM_EXIT_HANDLER)
 #undef VM_EXIT_HANDLER
 };

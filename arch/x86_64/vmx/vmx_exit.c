@@ -56,10 +56,26 @@ static inline bool requeue_vectoring(void)
 	return vectoring;
 }
 
+/* What the delivery of a #DB finds done. */
+static __attribute__((noinline)) void prepare_debug_exception(struct vcpu *v, uint32_t length, uint32_t info)
+{
+	uint64_t dr6 = vmx_read(v, VCPU_DR6);
+
+	/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */
+	vmx_write(v, VCPU_DR6, (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f));
+	vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
+	/* INT1 is a trap: its #DB finds RIP behind it. Here, as DR6 above, this is part of the state that the exception is
+	 * delivered with, which the CPU leaves to do; no instruction is found carried out. */
+	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_PRIVILEGED)
+		vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + length);
+	/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
+	vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
+		  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+}
+
 static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 {
 	uint32_t info = vmread32(VMCS_EXIT_INTERRUPTION);
-	uint64_t dr6;
 
 	if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_NMI) {
 		vmx_unblock_nmi();
@@ -79,19 +95,8 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	exit->exception.error = exit->exception.has_error ? vmread32(VMCS_EXIT_ERROR_CODE) : 0;
 	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
-	if (exit->exception.vector == 1) {
-		/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */
-		dr6 = vmx_read(v, VCPU_DR6);
-		vmx_write(v, VCPU_DR6, (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f));
-		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
-		/* INT1 is a trap: its #DB finds RIP behind it. Here, as DR6 above, this is part of the state that the exception is
-		 * delivered with, which the CPU leaves to do; no instruction is found carried out. */
-		if ((info >> INTR_TYPE_SHIFT & 7) == INTR_TYPE_PRIVILEGED)
-			vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + exit->length);
-		/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
-		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
-			  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(BLOCKING_STI | BLOCKING_MOV_SS));
-	}
+	if (exit->exception.vector == VECTOR_DB)
+		prepare_debug_exception(v, exit->length, info);
 	requeue_vectoring();
 	return EXIT_EXCEPTION;
 }
