@@ -26,9 +26,9 @@ static void test_linux_entry(void **state)
 	assert_int_equal(found.op, ALU_AND);
 	assert_int_equal(found.operand, 0xffffffffffffe7ff);
 	assert_int_equal(found.last, 15);
-	assert_true(cr3_sequence_holds(&found));
+	assert_true(cr3_sequence_holds(&found, code));
 	code[11] = 0;
-	assert_false(cr3_sequence_holds(&found));
+	assert_false(cr3_sequence_holds(&found, code));
 }
 
 static void test_linux_return(void **state)
@@ -42,16 +42,16 @@ static void test_linux_return(void **state)
 	assert_int_equal(found.last, 64);
 	assert_int_equal(found.op, ALU_OR);
 	assert_int_equal(found.operand, 0x1000);
-	assert_true(cr3_sequence_holds(&found));
+	assert_true(cr3_sequence_holds(&found, code));
 	code[64] = 0x90;
-	assert_false(cr3_sequence_holds(&found));
+	assert_false(cr3_sequence_holds(&found, code));
 	/* It must not go on behind what may be read. */
 	memcpy(code + 57, "\x48\x81\xcf\x00\x10\x00\x00\x0f\x22\xdf", 10);
 	cr3_sequence_find(&found, code, 66, REG_RDI);
 	assert_int_equal(found.length, 0);
 	cr3_sequence_find(&found, code, 57, REG_RDI);
 	assert_int_equal(found.length, 0);
-	assert_true(cr3_sequence_holds(&found));
+	assert_true(cr3_sequence_holds(&found, code));
 }
 
 static void test_other_code(void **state)

@@ -1,4 +1,4 @@
-/* SOURCES: vmm/exits/exit_mmio.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: vmm/exits/exit_mmio.c vmm/vcpu/vcpu_emulator.c vmm/emulate/code_memory.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* With shadow paging: a guest's page that was a page table (a dead process's root, say) and is used for something else. Its first write need not
  * be one that the emulator knows, nor an instruction's. */
 #include "tests/unit/unit.h"
@@ -8,9 +8,10 @@
 #include "lib/x86/segment.h"
 #include "tests/unit/fakes.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/vm_vcpu.h"
 
 static struct vm vm;
@@ -64,7 +65,7 @@ static int setup(void **state)
 	v.shadow = &sv;
 	vm.engine = &engine;
 	vm_attach_vcpu(&vm, &v);
-	exit_mmio_init(&v);
+	vcpu_emulator_init(&v);
 	v.gpr[GPR_RBX] = 0x2000;
 	return 0;
 }
@@ -80,7 +81,7 @@ static void test_sse(void **state)
 
 	(void)state;
 	memcpy(ram + 0x100, "\x0f\x11\x03", 3); /* movups %xmm0, (%ebx) */
-	assert_int_equal(exit_nested_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_nested_fault(&v, &exit), VERDICT_RESUME);
 	assert_int_equal(given_up, 1);
 }
 
@@ -90,7 +91,7 @@ static void test_push(void **state)
 
 	(void)state;
 	ram[0x100] = 0x50; /* push %eax */
-	assert_int_equal(exit_nested_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_nested_fault(&v, &exit), VERDICT_RESUME);
 }
 
 static void test_interrupt_frame(void **state)
@@ -99,7 +100,7 @@ static void test_interrupt_frame(void **state)
 
 	(void)state;
 	exit.fault.vectoring = true;
-	assert_int_equal(exit_nested_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_nested_fault(&v, &exit), VERDICT_RESUME);
 }
 
 int main(void)

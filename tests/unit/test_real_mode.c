@@ -12,7 +12,7 @@
 #include "vmm/devices/lapic.h"
 #include "vmm/emulate/step.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
@@ -122,7 +122,7 @@ static void read_segment(void *ctx, enum segment_register which, struct segment_
 	*state = segment[which];
 }
 
-void exit_mmio_prepare(struct vcpu *of)
+void vcpu_emulator_load(struct vcpu *of)
 {
 	struct emulator *e = &of->emulator;
 

@@ -1,4 +1,4 @@
-/* SOURCES: arch/x86_64/svm/svm_registers.c vmm/mmu/virtual_mmu.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: arch/x86_64/svm/svm_registers.c vmm/mmu/virtual_mmu.c vmm/mmu/cr3_exits.c vmm/shadow/shadow.c vmm/shadow/shadow_vcpu.c vmm/shadow/shadow_fault.c vmm/shadow/shadow_page.c vmm/shadow/shadow_entry.c vmm/shadow/shadow_sync.c vmm/shadow/shadow_flush.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* AMD-V on shadow page tables in legacy mode, where the test plays a CPU that has VMCB clean bits and keeps the four PDPTEs that it loaded
  * with CR3 (APM vol. 2, "VMCB Clean Bits"; "Legacy PAE Mode"): with CLEAN_CR it loads neither. */
 #include "tests/unit/unit.h"
@@ -10,8 +10,9 @@
 #include "arch/x86_64/svm/svm.h"
 #include "mm/page_table.h"
 #include "tests/unit/fakes.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/interface/core.h"
+#include "vmm/mmu/cr3_exits.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vcpu/pending.h"
@@ -51,7 +52,7 @@ int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, ui
 	*level = PT_LEVEL_4K;
 	return va < sizeof(ram) ? 0 : ERR_NOENT;
 }
-enum verdict exit_nested_fault(struct vcpu *of, struct vm_exit *exit) { (void)of; (void)exit; return VERDICT_STOP; }
+enum verdict handle_nested_fault(struct vcpu *of, struct vm_exit *exit) { (void)of; (void)exit; return VERDICT_STOP; }
 void vcpu_inject_exception(struct vcpu *of, uint8_t vector, uint32_t error) { (void)of; (void)vector; (void)error; fail(); }
 void vcpu_notify(struct vcpu *of, uint32_t bits) { (void)of; (void)bits; }
 void core_pause(void) {}
@@ -115,7 +116,7 @@ static void fault(uint64_t linear)
 {
 	struct vm_exit exit = { .page_fault = { .linear = linear, .error = 6 } };
 
-	assert_int_equal(exit_page_fault(&v, &exit), VERDICT_RESUME);
+	assert_int_equal(handle_page_fault(&v, &exit), VERDICT_RESUME);
 }
 
 /* The first fault below a PDPTE makes it. The guest would fault there for ever. */
@@ -136,7 +137,7 @@ static void test_cr3(void **state)
 	fault(0);
 	x.vmcb.clean &= ~(uint32_t)CLEAN_CR;
 	enter_and_exit();
-	assert_int_equal(virtual_mmu_set_cr3(&v, 0x2000), 0);
+	assert_int_equal(cr3_write(&v, 0x2000), 0);
 	enter_and_exit();
 	fault(0);
 	assert_int_not_equal(cpu_table[0], 0);

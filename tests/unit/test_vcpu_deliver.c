@@ -8,12 +8,12 @@
 #include "lib/x86/registers.h"
 #include "tests/unit/fakes.h"
 #include "vmm/devices/lapic_registers.h"
-#include "vmm/exits/exit_mmio.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/real_mode.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm_services.h"
 #include "vmm/vm/vm_vcpu.h"
@@ -112,7 +112,7 @@ void *vm_alloc_pages(struct vm *of, unsigned pages) { (void)of; (void)pages; ret
 void vm_console_input(struct vm *of) { (void)of; }
 void vm_poll_disks(struct vm *of) { (void)of; }
 uint8_t vm_pic_acknowledge(struct vm *of) { return (uint8_t)pic_acknowledge(&of->pic); }
-void exit_mmio_init(struct vcpu *v) { (void)v; }
+void vcpu_emulator_init(struct vcpu *v) { (void)v; }
 void timer_queue_init(struct timer_queue *queue, struct vcpu *v) { (void)queue; (void)v; }
 void timer_queue_run(struct timer_queue *queue) { (void)queue; }
 int virtual_mmu_add_vcpu(struct vcpu *v) { (void)v; return 0; }

@@ -1,4 +1,4 @@
-/* SOURCES: vmm/mmu/virtual_mmu.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
+/* SOURCES: vmm/mmu/virtual_mmu.c vmm/mmu/cr3_exits.c vmm/emulate/cr3_sequence.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_memory.c vmm/memory/guest_walk.c */
 /* How one vCPU's change of shadow tables waits for another vCPU, which runs guest code. The shadow MMU itself is test_shadow's. */
 #include "tests/unit/unit.h"
 
@@ -6,7 +6,7 @@
 
 #include "mm/page_table.h"
 #include "tests/unit/fakes.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/shadow/shadow.h"
@@ -56,7 +56,7 @@ int page_table_lookup(const struct page_table *pt, uint64_t va, uint64_t *pa, ui
 	(void)pt; (void)va; (void)pa; (void)attrs; (void)level;
 	return ERR_NOENT;
 }
-enum verdict exit_nested_fault(struct vcpu *v, struct vm_exit *exit) { (void)v; (void)exit; return VERDICT_RESUME; }
+enum verdict handle_nested_fault(struct vcpu *v, struct vm_exit *exit) { (void)v; (void)exit; return VERDICT_RESUME; }
 void vcpu_inject_exception(struct vcpu *v, uint8_t vector, uint32_t error) { (void)v; (void)vector; (void)error; }
 
 void vcpu_notify(struct vcpu *v, uint32_t bits)

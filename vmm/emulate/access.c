@@ -46,8 +46,9 @@ static int decode_verdict(const struct insn *insn, int err, struct emulate_resul
 	return insn->length ? raise_exception(r, VECTOR_GP, 0) : raise_exception(r, VECTOR_UD, -1);
 }
 
-/* Append the code bytes at `linear`, up to the end of their page. Returns EMULATE_CONTINUE or a verdict. */
-static int fetch_page(struct emulator *e, uint64_t linear, struct emulate_result *r)
+/* Append the code bytes at `linear`, up to the end of their page; *from is where they all lie (NULL: RAM ends in between). Returns
+ * EMULATE_CONTINUE or a verdict. */
+static int fetch_page(struct emulator *e, uint64_t linear, const uint8_t **from, struct emulate_result *r)
 {
 	unsigned want = sizeof(r->bytes) - r->byte_count;
 	uint32_t pf_error = 0;
@@ -60,6 +61,7 @@ static int fetch_page(struct emulator *e, uint64_t linear, struct emulate_result
 		return walk_verdict(r, err, SEG_CS, linear, pf_error);
 	want = MIN(want, PAGE_SIZE - (unsigned)(gpa & (PAGE_SIZE - 1)));
 	code = guest_ptr(e->mem, gpa, want);
+	*from = code;
 	if (code) {
 		if (want == sizeof(r->bytes))
 			memcpy(r->bytes, code, sizeof(r->bytes));
@@ -75,14 +77,15 @@ static int fetch_page(struct emulator *e, uint64_t linear, struct emulate_result
 }
 
 /* Fetch up to the page's end, and from the next page only what the instruction needs. */
-static int fetch_and_decode(struct emulator *e, struct insn *insn, struct emulate_result *r)
+static int fetch_and_decode(struct emulator *e, struct insn *insn, const uint8_t **code, struct emulate_result *r)
 {
 	uint64_t linear = e->rip, next;
+	const uint8_t *second;
 	int verdict, err;
 
 	if (e->mode != DECODE_64)
 		linear = (uint32_t)(segment_of(e, SEG_CS)->base + linear);
-	verdict = fetch_page(e, linear, r);
+	verdict = fetch_page(e, linear, code, r);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	err = decode(insn, r->bytes, r->byte_count, e->mode);
@@ -92,7 +95,7 @@ static int fetch_and_decode(struct emulator *e, struct insn *insn, struct emulat
 			return EMULATE_UNSUPPORTED; /* code outside RAM */
 		if (e->mode != DECODE_64)
 			next = (uint32_t)next;
-		verdict = fetch_page(e, next, r);
+		verdict = fetch_page(e, next, &second, r);
 		if (verdict != EMULATE_CONTINUE)
 			return verdict;
 		err = decode(insn, r->bytes, r->byte_count, e->mode);
@@ -103,7 +106,7 @@ static int fetch_and_decode(struct emulator *e, struct insn *insn, struct emulat
 }
 
 /* Which of the shortest ways serves this 64-bit instruction. */
-static enum emulate_quick classify(const struct insn *insn)
+static enum quick_mov classify(const struct insn *insn)
 {
 	if (insn->encoding != ENCODING_LEGACY || insn->map != MAP_ONE_BYTE || !(insn->flags & INSN_MEM) || (insn->flags & INSN_LOCK) ||
 	    insn->address_size != 8 || insn->segment >= SEG_FS)
@@ -124,25 +127,29 @@ static enum emulate_quick classify(const struct insn *insn)
 }
 
 /* Every case that the memo does not cover. */
-int fetch_slowly(struct emulator *e, struct emulate_memo *memo, struct emulate_result *r)
+int fetch_slowly(struct emulator *e, struct insn_memo *memo, const uint8_t **code, struct emulate_result *r)
 {
 	int verdict;
 
-	memo->valid = false;
+	memo->place.rip = CODE_NOWHERE;
+	memo->whole = false;
 	memo->quick = QUICK_NONE;
 	r->byte_count = 0;
 	r->length = 0;
-	verdict = fetch_and_decode(e, &memo->insn, r);
+	*code = NULL;
+	verdict = fetch_and_decode(e, &memo->insn, code, r);
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
 	if (e->mode != DECODE_64) {
 		if (e->rip + memo->insn.length - 1 > e->seg[SEG_CS].limit)
 			return raise_exception(r, VECTOR_GP, 0);
-	} else if (r->byte_count == sizeof(r->bytes)) {
+	} else {
 		memcpy(memo->bytes, r->bytes, sizeof(r->bytes));
-		memo->valid = true;
-		memo->quick = (uint8_t)classify(&memo->insn);
-		memo->mask = size_mask(memo->insn.operand_size);
+		if (r->byte_count == sizeof(r->bytes)) {
+			memo->whole = true;
+			memo->quick = (uint8_t)classify(&memo->insn);
+			memo->mask = size_mask(memo->insn.operand_size);
+		}
 	}
 	r->length = memo->insn.length;
 	return EMULATE_CONTINUE;

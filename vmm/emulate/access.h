@@ -21,32 +21,43 @@ struct place {
 /* Fill in an exception with (error >= 0) or without an error code; returns EMULATE_EXCEPTION. */
 int raise_exception(struct emulate_result *r, uint8_t vector, int64_t error);
 
-/* Fetch and decode the instruction at CS:RIP into `memo`, remembering it if possible. Returns EMULATE_CONTINUE or a verdict. */
-int fetch_slowly(struct emulator *e, struct emulate_memo *memo, struct emulate_result *r);
+/* Fetch and decode the instruction at CS:RIP into `memo`, with the place of its first bytes in RAM (NULL: none) in *code. Returns
+ * EMULATE_CONTINUE or a verdict. */
+int fetch_slowly(struct emulator *e, struct insn_memo *memo, const uint8_t **code, struct emulate_result *r);
 
-/* The same by memory where the bytes are those remembered; *memo is valid until the next call. */
-static inline int fetch_insn(struct emulator *e, const struct emulate_memo **out, struct emulate_result *r)
+/* The same by memory where the bytes are those that `memo` has. */
+static inline __attribute__((always_inline)) int fetch_insn_to(struct emulator *e, struct insn_memo *memo, const uint8_t **code,
+							       struct emulate_result *r)
 {
-	struct emulate_memo *memo = &e->memo[(e->rip ^ e->rip >> 5) & (EMULATE_MEMO - 1)];
 	const struct guest_region *region;
 	uint64_t gpa, offset, bytes[2];
 
-	*out = memo;
-	if (!memo->valid || e->mode != DECODE_64 || (e->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - sizeof(bytes) ||
+	if (!memo->whole || e->mode != DECODE_64 || (e->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - sizeof(bytes) ||
 	    guest_walk(e->mem, &e->paging, e->rip, WALK_EXEC, &gpa, NULL, NULL) || !e->mem->count)
-		return fetch_slowly(e, memo, r);
+		return fetch_slowly(e, memo, code, r);
 	/* As guest_ptr(), without the search: most guests' code lies in their last region. */
 	region = &e->mem->region[e->mem->count - 1];
 	offset = gpa - region->gpa;
 	if (region->size < sizeof(bytes) || offset > region->size - sizeof(bytes))
-		return fetch_slowly(e, memo, r);
-	memcpy(bytes, region->base + offset, sizeof(bytes));
+		return fetch_slowly(e, memo, code, r);
+	*code = region->base + offset;
+	__builtin_memcpy(bytes, *code, sizeof(bytes));
 	if (memo->bytes[0] != bytes[0] || memo->bytes[1] != bytes[1])
-		return fetch_slowly(e, memo, r);
-	memcpy(r->bytes, bytes, sizeof(bytes));
+		return fetch_slowly(e, memo, code, r);
+	__builtin_memcpy(r->bytes, bytes, sizeof(bytes));
 	r->byte_count = sizeof(r->bytes);
 	r->length = memo->insn.length;
 	return EMULATE_CONTINUE;
+}
+
+/* The same with the memo that belongs to the instruction's address; *memo is valid until the next call. */
+static inline int fetch_insn(struct emulator *e, const struct insn_memo **out, struct emulate_result *r)
+{
+	struct insn_memo *memo = insn_memo_at(&e->code, e->rip);
+	const uint8_t *code;
+
+	*out = memo;
+	return fetch_insn_to(e, memo, &code, r);
 }
 
 /* A segment register's hidden part, asked for where that has not happened yet. */

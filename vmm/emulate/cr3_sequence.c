@@ -85,7 +85,6 @@ void cr3_sequence_find(struct cr3_sequence *s, const uint8_t *code, unsigned ava
 		length = 0;
 		s->tail_offset = 0;
 	}
-	s->code = code;
 	s->reg = (uint8_t)reg;
 	s->length = (uint8_t)length;
 	memcpy(s->head, copy, sizeof(s->head));

@@ -11,7 +11,6 @@
 
 /* What was found at an address. `length` 0: not this sequence. */
 struct cr3_sequence {
-	const uint8_t *code; /* where it was found */
 	uint64_t head[CR3_SEQUENCE_HEAD / 8], tail[CR3_SEQUENCE_TAIL / 8];
 	uint64_t operand;    /* of AND or OR with the register, which MOV to CR3 then loads */
 	uint8_t op;          /* enum alu_op */
@@ -24,10 +23,10 @@ struct cr3_sequence {
 /* Look for it in 64-bit code that begins with MOV from CR3 to `reg`; `avail` bytes may be read, at least CR3_SEQUENCE_HEAD. */
 void cr3_sequence_find(struct cr3_sequence *s, const uint8_t *code, unsigned avail, unsigned reg);
 
-/* Whether the code is still what was found. */
-static inline bool cr3_sequence_holds(const struct cr3_sequence *s)
+/* Whether `code` still is what was found there. */
+static inline bool cr3_sequence_holds(const struct cr3_sequence *s, const uint8_t *code)
 {
-	const uint64_t *head = (const uint64_t *)s->code, *tail = (const uint64_t *)(s->code + s->tail_offset);
+	const uint64_t *head = (const uint64_t *)code, *tail = (const uint64_t *)(code + s->tail_offset);
 	uint64_t differs = 0;
 
 	for (unsigned i = 0; i < CR3_SEQUENCE_HEAD / 8; i++)

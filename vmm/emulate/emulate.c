@@ -539,7 +539,7 @@ uint64_t emulate_linear(struct emulator *e, const struct insn *insn)
 
 int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *r)
 {
-	const struct emulate_memo *memo;
+	const struct insn_memo *memo;
 	const struct insn *insn;
 	int verdict;
 

@@ -4,26 +4,13 @@
 
 #include "lib/types.h"
 #include "lib/x86/segment.h"
+#include "vmm/emulate/code_memory.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/guest_walk.h"
 
 #define EMULATE_STRING_MAX 256 /* elements of a repeated string instruction that one call handles */
 #define EMULATE_IO_MAX 64      /* likewise for INS and OUTS */
-
-#define EMULATE_MEMO 4 /* decoded instructions remembered, a power of two */
-
-/* MOVs that emulate_mmio() does by the shortest way: 64-bit code, whole registers, no segment base. */
-enum emulate_quick { QUICK_NONE, QUICK_STORE, QUICK_STORE_IMMEDIATE, QUICK_LOAD };
-
-/* What some bytes decode to as 64-bit code. The bytes are compared at each use, so that it never goes stale. */
-struct emulate_memo {
-	uint64_t bytes[2];
-	bool valid;
-	uint8_t quick; /* enum emulate_quick */
-	uint64_t mask; /* of the operand size */
-	struct insn insn;
-};
 
 /* A vCPU as the emulator sees it. Embed one in each vCPU, zeroed at first; before a call set what can have changed. */
 struct emulator {
@@ -36,7 +23,7 @@ struct emulator {
 	struct segment_state seg[SEG_COUNT];
 	const struct guest_memory *mem;
 	struct guest_paging paging;
-	struct emulate_memo memo[EMULATE_MEMO]; /* the emulator's own */
+	struct code_memory code; /* what is remembered of the guest's code: code_memory_init() */
 
 	void *ctx;             /* for the callbacks */
 	/* Fill in a segment register. In 64-bit mode asked for FS and GS only, for SEG_LDTR and SEG_TR by emulate_step() only. */

@@ -160,7 +160,7 @@ static int single_step(struct execution *x)
 
 int emulate_step(struct emulator *e, struct emulate_result *r)
 {
-	const struct emulate_memo *memo;
+	const struct insn_memo *memo;
 	struct execution x;
 	uint64_t flags = e->rflags, count = e->gpr[REG_RCX];
 	uint8_t shadow = e->step->shadow;

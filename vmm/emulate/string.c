@@ -127,7 +127,7 @@ int emulate_string(struct emulator *e, const struct insn *insn, struct emulate_r
 /* Complete what the exit does not say by reading the instruction. Returns EMULATE_CONTINUE or a verdict. */
 static int read_io_insn(struct emulator *e, struct string_io *io, struct emulate_result *r)
 {
-	const struct emulate_memo *memo;
+	const struct insn_memo *memo;
 	int verdict = fetch_insn(e, &memo, r);
 	const struct insn *insn = &memo->insn;
 

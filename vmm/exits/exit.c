@@ -1,3 +1,4 @@
+/* The dispatcher of exits, and those handlers that take a few lines. */
 #include "vmm/exits/exit.h"
 
 #include "lib/log.h"
@@ -6,20 +7,19 @@
 #include "vmm/emulate/access.h"
 #include "vmm/exits/cpuid.h"
 #include "vmm/exits/cpuid_bits.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/exit_string_io.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/interface/platform.h"
 #include "vmm/io/io_space.h"
-#include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/pending.h"
-#include "vmm/vcpu/real_mode.h"
 
 #define CPUID_LEAF_XSAVE 0xd
 
 static const char *const names[EXIT_KINDS] = {
-#define VM_EXIT_NAME(kind, name) name,
+#define VM_EXIT_NAME(kind, cause, handler, name) name,
 	VM_EXIT_KINDS(VM_EXIT_NAME)
 #undef VM_EXIT_NAME
 };
@@ -29,20 +29,14 @@ const char *vm_exit_name(enum vm_exit_kind kind)
 	return names[kind];
 }
 
-static enum verdict general_protection(struct vcpu *v)
-{
-	vcpu_inject_exception(v, VECTOR_GP, 0);
-	return VERDICT_INJECT;
-}
-
-static enum verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_external_interrupt(struct vcpu *v, struct vm_exit *exit)
 {
 	if (exit->vector ? core_interrupt(exit->vector) : core_take_interrupts())
 		vcpu_look_again(v, PENDING_TIMER);
 	vcpu_take_wakeup(v);
 	if (sched_should_yield(v))
 		vcpu_look_again(v, PENDING_YIELD);
-	return VERDICT_RESUME;
+	return STAY_RESUME;
 }
 
 void exit_take_turn(struct vcpu *v)
@@ -62,30 +56,42 @@ void exit_turn_is_over(struct vcpu *v)
 		exit_take_turn(v);
 }
 
-static enum verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_time_slice(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
 	exit_take_turn(v);
-	return VERDICT_RESUME;
+	return STAY_RESUME;
 }
 
-static enum verdict handle_nmi(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_nmi(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
 	(void)exit;
 	core_nmi();
-	return VERDICT_RESUME;
+	return STAY_RESUME;
 }
 
-/* An interrupt or NMI window opened, or the TPR sank below its threshold. */
-static enum verdict handle_window(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_interrupt_window(struct vcpu *v, struct vm_exit *exit)
 {
-	if (exit->kind == EXIT_NMI_WINDOW)
-		v->engine->nmi_window(v, false);
-	else if (exit->kind == EXIT_INTERRUPT_WINDOW)
-		v->engine->interrupt_window(v, false);
+	(void)exit;
+	v->engine->interrupt_window(v, false);
 	vcpu_look_again(v, PENDING_EVALUATE);
-	return VERDICT_RESUME;
+	return STAY_RESUME;
+}
+
+enum stay_verdict handle_nmi_window(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	v->engine->nmi_window(v, false);
+	vcpu_look_again(v, PENDING_EVALUATE);
+	return STAY_RESUME;
+}
+
+enum stay_verdict handle_tpr_below_threshold(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)exit;
+	vcpu_look_again(v, PENDING_EVALUATE);
+	return STAY_RESUME;
 }
 
 static void answer_cpuid(struct vcpu *v, const uint32_t *row)
@@ -119,7 +125,7 @@ __attribute__((noinline)) static enum verdict dynamic_cpuid(struct vcpu *v, uint
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
 {
 	uint32_t leaf = (uint32_t)v->gpr[GPR_RAX];
 	const uint32_t *row = cpuid_row(v->cpuid, leaf);
@@ -131,7 +137,7 @@ static enum verdict handle_cpuid(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
 	/* A single-step trap ends HLT at once. */
@@ -141,7 +147,7 @@ static enum verdict handle_hlt(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t *rax = &v->gpr[GPR_RAX];
 
@@ -156,7 +162,7 @@ static enum verdict handle_io(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_msr_read(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_msr_read(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
 	if (msr_read(v, (uint32_t)v->gpr[GPR_RCX], &v->msr_value))
@@ -166,7 +172,7 @@ static enum verdict handle_msr_read(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
 
@@ -176,67 +182,7 @@ static enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value)
-{
-	int refused;
-
-	switch (cr) {
-	case 3:
-		return virtual_mmu_set_cr3(v, value);
-	case 8:
-		if (value > 15)
-			return ERR_INVALID;
-		lapic_set_cr8(&v->lapic, value);
-		vcpu_look_again(v, PENDING_EVALUATE);
-		return 0;
-	default:
-		refused = cr ? v->engine->set_cr4(v, value) : v->engine->set_cr0(v, value);
-		if (refused)
-			return refused;
-		virtual_mmu_update(v);
-		if (!cr)
-			real_mode_check(v);
-		return 0;
-	}
-}
-
-static enum verdict handle_cr_write(struct vcpu *v, struct vm_exit *exit)
-{
-	uint64_t value = exit->cr.immediate ? exit->cr.value : vcpu_read_gpr(v, exit->cr.gpr);
-
-	if (__builtin_expect(value >> 32 != 0, 0)) {
-		struct vcpu_context context;
-
-		v->engine->read_context(v, &context);
-		if (!vcpu_in_64bit_code(&context))
-			value = (uint32_t)value;
-	}
-	if (exit->cr.cr != 0 && exit->cr.cr != 4 && exit->cr.cr != 8) {
-		vm_request(v->vm, VM_REQUEST_STOP, "write of a control register that should not exit");
-		return VERDICT_STOP;
-	}
-	return exit_write_cr(v, exit->cr.cr, value) ? general_protection(v) : VERDICT_ADVANCE;
-}
-
-static enum verdict handle_cr_read(struct vcpu *v, struct vm_exit *exit)
-{
-	if (exit->cr.cr == 4) {
-		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR4));
-		return VERDICT_ADVANCE;
-	}
-	if (exit->cr.cr == 0) {
-		vcpu_write_gpr(v, exit->cr.gpr, vcpu_read(v, VCPU_CR0));
-		return VERDICT_ADVANCE;
-	}
-	if (exit->cr.cr != 8) {
-		vm_request(v->vm, VM_REQUEST_STOP, "read of a control register that should not exit");
-		return VERDICT_STOP;
-	}
-	vcpu_write_gpr(v, exit->cr.gpr, lapic_cr8(&v->lapic));
-	return VERDICT_ADVANCE;
-}
-
-static enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];
 
@@ -248,134 +194,129 @@ static enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_apic_write(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_apic_write(struct vcpu *v, struct vm_exit *exit)
 {
 	lapic_write_done(&v->lapic, exit->apic.offset);
 	vcpu_look_again(v, PENDING_EVALUATE);
-	return VERDICT_RESUME; /* trap-like: the instruction is over */
+	return STAY_RESUME; /* trap-like: the instruction is over */
 }
 
-static enum verdict handle_eoi(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_eoi(struct vcpu *v, struct vm_exit *exit)
 {
 	lapic_eoi_vector(&v->lapic, exit->vector);
-	return VERDICT_RESUME;
+	return STAY_RESUME;
 }
 
 /* The engine has done what there was to do. */
-static enum verdict handle_engine(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_engine(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
 	(void)exit;
-	return VERDICT_RESUME;
+	return STAY_RESUME;
 }
 
 /* Guest memory is coherent and no device does DMA around the caches. */
-static enum verdict handle_nothing(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_wbinvd(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
 	(void)exit;
 	return VERDICT_ADVANCE;
 }
 
-static enum verdict handle_exception(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_pause(struct vcpu *v, struct vm_exit *exit)
+{
+	(void)v;
+	(void)exit;
+	return VERDICT_ADVANCE;
+}
+
+enum stay_verdict handle_exception(struct vcpu *v, struct vm_exit *exit)
 {
 	const struct vcpu_event event = { EVENT_EXCEPTION, exit->exception.vector, exit->exception.has_error, exit->exception.error };
 
 	v->engine->inject(v, &event);
-	return VERDICT_INJECT;
+	return STAY_INJECT;
 }
 
-static enum verdict handle_refused(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_refused(struct vcpu *v, struct vm_exit *exit)
 {
 	vcpu_inject_exception(v, exit->vector, 0);
-	return VERDICT_INJECT;
+	return STAY_INJECT;
 }
 
-static enum verdict handle_triple_fault(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_triple_fault(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
 	vm_request(v->vm, VM_REQUEST_RESET, "triple fault");
-	return VERDICT_RESUME;
+	return STAY_RESUME;
 }
 
-static enum verdict handle_task_switch(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_task_switch(struct vcpu *v, struct vm_exit *exit)
 {
 	log_line("vm %s: vcpu %u: hardware task switch to selector %04x, which Lamina does not emulate", v->vm_name, v->index,
 		 exit->task.selector);
 	vm_request(v->vm, VM_REQUEST_STOP, "hardware task switch");
-	return VERDICT_STOP;
+	return STAY_STOP;
 }
 
-static enum verdict handle_machine_check(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_machine_check(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
 	(void)exit;
 	core_machine_check();
 }
 
-static enum verdict handle_entry_failed(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_entry_failed(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)exit;
 	vm_request(v->vm, VM_REQUEST_STOP, "VM entry failed");
-	return VERDICT_STOP;
+	return STAY_STOP;
 }
 
-static enum verdict handle_unknown(struct vcpu *v, struct vm_exit *exit)
+enum stay_verdict handle_unknown(struct vcpu *v, struct vm_exit *exit)
 {
 	log_line("vm %s: vcpu %u: exit reason %lu (qualification %lx) has no handler", v->vm_name, v->index, exit->raw.reason,
 		 exit->raw.qualification);
 	vm_request(v->vm, VM_REQUEST_STOP, "unexpected exit");
-	return VERDICT_STOP;
+	return STAY_STOP;
 }
 
-static enum verdict (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit *exit) = {
-	[EXIT_EXTERNAL_INTERRUPT] = handle_external_interrupt,
-	[EXIT_NMI] = handle_nmi,
-	[EXIT_INTERRUPT_WINDOW] = handle_window,
-	[EXIT_NMI_WINDOW] = handle_window,
-	[EXIT_TPR_BELOW_THRESHOLD] = handle_window,
-	[EXIT_CPUID] = handle_cpuid,
-	[EXIT_HLT] = handle_hlt,
-	[EXIT_IO] = handle_io,
-	[EXIT_MSR_READ] = handle_msr_read,
-	[EXIT_MSR_WRITE] = handle_msr_write,
-	[EXIT_CR_WRITE] = handle_cr_write,
-	[EXIT_CR_READ] = handle_cr_read,
-	[EXIT_CR3_WRITE] = exit_cr3_write,
-	[EXIT_CR3_READ] = exit_cr3_read,
-	[EXIT_XSETBV] = handle_xsetbv,
-	[EXIT_NESTED_FAULT] = exit_nested_fault,
-	[EXIT_PAGE_FAULT] = exit_page_fault,
-	[EXIT_INVLPG] = exit_invlpg,
-	[EXIT_APIC_ACCESS] = exit_apic_access,
-	[EXIT_APIC_WRITE] = handle_apic_write,
-	[EXIT_EOI] = handle_eoi,
-	[EXIT_WBINVD] = handle_nothing,
-	[EXIT_PAUSE] = handle_nothing,
-	[EXIT_TIME_SLICE] = handle_time_slice,
-	[EXIT_EXCEPTION] = handle_exception,
-	[EXIT_REFUSED] = handle_refused,
-	[EXIT_TRIPLE_FAULT] = handle_triple_fault,
-	[EXIT_TASK_SWITCH] = handle_task_switch,
-	[EXIT_MACHINE_CHECK] = handle_machine_check,
-	[EXIT_ENGINE] = handle_engine,
-	[EXIT_ENTRY_FAILED] = handle_entry_failed,
-	[EXIT_UNKNOWN] = handle_unknown,
+/* C lets a pointer to a function that returns `unsigned` point to functions of both types of verdict, if this holds. */
+_Static_assert(__builtin_types_compatible_p(enum verdict, unsigned) && __builtin_types_compatible_p(enum stay_verdict, unsigned),
+	       "verdicts are unsigned");
+
+static unsigned (*const handlers[EXIT_KINDS])(struct vcpu *v, struct vm_exit *exit) = {
+#define VM_EXIT_HANDLER(kind, cause, handler, name) [EXIT_##kind] = (handler),
+	VM_EXIT_KINDS(VM_EXIT_HANDLER)
+#undef VM_EXIT_HANDLER
 };
+
+/* The guest does not go on. */
+__attribute__((noinline)) static void stop(struct vcpu *v, unsigned verdict)
+{
+	if (verdict != VERDICT_STOP) {
+		log_line("vm %s: vcpu %u: verdict %u on an exit (%s) is none", v->vm_name, v->index, verdict,
+			 vm_exit_name(v->exit.kind));
+		vm_request(v->vm, VM_REQUEST_STOP, "an exit without a verdict");
+	}
+	vcpu_dump(v);
+}
 
 bool vcpu_exit(struct vcpu *v)
 {
-	enum verdict verdict;
+	enum vm_exit_kind kind;
+	unsigned verdict;
 
 	vcpu_left_guest(v);
 	/* In memory, not in registers that would have to be saved for it: this is the path of every exit. */
 	v->exit_start = core_ticks();
-	verdict = handlers[v->exit.kind](v, &v->exit);
+	kind = v->exit.kind;
+	v->exit_count[kind]++;
+	verdict = handlers[kind](v, &v->exit);
 	if (verdict == VERDICT_ADVANCE)
 		v->engine->advance(v, v->exit.length);
-	else if (__builtin_expect(verdict == VERDICT_STOP, 0))
-		vcpu_dump(v);
-	v->exit_count[v->exit.kind]++;
+	else if (__builtin_expect(verdict >= VERDICT_STOP, 0))
+		stop(v, verdict);
 	v->exit_ticks[v->exit.kind] += core_ticks() - v->exit_start;
 	if (__builtin_expect(!vcpu_has_pending(v) && !v->kickable, 1))
 		return true;

@@ -13,6 +13,13 @@ enum verdict {
 	VERDICT_STOP,    /* the guest cannot go on: the handler said why with vm_request */
 };
 
+/* The verdict where no instruction caused the exit: there is none to go on after. The compiler refuses VERDICT_ADVANCE in its place. */
+enum stay_verdict {
+	STAY_RESUME = VERDICT_RESUME,
+	STAY_INJECT = VERDICT_INJECT,
+	STAY_STOP = VERDICT_STOP,
+};
+
 /* Called by the engine for every exit, which stands in v->exit. Returns whether to enter the guest again. */
 bool vcpu_exit(struct vcpu *v);
 

@@ -1,3 +1,4 @@
+/* The virtual MMU of shadow paging: made with its VM, told of what the guest changes, asked at page faults. */
 #include "vmm/mmu/virtual_mmu.h"
 
 #include "lib/log.h"
@@ -6,23 +7,13 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "mm/address_space.h"
-#include "vmm/emulate/access.h"
-#include "vmm/emulate/cr3_sequence.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/handlers.h"
 #include "vmm/interface/core.h"
+#include "vmm/mmu/settle.h"
 #include "vmm/shadow/shadow.h"
 #include "vmm/vcpu/pending.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
-
-#define SEQUENCES 16 /* remembered, a power of two: a kernel has a handful */
-
-/* Code whose first instruction read CR3, by its address; found once. */
-struct cr3_memo {
-	uint64_t rip, machine; /* rip 0: none */
-	uint64_t changes, root; /* of the shadow tables, when it was last seen to be there */
-	struct cr3_sequence sequence;
-};
 
 /* So many pages of shadow tables, where the user does not say: a table maps 2 MiB, and processes share few of them. */
 static unsigned table_pages(const struct vm_config *config)
@@ -52,7 +43,6 @@ void virtual_mmu_plan(struct arena_plan *plan, const struct vm_config *config)
 void virtual_mmu_plan_vcpu(struct arena_plan *plan)
 {
 	arena_plan_alloc(plan, sizeof(struct shadow_vcpu));
-	arena_plan_alloc(plan, SEQUENCES * sizeof(struct cr3_memo));
 }
 
 /* Nested paging's table says where the guest's memory is, also where no CPU walks it. */
@@ -110,8 +100,7 @@ int virtual_mmu_create(struct vm *vm)
 int virtual_mmu_add_vcpu(struct vcpu *v)
 {
 	v->shadow = vm_alloc(v->vm, sizeof(*v->shadow));
-	v->cr3_memo = vm_alloc(v->vm, SEQUENCES * sizeof(*v->cr3_memo));
-	return v->shadow && v->cr3_memo ? shadow_vcpu_init(v->shadow, v->vm->shadow, v->index) : ERR_NOMEM;
+	return v->shadow ? shadow_vcpu_init(v->shadow, v->shadow_mmu, v->index) : ERR_NOMEM;
 }
 
 void virtual_mmu_reset(struct vm *vm)
@@ -120,29 +109,10 @@ void virtual_mmu_reset(struct vm *vm)
 		shadow_reset(vm->shadow);
 }
 
-static inline void carry_out_flush(struct vcpu *v)
-{
-	struct shadow_vcpu *sv = v->shadow;
-
-	if (__atomic_load_n(&sv->flush, __ATOMIC_RELAXED) && shadow_take_flush(sv) != SHADOW_FLUSH_NONE)
-		v->engine->flush(v);
-}
-
-static inline void settle(struct vcpu *v)
-{
-	struct shadow_vcpu *sv = v->shadow;
-
-	if (sv->root != v->shadow_root) {
-		v->shadow_root = sv->root;
-		v->engine->shadow_root(v, sv->root);
-	}
-	carry_out_flush(v);
-}
-
 void virtual_mmu_settle(struct vcpu *v)
 {
 	if (v->shadow)
-		settle(v);
+		settle_shadow(v);
 }
 
 static void read_paging(struct vcpu *v, struct guest_paging *paging)
@@ -163,129 +133,15 @@ void virtual_mmu_update(struct vcpu *v)
 		return;
 	read_paging(v, &paging);
 	if (paging.cr0 & CR0_PG && paging.cr4 & CR4_PAE && !(paging.efer & EFER_LMA))
-		(void)shadow_read_pdptes(v->vm->shadow, paging.cr3, paging.maxphyaddr, paging.pdpte);
+		(void)shadow_read_pdptes(v->shadow_mmu, paging.cr3, paging.maxphyaddr, paging.pdpte);
 	shadow_set_paging(v->shadow, &paging);
-	settle(v);
-}
-
-static inline __attribute__((always_inline)) int set_cr3(struct vcpu *v, uint64_t value)
-{
-	int flush;
-
-	if (__builtin_expect(value >> 32 != 0, 0) && v->shadow->paging.efer & EFER_LMA && value >> v->shadow->paging.maxphyaddr)
-		return ERR_INVALID;
-	flush = shadow_load_cr3(v->shadow, value);
-	if (__builtin_expect(flush < 0, 0))
-		return ERR_INVALID;
-	v->cr3 = value;
-	settle(v);
-	if (flush != SHADOW_FLUSH_NONE)
-		v->engine->flush(v);
-	return 0;
-}
-
-int virtual_mmu_set_cr3(struct vcpu *v, uint64_t value)
-{
-	return set_cr3(v, value);
-}
-
-enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit)
-{
-	uint64_t value = exit->cr.gpr == GPR_RSP ? vcpu_read(v, VCPU_RSP) : v->gpr[exit->cr.gpr];
-
-	if (__builtin_expect(value >> 32 != 0, 0)) {
-		v->engine->read_context(v, &v->context);
-		if (!vcpu_in_64bit_code(&v->context))
-			value = (uint32_t)value;
-	}
-	if (__builtin_expect(set_cr3(v, value) != 0, 0)) {
-		vcpu_inject_exception(v, VECTOR_GP, 0);
-		return VERDICT_INJECT;
-	}
-	return VERDICT_ADVANCE;
-}
-
-/* What is known of the code at `rip`, which begins with MOV from CR3 to `reg`; NULL where nothing can be. */
-static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct vcpu *v, struct cr3_memo *memo, uint64_t rip, unsigned reg)
-{
-	unsigned avail = PAGE_SIZE - (unsigned)(rip & (PAGE_SIZE - 1));
-	uint64_t hpa = shadow_lookup(v->shadow, rip), gpa;
-	const uint8_t *code;
-
-	memo->rip = 0;
-	if (hpa == ~0ULL || avail < CR3_SEQUENCE_HEAD ||
-	    guest_walk(&v->vm->memory, &v->shadow->paging, rip, WALK_EXEC, &gpa, NULL, NULL))
-		return NULL;
-	code = guest_ptr(&v->vm->memory, gpa, avail);
-	if (!code)
-		return NULL;
-	cr3_sequence_find(&memo->sequence, code, avail, reg);
-	memo->rip = rip;
-	memo->machine = hpa;
-	memo->root = 0;
-	return &memo->sequence;
-}
-
-/* The code still lies where it lay: nothing in the shadow tables has changed, or not this. */
-static bool same_page(struct vcpu *v, struct cr3_memo *memo)
-{
-	if (memo->changes == v->vm->shadow->entry_changes && memo->root == v->shadow->root)
-		return true;
-	memo->changes = v->vm->shadow->entry_changes;
-	memo->root = v->shadow->root;
-	return memo->machine == shadow_lookup(v->shadow, memo->rip);
-}
-
-/* As AND and OR leave them (SDM vol. 2); AF, which they leave undefined, is cleared. */
-static inline uint64_t logic_flags(uint64_t rflags, uint64_t result)
-{
-	return (rflags & ~RFLAGS_STATUS) | (result ? 0 : RFLAGS_ZF) | (result >> 63 ? RFLAGS_SF : 0) |
-	       (__builtin_parity((uint8_t)result) ? 0 : RFLAGS_PF);
-}
-
-/* The exit of a MOV from CR3 does what follows it too, where that is but a change of a bit and the MOV to CR3: one exit less. */
-static bool run_sequence(struct vcpu *v, struct vm_exit *exit)
-{
-	uint64_t rip = vcpu_read(v, VCPU_RIP), rflags, value;
-	struct cr3_memo *memo = &v->cr3_memo[(rip ^ rip >> 6) & (SEQUENCES - 1)];
-	const struct cr3_sequence *s = &memo->sequence;
-
-	/* Kernels lie in the upper half, which only 64-bit code reaches. */
-	if (!(rip >> 63))
-		return false;
-	if (__builtin_expect(memo->rip != rip || s->reg != exit->cr.gpr || !same_page(v, memo) || !cr3_sequence_holds(s), 0))
-		s = look_at_code(v, memo, rip, exit->cr.gpr);
-	if (!s || !s->length)
-		return false;
-	rflags = vcpu_read(v, VCPU_RFLAGS);
-	if (rflags & RFLAGS_TF || vcpu_read(v, VCPU_DR7) & 0xff) /* single steps, breakpoints */
-		return false;
-	value = s->op == ALU_AND ? v->cr3 & s->operand : v->cr3 | s->operand;
-	if (s->reg == GPR_RSP)
-		vcpu_write(v, VCPU_RSP, value);
-	else
-		v->gpr[s->reg] = value;
-	vcpu_write(v, VCPU_RFLAGS, logic_flags(rflags, value));
-	/* What it refuses, it refuses again at the MOV itself. */
-	exit->length = set_cr3(v, value) ? s->last : s->length;
-	return true;
-}
-
-enum verdict exit_cr3_read(struct vcpu *v, struct vm_exit *exit)
-{
-	if (run_sequence(v, exit))
-		return VERDICT_ADVANCE;
-	if (__builtin_expect(exit->cr.gpr == GPR_RSP, 0))
-		vcpu_write(v, VCPU_RSP, v->cr3);
-	else
-		v->gpr[exit->cr.gpr] = v->cr3;
-	return VERDICT_ADVANCE;
+	settle_shadow(v);
 }
 
 void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size)
 {
-	shadow_written(v->vm->shadow, v->shadow, gpa, size);
-	settle(v);
+	shadow_written(v->shadow_mmu, v->shadow, gpa, size);
+	settle_shadow(v);
 }
 
 void vm_memory_written(struct vm *vm, const void *p, uint64_t len)
@@ -294,7 +150,7 @@ void vm_memory_written(struct vm *vm, const void *p, uint64_t len)
 		shadow_written(vm->shadow, NULL, (uint64_t)p - GUEST_WINDOW_BASE, len);
 }
 
-enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_page_fault(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t linear = exit->page_fault.linear;
 	uint32_t error = exit->page_fault.error;
@@ -304,10 +160,10 @@ enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
 	switch (shadow_page_fault(v->shadow, linear, error, ac, &fault)) {
 	case SHADOW_RESOLVED:
 	case SHADOW_UNSYNCED:
-		settle(v);
+		settle_shadow(v);
 		return VERDICT_RESUME;
 	case SHADOW_REFLECT:
-		settle(v);
+		settle_shadow(v);
 		vcpu_write(v, VCPU_CR2, linear);
 		vcpu_inject_exception(v, VECTOR_PF, fault.error);
 		return VERDICT_INJECT;
@@ -319,7 +175,7 @@ enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit)
 	exit->fault.access = error & PF_FETCH ? ACCESS_FETCH : error & PF_WRITE ? ACCESS_WRITE : ACCESS_READ;
 	exit->fault.translated = true;
 	exit->fault.vectoring = exit->page_fault.vectoring;
-	return exit_nested_fault(v, exit);
+	return handle_nested_fault(v, exit);
 }
 
 static inline __attribute__((always_inline)) void invlpg(struct vcpu *v, uint64_t linear)
@@ -343,7 +199,7 @@ void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear)
 	invlpg(v, linear);
 }
 
-enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit)
+enum verdict handle_invlpg(struct vcpu *v, struct vm_exit *exit)
 {
 	invlpg(v, exit->page_fault.linear);
 	return VERDICT_ADVANCE;

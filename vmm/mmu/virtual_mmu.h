@@ -27,12 +27,4 @@ void virtual_mmu_invlpg(struct vcpu *v, uint64_t linear);
 /* The emulator wrote guest memory. */
 void virtual_mmu_written(struct vcpu *v, uint64_t gpa, unsigned size);
 
-/* The exits that only shadow paging has. */
-enum verdict exit_page_fault(struct vcpu *v, struct vm_exit *exit);
-enum verdict exit_invlpg(struct vcpu *v, struct vm_exit *exit);
-enum verdict exit_cr3_write(struct vcpu *v, struct vm_exit *exit);
-enum verdict exit_cr3_read(struct vcpu *v, struct vm_exit *exit);
-/* MOV to CR3: 0, or ERR_INVALID for #GP. */
-int virtual_mmu_set_cr3(struct vcpu *v, uint64_t value);
-
 #endif

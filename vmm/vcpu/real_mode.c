@@ -9,11 +9,11 @@
 #include "vmm/emulate/access.h"
 #include "vmm/emulate/step.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
 #include "vmm/exits/msr.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/vcpu/pending.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/arena.h"
 
 #define POLL_STEPS 32 /* after so many instructions the core's interrupts get their turn */
@@ -31,7 +31,7 @@ static void load(struct vcpu *v)
 	struct step_state *step = &v->real_mode->step;
 	uint64_t blocking = vcpu_read(v, VCPU_INTERRUPTIBILITY);
 
-	exit_mmio_prepare(v);
+	vcpu_emulator_load(v);
 	step->gdtr.base = vcpu_read(v, VCPU_GDT_BASE);
 	step->gdtr.limit = (uint16_t)vcpu_read(v, VCPU_GDT_LIMIT);
 	step->idtr.base = vcpu_read(v, VCPU_IDT_BASE);

@@ -7,12 +7,12 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
-#include "vmm/exits/exit_mmio.h"
 #include "vmm/exits/msr.h"
 #include "vmm/mmu/virtual_mmu.h"
 #include "vmm/sched/sched.h"
 #include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/real_mode.h"
+#include "vmm/vcpu/vcpu_emulator.h"
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm_services.h"
 #include "vmm/vm/vm_vcpu.h"
@@ -53,7 +53,7 @@ int vcpu_create(struct vcpu *v, struct vm *vm, unsigned index)
 	err = lapic_bus_add(&vm->lapics, &v->lapic);
 	if (err)
 		return err;
-	exit_mmio_init(v);
+	vcpu_emulator_init(v);
 	if (vm->shadow && (virtual_mmu_add_vcpu(v) || real_mode_create(v)))
 		return ERR_NOMEM;
 	v->kickable = vm->shadow && vm->config.numvcpus > 1;

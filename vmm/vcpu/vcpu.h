@@ -14,7 +14,6 @@
 
 struct arena_plan;
 struct cpuid_table;
-struct cr3_memo;
 struct guest_memory;
 struct io_space;
 struct msr_state;
@@ -58,7 +57,6 @@ struct vcpu {
 	struct sched_slot *slot;
 	struct shadow_vcpu *shadow; /* NULL with nested paging */
 	uint64_t shadow_root;    /* that the engine knows */
-	struct cr3_memo *cr3_memo;
 	uint64_t cr3;            /* with shadow paging: as the guest knows it */
 	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
 	struct lapic lapic;

@@ -27,31 +27,6 @@ enum nmi_state {
 	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
 };
 
-#define SVM_PLACES 64
-
-/* Where instructions lay that exited, and how long they were, for CPUs without NRIP save: by the lowest bits of RIP. An array for each
- * member, so that an index needs no arithmetic. */
-struct svm_places {
-	uint64_t rip[SVM_PLACES], cr3[SVM_PLACES];
-	const uint16_t *code[SVM_PLACES]; /* the first two bytes in the guest's RAM */
-	struct {
-		uint16_t bytes; /* what they were */
-		uint8_t length;
-		uint8_t reserved[5];
-	} was[SVM_PLACES];
-};
-
-#define SVM_CR_PLACES 64
-
-/* The same for MOV to and from control registers in 64-bit code, with the register that they name: three bytes, or four with REX. */
-struct svm_cr_place {
-	uint64_t rip, cr3;
-	const uint8_t *code; /* NULL: none */
-	uint32_t bytes;
-	uint8_t length, gpr;
-	bool read;
-};
-
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
 	struct vmcb vmcb; /* first, at the start of a page */
@@ -64,7 +39,6 @@ struct svm_vcpu {
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* one waits: look again at every exit */
-	struct svm_cr_place cr_place[SVM_CR_PLACES];
 	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
 	uint64_t iret_rip;
 	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */
@@ -73,7 +47,6 @@ struct svm_vcpu {
 	uint64_t tsc_aux;
 	uint64_t dr[4];
 	void *fpu;                 /* XSAVE area */
-	struct svm_places places;
 };
 
 /* The engine's part of a VM. */
@@ -147,7 +120,6 @@ int svm_set_efer(struct vcpu *v, uint64_t value);
 void svm_shadow_root(struct vcpu *v, uint64_t root);
 /* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
 void svm_advance(struct vcpu *v, unsigned length);
-void svm_forget_places(struct svm_vcpu *x);
 /* Events (svm_events.c). */
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type);
 void svm_inject(struct vcpu *v, const struct vcpu_event *event);

@@ -7,10 +7,9 @@
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
-#include "vmm/emulate/access.h"
 #include "vmm/emulate/decode.h"
 #include "vmm/exits/exit.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/exits/exit_instruction.h"
 #include "vmm/vcpu/pending.h"
 
 /* APM vol. 2, appendix C, "SVM Intercept Exit Codes". */
@@ -122,7 +121,6 @@ static inline void decode_io(const struct vmcb *b, struct vm_exit *exit)
 	}
 }
 
-/* Control-register accesses. Decode assists name the register of a MOV; CLTS, LMSW and SMSW, and CPUs without them, are for the decoder. */
 static enum vm_exit_kind cr_kind(const struct vm_exit *exit, bool read)
 {
 	if (exit->cr.cr == 3)
@@ -130,114 +128,60 @@ static enum vm_exit_kind cr_kind(const struct vm_exit *exit, bool read)
 	return read ? EXIT_CR_READ : EXIT_CR_WRITE;
 }
 
-static uint32_t four_bytes(const uint8_t *code)
+/* The instruction, by memory where it has no memory operand: for one, the emulator must be loaded. */
+static const struct insn *cr_instruction(struct vcpu *v, const struct vmcb *b)
 {
-	uint32_t bytes;
+	struct insn_memo *memo = insn_memo_in_space(&v->emulator.code, b->rip, b->cr3);
 
-	memcpy(&bytes, code, sizeof(bytes));
-	return bytes;
+	if (insn_memo_holds(memo, b->rip, b->cr3) && !(memo->insn.flags & INSN_MEM))
+		return &memo->insn;
+	return exit_instruction(v, memo, b->cr3);
 }
 
-/* Where a kernel has one piece of code and two address spaces in turn, each has a place. */
-static struct svm_cr_place *cr_place(struct vcpu *v, const struct vmcb *b)
+/* LMSW and SMSW: ModRM has the operand. */
+static enum vm_exit_kind decode_msw(struct vm_exit *exit, const struct insn *insn)
 {
-	return &svm_of(v)->cr_place[(b->rip ^ b->cr3 >> 12) % SVM_CR_PLACES];
+	exit->cr.operand = insn->flags & INSN_MEM ? MSW_MEMORY : MSW_GPR;
+	exit->cr.insn = insn;
+	exit->cr.size = insn->operand_size;
+	switch (insn->modrm >> 3 & 7) {
+	case 4:
+		return EXIT_SMSW;
+	case 6:
+		return EXIT_LMSW;
+	default:
+		return EXIT_ENGINE;
+	}
 }
 
-/* The MOV that is remembered for this address, if its code still is what it was. */
-static const struct svm_cr_place *known_mov(struct vcpu *v, const struct vmcb *b)
-{
-	const struct svm_cr_place *place = cr_place(v, b);
-
-	return place->rip == b->rip && place->code && place->cr3 == b->cr3 && four_bytes(place->code) == place->bytes ? place : NULL;
-}
-
-static void remember_mov(struct vcpu *v, const struct vmcb *b, const struct insn *insn, uint8_t gpr)
-{
-	struct svm_cr_place *place = cr_place(v, b);
-	const uint8_t *code;
-	uint64_t gpa;
-
-	if (insn->length > 4 || v->emulated.byte_count < 4 || v->emulator.mode != DECODE_64 || (b->rip & (PAGE_SIZE - 1)) > PAGE_SIZE - 4 ||
-	    guest_walk(v->memory, &v->emulator.paging, b->rip, WALK_EXEC, &gpa, NULL, NULL))
-		return;
-	code = guest_ptr(v->memory, gpa, 4);
-	if (code)
-		*place = (struct svm_cr_place){ b->rip, b->cr3, code, four_bytes(v->emulated.bytes), insn->length, gpr,
-						insn->opcode == 0x20 };
-}
-
+/* Control-register accesses. Decode assists name the register of a MOV; CLTS, LMSW and SMSW, and CPUs without them, are for the decoder. */
 static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 {
 	struct vmcb *b = vmcb_of(v);
-	const struct svm_cr_place *place;
 	const struct insn *insn;
-	uint64_t cr0, operand;
 
 	exit->cr.cr = b->exit_code == CODE_CR0_SELECTIVE_WRITE ? 0 : b->exit_code & 15;
-	exit->cr.immediate = false;
 	if (svm_features.decode_assists && b->exit_info1 & BIT(63)) {
 		exit->cr.gpr = b->exit_info1 & 15;
 		return cr_kind(exit, b->exit_code < CODE_CR_WRITE);
 	}
-	place = known_mov(v, b);
-	if (place) {
-		exit->length = place->length;
-		exit->cr.gpr = place->gpr;
-		return cr_kind(exit, place->read);
-	}
-	/* SMSW and LMSW reach RAM or a device below, and wait for locks: nobody may wait for this vCPU meanwhile. */
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
-	insn = exit_instruction(v);
+	insn = cr_instruction(v, b);
 	if (!insn || insn->map != MAP_0F)
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
 	exit->length = insn->length;
 	exit->cr.gpr = (insn->modrm & 7) | (insn->rex & 1) << 3; /* MOV CR ignores the mod field */
-	if ((insn->opcode & 0xfd) == 0x20)
-		remember_mov(v, b, insn, exit->cr.gpr);
 	switch (insn->opcode) {
 	case 0x20:
 		return cr_kind(exit, true);
 	case 0x22:
 		return cr_kind(exit, false);
-	case 0x06: /* CLTS */
-		cr0 = svm_read(v, VCPU_CR0) & ~CR0_TS;
-		break;
+	case 0x06:
+		return EXIT_CLTS;
 	case 0x01:
-		if ((insn->modrm >> 3 & 7) == 4) { /* SMSW */
-			if (insn->operand_size != 2 && !(insn->flags & INSN_MEM))
-				return EXIT_CR_READ;
-			if (v->shadow) {
-				/* PG and WP differ, above the 16 bits that count here; the next access must exit too. */
-				if (!(insn->flags & INSN_MEM))
-					write_gpr(&v->gpr[exit->cr.gpr], 2, svm_read(v, VCPU_CR0));
-				else if (exit_operand_write(v, insn, 2, svm_read(v, VCPU_CR0)))
-					return EXIT_ENGINE;
-				svm_advance(v, insn->length);
-				return EXIT_ENGINE;
-			}
-			/* 16 bits, and CD and NW are above: the real register serves. Until its next write the guest reads CD and NW as 0. */
-			b->intercept_cr &= ~(uint32_t)INTERCEPT_CR_READ(0);
-			svm_changed(b, CLEAN_CONTROLS);
-			return EXIT_ENGINE;
-		}
-		/* LMSW sets PE but never clears it. */
-		if (insn->flags & INSN_MEM) {
-			if (exit_operand(v, insn, 2, &operand))
-				return EXIT_ENGINE;
-		} else {
-			operand = vcpu_read_gpr(v, exit->cr.gpr);
-		}
-		cr0 = svm_read(v, VCPU_CR0);
-		cr0 = (cr0 & ~0xeUL) | (operand & 0xf) | (cr0 & CR0_PE);
-		break;
+		return decode_msw(exit, insn);
 	default:
 		return EXIT_ENGINE;
 	}
-	exit->cr.cr = 0;
-	exit->cr.immediate = true;
-	exit->cr.value = cr0;
-	return EXIT_CR_WRITE;
 }
 
 /* Intercepted with shadow paging only. CR2 is as it was (APM vol. 2, "#PF (Page Fault)"). */
@@ -257,7 +201,7 @@ static enum vm_exit_kind decode_invlpg(struct vcpu *v, struct vm_exit *exit)
 		exit->page_fault.linear = vmcb_of(v)->exit_info1;
 		return EXIT_INVLPG;
 	}
-	insn = exit_instruction(v);
+	insn = exit_instruction(v, insn_memo_at(&v->emulator.code, vmcb_of(v)->rip), vmcb_of(v)->cr3);
 	if (!insn || !(insn->flags & INSN_MEM))
 		return EXIT_ENGINE; /* another vCPU has changed the code: look again */
 	exit->length = insn->length;

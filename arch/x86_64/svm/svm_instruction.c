@@ -4,8 +4,10 @@
 #include "lib/string.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
-#include "vmm/emulate/decode.h"
-#include "vmm/exits/exit_mmio.h"
+#include "vmm/emulate/code_memory.h"
+#include "vmm/exits/exit_instruction.h"
+
+#define ATTRIBUTE_L BIT(9)
 
 /* By exit code, the length of the usual encoding of the instruction that causes it. */
 #define CODE_FIRST 0x72
@@ -18,50 +20,23 @@ static const uint8_t usual[] = {
 	[0x8d - CODE_FIRST] = 3, /* XSETBV */
 };
 
-void svm_forget_places(struct svm_vcpu *x)
-{
-	static const uint16_t nothing;
-
-	for (unsigned i = 0; i < SVM_PLACES; i++) {
-		x->places.code[i] = &nothing;
-		x->places.was[i].bytes = 1;
-	}
-}
-
 static bool code_64(const struct vmcb *b)
 {
 	return b->cs.attributes & ATTRIBUTE_L && b->efer & EFER_LMA;
 }
 
-/* Fetch and decode the instruction, and remember 64-bit code. */
 __attribute__((noinline)) static unsigned find_length(struct vcpu *v, struct vmcb *b)
 {
-	struct guest_paging *paging = &v->emulator.paging;
-	struct svm_places *places = &svm_of(v)->places;
-	unsigned i = b->rip % SVM_PLACES;
+	uint64_t index = b->exit_code - CODE_FIRST;
 	const struct insn *insn;
-	uint64_t index = b->exit_code - CODE_FIRST, gpa;
-	const void *code;
 
 	if (svm_features.next_rip && b->next_rip)
 		return (unsigned)(b->next_rip - b->rip);
-	insn = exit_instruction(v);
+	insn = exit_instruction(v, insn_memo_at(&v->emulator.code, b->rip), b->cr3);
+	if (insn)
+		return insn->length;
 	/* Where the code cannot be read any more, as another vCPU changes it, the usual encoding is the best guess. */
-	if (!insn)
-		return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
-	/* Only without prefixes: then the exit's code and two bytes say it all. */
-	if (code_64(b) && index < ARRAY_SIZE(usual) && insn->length == usual[index] && v->emulated.byte_count >= 2 &&
-	    (b->rip & (PAGE_SIZE - 1)) < PAGE_SIZE - 1 && !guest_walk(v->memory, paging, b->rip, WALK_EXEC, &gpa, NULL, NULL)) {
-		code = guest_ptr(v->memory, gpa, 2);
-		if (code) {
-			places->rip[i] = b->rip;
-			places->cr3[i] = b->cr3;
-			places->code[i] = code;
-			memcpy(&places->was[i].bytes, v->emulated.bytes, sizeof(places->was[i].bytes));
-			places->was[i].length = insn->length;
-		}
-	}
-	return insn->length;
+	return index < ARRAY_SIZE(usual) && usual[index] ? usual[index] : 1;
 }
 
 __attribute__((noinline)) static void end_step(struct vcpu *v, struct vmcb *b)
@@ -94,7 +69,7 @@ __attribute__((noinline)) static void advance_slowly(struct vcpu *v, unsigned le
 void svm_advance(struct vcpu *v, unsigned length)
 {
 	struct vmcb *b = vmcb_of(v);
-	const struct svm_places *places = &svm_of(v)->places;
+	const struct insn_memo *memo;
 	uint64_t rip = b->rip;
 
 	if (__builtin_expect(!(b->cs.attributes & ATTRIBUTE_L) || b->rflags & (RFLAGS_TF | RFLAGS_RF), 0)) {
@@ -106,16 +81,12 @@ void svm_advance(struct vcpu *v, unsigned length)
 	} else if (svm_features.next_rip && b->next_rip) {
 		rip = b->next_rip;
 	} else {
-		/* The same bytes at the same address of the same address space: the translation is not looked up again. A guest that
-		 * maps other code there, which happens to exit likewise but with other prefixes, and keeps the old page as it was, misleads
-		 * only itself. */
-		uint64_t i = rip % SVM_PLACES;
-
-		if (__builtin_expect(places->rip[i] != rip || places->cr3[i] != b->cr3 || *places->code[i] != places->was[i].bytes, 0)) {
+		memo = insn_memo_at(&v->emulator.code, rip);
+		if (__builtin_expect(!insn_memo_holds(memo, rip, b->cr3), 0)) {
 			advance_slowly(v, 0);
 			return;
 		}
-		rip += places->was[i].length;
+		rip += memo->insn.length;
 	}
 	b->rip = rip;
 	b->interrupt_shadow = 0;

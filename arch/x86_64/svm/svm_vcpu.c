@@ -30,7 +30,6 @@ int svm_create(struct vcpu *v)
 	if (!x->fpu)
 		return ERR_NOMEM;
 	x->vmcb_phys = vm_phys(v->vm, &x->vmcb);
-	svm_forget_places(x);
 	v->hw = x;
 	return 0;
 }

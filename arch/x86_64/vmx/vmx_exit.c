@@ -1,6 +1,4 @@
 /* From the VMCS's exit information to the neutral struct vm_exit (SDM vol. 3, "VM-Exit Information Fields"). */
-#include "arch/x86_64/asm.h"
-#include "arch/x86_64/traps.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
 #include "lib/x86/registers.h"
@@ -57,12 +55,27 @@ static inline bool requeue_vectoring(void)
 	return vectoring;
 }
 
+/* What the delivery of a #DB finds done. */
+static __attribute__((noinline)) void prepare_debug_exception(struct vcpu *v, uint32_t length, uint32_t info)
+{
+	uint64_t dr6 = vmx_read(v, VCPU_DR6);
+
+	/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */
+	vmx_write(v, VCPU_DR6, (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f));
+	vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
+	/* INT1 is a trap: its #DB finds RIP behind it. Here, as DR6 above, this is part of the state that the exception is
+	 * delivered with, which the CPU leaves to do; no instruction is found carried out. */
+	if ((info >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_PRIVILEGED)
+		vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + length);
+	/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
+	vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
+		  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS));
+}
+
 static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 {
 	uint32_t info = vmread32(VMCS_EXIT_INTERRUPTION);
-	uint64_t dr6;
 
-	(void)v;
 	if ((info >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_NMI) {
 		vmx_unblock_nmi();
 		return EXIT_NMI;
@@ -81,18 +94,8 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	exit->exception.error = exit->exception.has_error ? vmread32(VMCS_EXIT_ERROR_CODE) : 0;
 	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
-	if (exit->exception.vector == 1) {
-		/* The CPU leaves DR6 and DR7.GD as they were: the exit comes first (SDM vol. 3, "Architectural State Before a VM Exit"). */
-		__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
-		dr6 = (dr6 & ~0xfUL) | (vmread(VMCS_EXIT_QUALIFICATION) & 0x600f);
-		__asm__ volatile("mov %0, %%dr6" : : "r"(dr6));
-		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
-		if ((info >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_PRIVILEGED) /* INT1 is a trap: RIP goes behind it */
-			vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_RIP) + exit->length);
-		/* The delivery ends the shadow of STI or MOV SS; with it, VM entry would want a pending single step. */
-		vmwrite32(VMCS_GUEST_INTERRUPTIBILITY,
-			  vmread32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)(INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS));
-	}
+	if (exit->exception.vector == VECTOR_DB)
+		prepare_debug_exception(v, exit->length, info);
 	requeue_vectoring();
 	return EXIT_EXCEPTION;
 }
@@ -117,28 +120,21 @@ static enum vm_exit_kind decode_io(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_IO;
 }
 
-static __attribute__((noinline)) enum vm_exit_kind decode_other_cr(struct vcpu *v, struct vm_exit *exit, uint64_t q)
+static __attribute__((noinline)) enum vm_exit_kind decode_other_cr(struct vm_exit *exit, uint64_t q)
 {
-	uint64_t cr0;
-
 	exit->cr.cr = q & 15;
-	exit->cr.immediate = false;
 	switch (q >> 4 & 3) {
 	case 0:
 		return EXIT_CR_WRITE;
 	case 1:
 		return EXIT_CR_READ;
-	case 2: /* CLTS */
-		cr0 = vmx_read(v, VCPU_CR0) & ~CR0_TS;
-		break;
-	default: /* LMSW sets PE but never clears it */
-		cr0 = vmx_read(v, VCPU_CR0);
-		cr0 = (cr0 & ~0xeUL) | (q >> 16 & 0xf) | (cr0 & CR0_PE);
+	case 2:
+		return EXIT_CLTS;
+	default:
+		exit->cr.operand = MSW_VALUE;
+		exit->cr.value = (uint16_t)(q >> 16);
+		return EXIT_LMSW;
 	}
-	exit->cr.cr = 0;
-	exit->cr.immediate = true;
-	exit->cr.value = cr0;
-	return EXIT_CR_WRITE;
 }
 
 /* SDM vol. 3, table "Exit Qualification for Control-Register Accesses". A kernel with page-table isolation reads and writes CR3 twice a
@@ -147,10 +143,11 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
 
+	(void)v;
 	exit->cr.gpr = q >> 8 & 15;
 	if ((q & 0x2f) == 3)
 		return q & 0x10 ? EXIT_CR3_READ : EXIT_CR3_WRITE;
-	return decode_other_cr(v, exit, q);
+	return decode_other_cr(exit, q);
 }
 
 /* SDM vol. 3, table "Exit Qualification for EPT Violations". */
