@@ -258,7 +258,7 @@ static void recover(struct disk *disk, struct port *p, uint32_t left)
 	if (left & 1U << at)
 		disk_finished(disk, at, ERR_IO);
 	left &= ~(1U << at);
-	for (unsigned i = 0; i < disk->tags; i++)
+	for (unsigned i = 0; i < disk->tag_count; i++)
 		if (left & 1U << i)
 			start(disk, i);
 	commit(disk);
@@ -274,7 +274,7 @@ static void reap(struct disk *disk)
 	left = read_issued(p) & p->issued;
 	ended = p->issued & ~left;
 	p->issued = left;
-	for (unsigned i = 0; ended && i < disk->tags; i++, ended >>= 1)
+	for (unsigned i = 0; ended && i < disk->tag_count; i++, ended >>= 1)
 		if (ended & 1)
 			disk_finished(disk, i, 0);
 	/* What durable writes have begun meanwhile, too. */
@@ -325,7 +325,7 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&a->msi, 0, address, data);
 }
 
-static void quiet(struct disk *disk, bool on)
+static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct port *p = disk->controller;
 
@@ -348,7 +348,7 @@ static int open(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .quiet = quiet, .route = route };
+				     .mask_interrupts = mask_interrupts, .route = route };
 
 /* ---- Finding them ---- */
 
@@ -412,9 +412,9 @@ static void find_port(struct ahci *a, unsigned index)
 	disk->ops = &ops;
 	disk->controller = p;
 	disk->lock = &p->lock;
-	disk->tags = MIN((mmio_read32(a->registers + HBA_CAP) >> 8 & 0x1f) + 1, SLOTS);
+	disk->tag_count = MIN((mmio_read32(a->registers + HBA_CAP) >> 8 & 0x1f) + 1, SLOTS);
 	disk->timeout_s = 15; /* for all that wait in front of it, too */
-	disk->polled = !a->has_msi;
+	disk->has_no_interrupt = !a->has_msi;
 	p->disk = disk;
 	disk_add(disk);
 }

@@ -227,7 +227,7 @@ static void issue_next(struct channel *c)
 		c->device = (uint8_t)device;
 		c->waiting[device] &= ~c->current;
 		for (uint32_t left = c->current; left; left &= left - 1)
-			disk_begins(c->disk[device], &c->disk[device]->tag[__builtin_ctz(left)]);
+			disk_command_begins(c->disk[device], &c->disk[device]->tag[__builtin_ctz(left)]);
 		/* A disk that does not take it: the command's time-out resets the channel. */
 		if (issue(c, device, &whole))
 			log_line("disk %s: it is not ready for a command", c->disk[device]->name);
@@ -338,7 +338,7 @@ static int open(struct disk *disk)
 			c->vector = -1;
 	}
 	port_write8(c->control, c->vector < 0 ? CONTROL_NO_INTERRUPT : 0);
-	disk->polled = c->vector < 0;
+	disk->has_no_interrupt = c->vector < 0;
 	return 0;
 }
 
@@ -390,7 +390,7 @@ static void find_channel(struct channel *c, unsigned number)
 		disk->controller = c;
 		disk->unit = (void *)(uintptr_t)device;
 		disk->lock = &c->lock;
-		disk->one_at_a_time = true;
+		disk->single_command = true;
 		c->disk[device] = disk;
 		disk_add(disk);
 	}

@@ -46,12 +46,12 @@ struct block_device {
 	uint32_t max_sectors;    /* of one request, a multiple of block_size; it bounds what takes the calling core's time, too */
 	uint32_t max_segments;   /* of one request; at least 1 */
 	bool read_only;
-	/* For a backend whose requests end in batches: `done` is called for several (batching), then this, if not NULL. The backend's user sets
+	/* For a backend whose requests end in batches: `done` is called for several (in_batch), then this, if not NULL. The backend's user sets
 	 * it, and leaves to it what `done` would do each time. */
 	void (*batch_done)(void *user);
 	void *user;
-	bool batching;
-	bool looked_after;       /* atomic: batch_done is called in any case: until then new work need not be announced */
+	bool in_batch;           /* `done` is being called for a batch: batch_done follows */
+	bool batch_is_due;       /* atomic: batch_done is called in any case: until then new work need not be announced */
 	char id[BLOCK_ID_SIZE];  /* serial number, padded with NULs */
 };
 

@@ -234,7 +234,7 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&nvme->msi, nvme->msi.msix ? MIN((uint32_t)q->id, nvme->msi.vectors - 1) : 0, address, data);
 }
 
-static void quiet(struct disk *disk, bool on)
+static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct nvme *nvme = disk->controller;
 
@@ -260,7 +260,7 @@ static int open(struct disk *disk)
 		q->nsid = nsid;
 		q->disk = disk;
 		disk->unit = q;
-		disk->polled = !nvme->has_msi;
+		disk->has_no_interrupt = !nvme->has_msi;
 		route(disk, 0);
 		err = create_queues(nvme, q);
 		nvme->queues += !err;
@@ -340,7 +340,7 @@ static void shutdown(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .quiet = quiet, .route = route, .shutdown = shutdown };
+				     .mask_interrupts = mask_interrupts, .route = route, .shutdown = shutdown };
 
 /* ---- Finding them ---- */
 
@@ -378,7 +378,7 @@ static void add_namespace(struct nvme *nvme, uint32_t nsid, const char *model, c
 	disk->blocks = blocks;
 	disk->block_size = 1U << shift;
 	disk->max_blocks = nvme->max_transfer >> shift;
-	disk->tags = MIN(DISK_TAGS, nvme->entries_max - 1U);
+	disk->tag_count = MIN(DISK_TAGS, nvme->entries_max - 1U);
 	disk->write_cache = write_cache;
 	disk->read_only = ns[NVME_NS_ATTRIBUTES] & 1;
 	disk_add(disk);

@@ -220,7 +220,7 @@ static void reap(struct disk *disk)
 
 	for (unsigned n = 0; n < QUEUE_SIZE && v->used_idx != __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE); n++) {
 		uint32_t id = used->ring[v->used_idx++ % QUEUE_SIZE].id;
-		uint8_t status = id < disk->tags ? ((const struct table *)(const void *)disk->tag[id].table)->status : 0xff;
+		uint8_t status = id < disk->tag_count ? ((const struct table *)(const void *)disk->tag[id].table)->status : 0xff;
 
 		if (!disk_finished(disk, id, status ? ERR_IO : 0) && !v->erred) {
 			v->erred = true;
@@ -259,7 +259,7 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&v->msi, 0, address, data);
 }
 
-static void quiet(struct disk *disk, bool on)
+static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct virtio *v = disk->controller;
 
@@ -275,7 +275,7 @@ static int open(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .quiet = quiet, .route = route };
+				     .mask_interrupts = mask_interrupts, .route = route };
 
 /* ---- Finding them ---- */
 
@@ -351,7 +351,7 @@ static void add(struct virtio *v, unsigned number)
 	disk->max_blocks = MAX_SECTORS / (size / BLOCK_SECTOR_SIZE);
 	disk->write_cache = v->features & BIT(F_FLUSH);
 	disk->read_only = v->features & BIT(F_RO);
-	disk->polled = !v->has_msi;
+	disk->has_no_interrupt = !v->has_msi;
 	get_serial(v, disk);
 	if (bring_up(v)) {
 		log_line("virtio %u: it does not become ready a second time", number);

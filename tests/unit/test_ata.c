@@ -190,7 +190,7 @@ static void read_write_flush(void)
 	assert_null(disk_at(1));
 	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
-	assert_false(disk->polled);
+	assert_false(disk->has_no_interrupt);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 5, pieces, 2), 0);
 	assert_memory_equal(memory + (edge - 1024 - phys), p.medium + 7 * 512, 2048);
 	assert_memory_equal(memory, p.medium + 11 * 512, 512);
@@ -328,7 +328,7 @@ static void test_interrupt_not_disabled(void **state)
 	(void)state;
 	assert_non_null(start());
 	assert_int_equal(disk_machine_claim(disk_at(0)), 0);
-	assert_false(disk_at(0)->polled);
+	assert_false(disk_at(0)->has_no_interrupt);
 	assert_false(model.config[5] & 4);
 }
 

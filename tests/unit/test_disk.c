@@ -56,7 +56,7 @@ static void commit(struct disk *of)
 
 static void reap(struct disk *of)
 {
-	for (unsigned i = 0; i < of->tags && !d.mute; i++) {
+	for (unsigned i = 0; i < of->tag_count && !d.mute; i++) {
 		if (!(d.has & 1U << i) || of->tag[i].block >= STUCK(0) || fake.now < d.busy_until)
 			continue;
 		d.has &= ~(1U << i);

@@ -458,7 +458,7 @@ static void test_clients_share_the_tags(void **state)
 		assert_int_equal(n, -(int)(DISK_TAGS / 2));
 	}
 	/* Not more clients than commands. */
-	disk->tags = 2;
+	disk->tag_count = 2;
 	assert_int_equal(disk_claim(disk, "c", 200, 10, &other), ERR_NOMEM);
 }
 

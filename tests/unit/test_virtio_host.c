@@ -200,7 +200,7 @@ static void test_read_write_flush(void **state)
 	(void)state;
 	assert_non_null(disk);
 	assert_string_equal(disk->serial, "a serial number");
-	assert_true(disk->polled);
+	assert_true(disk->has_no_interrupt);
 	assert_int_equal(disk->blocks, SECTORS);
 	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);

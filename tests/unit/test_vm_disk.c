@@ -1,4 +1,4 @@
-/* SOURCES: vmm/io/vm_disk.c drivers/disk/disk.c */
+/* SOURCES: vmm/io/vm_disk.c vmm/io/vm_disk_create.c vmm/io/vm_disk_polling.c drivers/disk/disk.c */
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -26,8 +26,8 @@ static struct {
 	uint64_t stuck;              /* a block whose command never ends */
 	bool holds;                  /* no command ends for now */
 	int reset_result;
-	unsigned resets, quiets, most;
-	bool quiet;
+	unsigned resets, masks, most; /* masks: how often interrupts were masked or unmasked */
+	bool masked;
 	unsigned order_count;
 	uint64_t order[256];         /* the blocks of the commands, as they were started */
 } c;
@@ -89,7 +89,7 @@ static void transfer(const struct disk_tag *tag, unsigned n)
 
 static void reap(struct disk *of)
 {
-	for (unsigned n = 0; n < of->tags && !c.holds; n++) {
+	for (unsigned n = 0; n < of->tag_count && !c.holds; n++) {
 		if (!(c.committed & 1U << n) || of->tag[n].block == c.stuck)
 			continue;
 		c.started &= ~(1U << n);
@@ -107,10 +107,10 @@ static int reset(struct disk *of)
 	return c.reset_result;
 }
 
-static void quiet(struct disk *of, bool on) { (void)of; c.quiet = on; c.quiets++; }
+static void mask_interrupts(struct disk *of, bool on) { (void)of; c.masked = on; c.masks++; }
 
 static const struct disk_ops disk_ops = { .open = open_disk, .encode = encode, .start = start, .commit = commit, .reap = reap,
-					  .reset = reset, .quiet = quiet };
+					  .reset = reset, .mask_interrupts = mask_interrupts };
 
 /* ---- The VM ---- */
 
@@ -152,6 +152,8 @@ int partition_find(struct disk *of, unsigned number, uint64_t *first, uint64_t *
 	*why = "no such partition";
 	return number == 2 ? 0 : ERR_NOENT;
 }
+
+bool vm_guest_waits(const struct vm *of) { return of->vcpu[0]->state != VCPU_RUNNING; }
 
 void sched_wake(struct sched_slot *s) { assert_ptr_equal(s, &slot); wakes++; }
 
@@ -197,7 +199,7 @@ static void interrupt(void)
 {
 	if (disk->active)
 		reap(disk);
-	vm_disk_poll(d);
+	vm_disk_collect(d);
 }
 
 static void seconds(unsigned n)
@@ -489,13 +491,13 @@ static void test_drain(void **state)
 /* Until it is polled. */
 static void keep_busy(void)
 {
-	for (unsigned rounds = 0; !d->block.looked_after && rounds < 100; rounds++) {
+	for (unsigned rounds = 0; !d->block.batch_is_due && rounds < 100; rounds++) {
 		fake.now += fake.hz / 20000;
 		for (unsigned i = 0; i < 8; i++)
 			submit(i, BLOCK_READ, i, memory + 512UL * i, 512);
 		interrupt();
 	}
-	assert_true(d->block.looked_after);
+	assert_true(d->block.batch_is_due);
 }
 
 /* A busy disk is polled without interrupts, until it is busy no more. */
@@ -503,8 +505,8 @@ static void test_polling(void **state)
 {
 	(void)state;
 	keep_busy();
-	assert_true(c.quiet);
-	assert_int_equal(disk->pollers, 1);
+	assert_true(c.masked);
+	assert_int_equal(disk->polling_clients, 1);
 	wakes = batches = 0;
 	for (unsigned i = 0; i < 100; i++) {
 		for (unsigned n = 0; n < 16; n++)
@@ -513,12 +515,12 @@ static void test_polling(void **state)
 		for (unsigned n = 0; n < 16; n++)
 			assert_int_equal(user[n].done, 1);
 	}
-	assert_true(d->block.looked_after);
+	assert_true(d->block.batch_is_due);
 	assert_true(batches >= 100);
 	seconds(1);
-	assert_false(d->block.looked_after);
-	assert_false(c.quiet);
-	assert_int_equal(disk->pollers, 0);
+	assert_false(d->block.batch_is_due);
+	assert_false(c.masked);
+	assert_int_equal(disk->polling_clients, 0);
 	assert_int_equal(d->timer.deadline, TIME_NEVER);
 	/* One request now and then is no reason to poll. */
 	for (unsigned i = 0; i < 20; i++) {
@@ -526,8 +528,8 @@ static void test_polling(void **state)
 		interrupt();
 		seconds(1);
 	}
-	assert_false(d->block.looked_after);
-	assert_int_equal(c.quiets, 2);
+	assert_false(d->block.batch_is_due);
+	assert_int_equal(c.masks, 2);
 }
 
 /* Time-outs while polling, and the end of the VM then. */
@@ -542,12 +544,12 @@ static void test_polling_time_out(void **state)
 	assert_int_equal(c.resets, 1);
 	vm_disk_drain(d);
 	expect_failed(8);
-	assert_false(c.quiet);
-	assert_int_equal(disk->pollers, 0);
+	assert_false(c.masked);
+	assert_int_equal(disk->polling_clients, 0);
 }
 
 /* Two VMs share a disk and a core. One's command is stuck and tried again alone; the other VM ends meanwhile, with a request that waits. */
-static void test_drain_while_one_by_one(void **state)
+static void test_drain_while_retrying(void **state)
 {
 	const struct disk_config upper = { .disk = "fake:0", .part = 2 };
 	const struct disk_range range = { (uintptr_t)memory, 512 };
@@ -575,7 +577,7 @@ static void test_drain_while_one_by_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_drain_while_one_by_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain_while_retrying, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reads_and_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_part_of_a_disk, setup, teardown),

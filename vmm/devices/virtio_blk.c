@@ -261,7 +261,7 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 	if (slot->state == VIRTIO_BLK_FREE) {
 		got = virtio_ring_pop(ring, &slot->chain);
 		if (got == 0) /* the backend's next batch comes soon: until then the driver need not exit to tell of new requests */
-			return !__atomic_load_n(&blk->backend->looked_after, __ATOMIC_RELAXED) && virtio_ring_listen(ring);
+			return !__atomic_load_n(&blk->backend->batch_is_due, __ATOMIC_RELAXED) && virtio_ring_notify_on(ring);
 		if (got < 0) {
 			virtio_pci_needs_reset(&blk->virtio);
 			return false;
@@ -288,7 +288,7 @@ static void serve(struct virtio_blk *blk, unsigned queue)
 	if (blk->busy[queue])
 		return;
 	blk->busy[queue] = true;
-	virtio_ring_quiet(ring);
+	virtio_ring_notify_off(ring);
 	while (virtio_pci_queue_runs(&blk->virtio, queue)) {
 		if (steps-- == 0 || sectors >= SECTORS_PER_PASS) {
 			defer(blk, queue);
@@ -326,7 +326,7 @@ static void request_done(struct block_request *request, int err)
 			virtio_pci_reset_done(&blk->virtio);
 	} else {
 		advance(slot, err);
-		if (!blk->backend->batching)
+		if (!blk->backend->in_batch)
 			serve(blk, slot->queue);
 	}
 	spin_unlock(&blk->virtio.pci.lock);

@@ -58,7 +58,7 @@ int vm_start_guest(struct vm *vm)
 void vm_poll_disks(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->real_disk_count; i++)
-		vm_disk_poll(vm->real_disk[i]);
+		vm_disk_collect(vm->real_disk[i]);
 }
 
 /* No disk reads or writes the VM's memory afterwards. */
@@ -225,6 +225,14 @@ void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vec
 void vm_cpu_kick(struct vm *vm, unsigned cpu)
 {
 	vcpu_notify(vm->vcpu[cpu], PENDING_POSTED);
+}
+
+bool vm_guest_waits(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		if (vm->vcpu[i]->state == VCPU_RUNNING)
+			return false;
+	return true;
 }
 
 bool vm_console_put(struct vm *vm, uint8_t byte)
