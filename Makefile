@@ -52,7 +52,7 @@ $(OUT)/kernel/font.o: $(OUT)/font.c drivers/console/font.h
 
 # What runs once, at boot or when something ends, is built small; the exit path and the devices are built fast.
 SMALL_C := boot/% drivers/% mm/% vmm/config/% vmm/loader/% vmm/emulate/step% vmm/vcpu/real_mode% vmm/vm/vm_create% vmm/memory/e820% \
-	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
+	vmm/devices/acpi_tables% vmm/devices/rtc% vmm/devices/reset% vmm/devices/i8042% arch/x86_64/vmx/vmx_dump% arch/x86_64/vmx/vmx_controls% \
 	arch/x86_64/vmx/vmx_vcpu% arch/x86_64/svm/svm_vcpu% arch/x86_64/svm/svm_dump% arch/x86_64/svm/svm_cpu% arch/x86_64/engines% arch/x86_64/features% arch/x86_64/cpu% arch/x86_64/memory% arch/x86_64/smp% arch/x86_64/clock% arch/x86_64/panic% arch/x86_64/power% \
 	arch/x86_64/traps% arch/x86_64/mtrr% arch/x86_64/fpu% arch/x86_64/host_devices% lib/printf%
 $(patsubst %.c,$(OUT)/kernel/%.o,$(filter $(SMALL_C),$(KERNEL_C))): KERNEL_CFLAGS += -Os

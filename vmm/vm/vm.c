@@ -83,6 +83,7 @@ static void reset_devices(struct vm *vm)
 	acpi_pm_reset(&vm->acpi_pm);
 	uart_reset(&vm->uart);
 	virtual_mmu_reset(vm);
+	i8042_reset(&vm->i8042);
 	reset_ports_reset(&vm->reset_ports);
 	pci_reset(&vm->pci);
 }

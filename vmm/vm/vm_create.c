@@ -279,6 +279,7 @@ static int make_devices(struct vm *vm, const struct vm_resources *resources)
 	err = err ? err : rtc_init(&vm->rtc, vm, &vm->pio, layout_low_ram(size), layout_high_ram(size), resources->unix_seconds);
 	err = err ? err : acpi_pm_init(&vm->acpi_pm, vm, &vm->pio);
 	err = err ? err : uart_init(&vm->uart, vm, &vm->pio, 0x3f8, 4);
+	err = err ? err : i8042_init(&vm->i8042, vm, &vm->pio);
 	err = err ? err : reset_ports_init(&vm->reset_ports, vm, &vm->pio);
 	err = err ? err : pci_init(&vm->pci, vm, &vm->pio, &vm->mmio);
 	vm->pci.cf9_read = reset_cf9_read;
