@@ -26,7 +26,7 @@ build/guests/vmlinux:
 
 .PHONY: unit unit-%
 unit: $(addprefix build/unit/,$(UNIT_TESTS))
-	@status=0; for t in $(UNIT_TESTS); do echo "== $$t"; build/unit/$$t || status=1; done; exit $$status
+	@$(RUN_PYTHON) tests/unit/suites.py $^
 unit-%: build/unit/test_%
 	$<
 
