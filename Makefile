@@ -79,4 +79,4 @@ $(OUT)/lamina.elf: $(KERNEL_OBJS) linker.ld tools/symbols.py
 	@objcopy --strip-debug $(OUT)/lamina.debug $@
 
 clean:
-	rm -rf $(OUT)/kernel $(OUT)/efi $(OUT)/unit $(OUT)/tests $(OUT)/lamina.*
+	rm -rf $(OUT)/kernel $(OUT)/efi $(OUT)/unit $(OUT)/mutate $(OUT)/tests $(OUT)/lamina.*
