@@ -221,6 +221,13 @@ static void test_scrolling_region(void **state)
 	shows("|||x| y|");
 	put("\x1b" "c0\x1b[99M"); /* more than there is */
 	shows("|||||");
+	/* Below and above the region nothing scrolls, and the cursor stays on the screen. */
+	put("\x1b" "ca\r\nb\r\nc\r\nd\r\ne\x1b[2;3r\x1b[4;1H\nE\n\nF");
+	assert_int_equal(t.row, 4);
+	shows("a|b|c|d|EF|");
+	put("\x1b[1;2H\x1bM\x1bMx");
+	assert_int_equal(t.row, 0);
+	shows("ax|b|c|d|EF|");
 }
 
 static void test_colours(void **state)
