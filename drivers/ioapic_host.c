@@ -1,4 +1,7 @@
+/* An I/O APIC's registers, each reached through its index and its data window. */
 #include "drivers/ioapic_host.h"
+
+#include "drivers/mmio.h"
 
 #define IOREGSEL 0
 #define IOWIN 4 /* in 32-bit words */
@@ -10,14 +13,14 @@
 
 static uint32_t read_reg(volatile uint32_t *io, unsigned reg)
 {
-	io[IOREGSEL] = reg;
-	return io[IOWIN];
+	mmio_write32(&io[IOREGSEL], reg);
+	return mmio_read32(&io[IOWIN]);
 }
 
 static void write_reg(volatile uint32_t *io, unsigned reg, uint32_t value)
 {
-	io[IOREGSEL] = reg;
-	io[IOWIN] = value;
+	mmio_write32(&io[IOREGSEL], reg);
+	mmio_write32(&io[IOWIN], value);
 }
 
 unsigned ioapic_host_pins(volatile void *registers)
