@@ -1,3 +1,5 @@
+/* The table of the machine's disks, and a command's life in common for all drivers: tags, shares of several clients, time-outs, and the
+ * trial of interrupted commands one by one after a reset. */
 #include "drivers/disk/disk.h"
 
 #include "drivers/host.h"
@@ -82,7 +84,7 @@ int disk_wait(uint32_t (*read32)(void *ctx), void *ctx, uint32_t mask, uint32_t 
 	uint64_t end = time_now() + time_hz() / 1000 * ms;
 
 	for (;;) {
-		/* The time is taken first: whoever was held up for long looks once more. */
+		/* The time is read before the register: a core that was held up for long looks at the register once more. */
 		bool over = time_now() > end;
 
 		if ((read32(ctx) & mask) == value)
@@ -174,8 +176,8 @@ static void start(struct disk *disk, struct disk_tag *tag)
 	disk->ops->start(disk, (unsigned)(tag - disk->tag));
 }
 
-/* After a reset: the next of the commands that it interrupted. A bad one shall hold up no others: those with the fewest time-outs come first,
- * and of these the youngest, who may only have waited for another. */
+/* After a reset: start the next of the commands that the reset interrupted. A bad command shall not hold up the others: commands with the
+ * fewest time-outs come first, and of these the youngest, which may only have waited for another command. */
 static void try_next(struct disk *disk)
 {
 	struct disk_tag *next = NULL;
@@ -296,8 +298,8 @@ static void sort_out(struct disk *disk, uint64_t late, int failing_client)
 		try_next(disk);
 }
 
-/* Reset the controller and try again what its disks had under way. Commands whose deadline is up to `late` had a time-out; those of
- * `disk` that are of the client `failing_client` shall end (-1: none). */
+/* Reset the controller and try again what its disks had under way. Commands whose deadline is at most `late` had a time-out; commands of
+ * `disk` that belong to the client `failing_client` (-1: none) shall end. */
 static void restart(struct disk *disk, uint64_t late, int failing_client)
 {
 	int err = disk->ops->reset(disk);
@@ -345,7 +347,7 @@ bool disk_collect(struct disk *disk, unsigned number, void **owner, int *status)
 	while (finished) {
 		uint32_t bit = finished & -finished;
 
-		/* Several cores may collect: the tag is whose exchange takes its bit. */
+		/* Several cores may collect at once: a tag belongs to the core whose exchange took its bit. */
 		if (!__atomic_compare_exchange_n(&client->finished, &finished, finished & ~bit, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			continue;
 		tag = &disk->tag[__builtin_ctz(bit)];
@@ -380,7 +382,7 @@ bool disk_set_polling(struct disk *disk, bool on)
 	disk->polling_clients += on ? 1U : -1U;
 	if (disk->polling_clients == on && !disk->dead)
 		disk->ops->mask_interrupts(disk, on);
-	/* What ended between the last look and the first interrupt. */
+	/* Report the commands that ended between the last look and the first interrupt. */
 	if (!on && disk->active && !disk->dead)
 		disk->ops->reap(disk);
 	spin_unlock(disk->lock);
@@ -405,7 +407,7 @@ void disks_shutdown(void)
 int disk_read_now(struct disk *disk, uint64_t block, uint32_t blocks, uint64_t phys)
 {
 	const struct disk_range range = { phys, blocks * disk->block_size };
-	/* A client that is no VM: the one after the last. */
+	/* This client is no VM: it stands behind the last one. */
 	const struct disk_job job = { .op = BLOCK_READ, .block = block, .blocks = blocks, .ranges = &range, .count = 1 };
 	unsigned client = disk->client_count;
 	void *owner;

@@ -18,7 +18,7 @@
 #define DISK_SERIAL_SIZE 24
 #define DISK_TABLE_SIZE 4096U /* a command's memory for what the controller reads of it */
 #define DISK_TRIES 3U         /* time-outs after which a command fails */
-#define DISK_SILENCE 6U       /* time-outs in a row, with no command ended between, after which all that are under way fail */
+#define DISK_SILENCE 6U       /* time-outs in a row, with no command ended between, after which all commands under way fail */
 
 struct disk;
 
@@ -35,7 +35,7 @@ struct disk_tag {
 	enum disk_tag_state state;
 	enum block_op op;
 	bool then_flush;         /* a durable write on a disk that must be told to flush */
-	uint8_t tries;           /* time-outs that it had */
+	uint8_t tries;           /* time-outs that the command had */
 	uint8_t client;
 	int status;
 	uint64_t block;          /* in the disk's own blocks */
@@ -47,7 +47,7 @@ struct disk_tag {
 	uint64_t table_phys;
 };
 
-/* Somebody who uses a part of a disk. */
+/* A user of a part of a disk: a VM, or Lamina itself. */
 struct disk_client {
 	char name[32];           /* a VM's */
 	uint64_t first, blocks;
@@ -69,10 +69,10 @@ struct disk_ops {
 	void (*commit)(struct disk *disk);
 	/* Report every command that has ended to disk_finished(). */
 	void (*reap)(struct disk *disk);
-	/* Bring the controller into a known state: it has forgotten all commands of all its disks and does no DMA for them any more. Returns
-	 * 0 where it takes commands again, else an error. */
+	/* Bring the controller into a known state, in which it has forgotten all commands of all its disks and does no DMA for them any
+	 * more. Returns 0 where it takes commands again, else an error. */
 	int (*reset)(struct disk *disk);
-	/* Raise no interrupts for a while, because disk_poll() is called; or again. NULL where that cannot be chosen. */
+	/* Mask the disk's interrupts, because disk_poll() is called meanwhile; or unmask them. NULL where the driver cannot choose. */
 	void (*mask_interrupts)(struct disk *disk, bool on);
 	/* Have its interrupts come to this core; NULL where that cannot be chosen. */
 	void (*route)(struct disk *disk, unsigned core);
@@ -146,12 +146,13 @@ int disk_submit(struct disk *disk, unsigned client, const struct disk_job *job);
 /* Have the controller begin with what was submitted. */
 void disk_commit(struct disk *disk);
 
-/* Look for ended commands; with `late`, also for those whose time is over. Then the controller is reset, and what it had is tried again,
- * one by one: a second time-out of the same command is its own fault, and after DISK_TRIES it fails. */
+/* Look for commands that have ended; with `late`, also for commands whose time is over. If there are any of these, the controller is reset
+ * and its commands are tried again, one by one: a second time-out of the same command is its own fault, and after DISK_TRIES time-outs the
+ * command fails. */
 void disk_poll(struct disk *disk, bool late);
 /* Take a finished command of the client's. Returns whether there was one. */
 bool disk_collect(struct disk *disk, unsigned client, void **owner, int *status);
-/* Reset the controller so that no command of this client's is under way any more: they fail. */
+/* Reset the controller so that no command of this client's is under way any more: the client's commands fail. */
 void disk_abort(struct disk *disk, unsigned client);
 /* A client polls from now on, or no longer. Returns false where the disk cannot do without its interrupts. */
 bool disk_set_polling(struct disk *disk, bool on);

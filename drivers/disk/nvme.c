@@ -201,7 +201,7 @@ static void reap(struct disk *disk)
 	struct nvme_completion c;
 	unsigned n = 0;
 
-	/* At most a queue full: more at once no honest controller has. */
+	/* At most a queue full of completions: an honest controller never has more at once. */
 	while (n < q->entries && take(q, &c)) {
 		n++;
 		if (!disk_finished(disk, c.cid, c.status >> 1 ? ERR_IO : 0) && !nvme->erred) {
@@ -238,7 +238,8 @@ static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct nvme *nvme = disk->controller;
 
-	/* Each queue has a vector of its own, or else they share one, and the pin-like mask of MSI is the controller's: left alone. */
+	/* A queue can be masked only if it has a vector of its own. Where the queues share one, or have MSI, whose mask is the whole
+	 * controller's, nothing is masked. */
 	if (nvme->msi.msix && nvme->msi.vectors > QUEUES_MAX)
 		pci_msi_mask(&nvme->msi, ((const struct queue *)disk->unit)->id, on);
 }
@@ -321,7 +322,7 @@ static int reset(struct disk *disk)
 	struct nvme *nvme = disk->controller;
 	int err = enable(nvme);
 
-	/* What does not come back must not go on with DMA either. */
+	/* A controller that does not come back must not go on with DMA either. */
 	if (err)
 		pci_host_disable(nvme->fn);
 	return err;

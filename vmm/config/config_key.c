@@ -1,3 +1,4 @@
+/* The table of lamina.cfg's keys, how each kind of value is read and stored in struct vm_config, and the reports of wrong values. */
 #include "vmm/config/config_key.h"
 
 #include "lib/printf.h"
@@ -20,8 +21,8 @@ static const struct config_key keys[] = {
 	{ .name = "cmdline", .kind = KEY_TEXT, FIELD(cmdline) },
 	DISK_KEY(0), DISK_KEY(1), DISK_KEY(2), DISK_KEY(3),
 	{ .name = "guestOS", .kind = KEY_GUEST_OS, FIELD(guest_os) },
-	{ .name = "monitor.virtual_exec", .kind = KEY_SETTING, .machine = true, FIELD(monitor.exec) },
-	{ .name = "monitor.virtual_mmu", .kind = KEY_SETTING, .machine = true, FIELD(monitor.mmu) },
+	{ .name = "monitor.virtual_exec", .kind = KEY_SETTING, .machine_wide = true, FIELD(monitor.exec) },
+	{ .name = "monitor.virtual_mmu", .kind = KEY_SETTING, .machine_wide = true, FIELD(monitor.mmu) },
 	{ .name = "monitor.shadow_memory", .kind = KEY_NUMBER, FIELD(shadow_memory), .min = 1, .max = 4096, .unit = " (MiB)" },
 };
 _Static_assert(ARRAY_SIZE(keys) <= 64, "vm_config.given has a bit for each key");
@@ -203,7 +204,7 @@ int config_set_key(struct config_reporter *p, struct vm_config *vm, const struct
 		break;
 	}
 	if (!err)
-		vm->given |= BIT(key - keys);
+		vm->keys_set |= BIT(key - keys);
 	return err;
 }
 
@@ -217,5 +218,5 @@ const struct config_key *config_find_key(const char *name, size_t len)
 
 bool config_key_given(const struct vm_config *vm, const struct config_key *key)
 {
-	return vm->given & BIT(key - keys);
+	return vm->keys_set & BIT(key - keys);
 }

@@ -1,3 +1,5 @@
+/* Chains are taken from the available ring, with every field read once and checked, and given back through the used ring; and each side
+ * tells the other when it wants to be notified. */
 #include "vmm/devices/virtio_ring.h"
 
 #include "lib/string.h"
