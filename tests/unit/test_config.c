@@ -171,6 +171,7 @@ static void wrong_lines(void **state)
 		{ "disk0 = \"module:,ro\"", "boot module's name" },
 		{ "disk0 = \"module:a,rw\"", "nothing or \",ro\"" },
 		{ "disk0 = \"module:a,ro,ro\"", "nothing or \",ro\"" },
+		{ "disk0 = \"module: b\"", "boot module's name" },
 		{ "disk0 = \"module:a b\"", "nothing or \",ro\"" },
 		{ "guestOS = \"linux\"", "expected one of other-64, linux-64" },
 		{ "monitor.virtual_exec = \"fast\"", "\"software\", \"hardware\" or \"automatic\"" },
@@ -190,6 +191,21 @@ static void wrong_lines(void **state)
 		assert_int_equal(cfg.vm[1].memsize, 77);
 		assert_int_equal(config_check(&cfg, record, &errors), 0);
 	}
+}
+
+/* The message names every system, and nothing else. */
+static void wrong_guest_os(void **state)
+{
+	char expected[512] = "guestOS is \"no\": expected one of ";
+
+	(void)state;
+	for (unsigned i = 0; guest_os_name(i); i++) {
+		strcat(expected, i ? ", " : "");
+		strcat(expected, guest_os_name(i));
+	}
+	parse("[vm a]\nkernel = k\nguestOS = no\n");
+	assert_int_equal(errors.count, 1);
+	assert_string_equal(errors.message[0], expected);
 }
 
 static void wrong_sections(void **state)
@@ -383,7 +399,8 @@ static void hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whole_file), cmocka_unit_test(wrong_lines), cmocka_unit_test(wrong_sections),
+		cmocka_unit_test(whole_file), cmocka_unit_test(wrong_lines), cmocka_unit_test(wrong_guest_os),
+		cmocka_unit_test(wrong_sections),
 		cmocka_unit_test(duplicates_and_limits), cmocka_unit_test(long_values), cmocka_unit_test(overrides),
 		cmocka_unit_test(machine_wide), cmocka_unit_test(many_errors), cmocka_unit_test(hostile),
 	};

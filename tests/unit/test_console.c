@@ -133,6 +133,8 @@ static void test_guests_are_drawn_later(void **state)
 
 static void test_polling(void **state)
 {
+	unsigned before;
+
 	(void)state;
 	console_flush();
 	console_poll_on();
@@ -149,6 +151,16 @@ static void test_polling(void **state)
 	console_service(6001000, take);
 	assert_int_equal(console_due[0], 6002000);
 	assert_int_equal(sent[1][sent_count[1] - 1], 'x');
+	/* A look fills the UART's FIFO, which has 16 bytes. */
+	console_flush();
+	deaf = true;
+	put_guest("0123456789abcdefghij", 6001100);
+	before = sent_count[1];
+	deaf = false;
+	console_service(6002000, take);
+	assert_int_equal(sent_count[1], before + 16);
+	console_service(6003000, take);
+	assert_int_equal(sent_count[1], before + 20);
 }
 
 static void test_a_dead_uart_stops_nobody(void **state)

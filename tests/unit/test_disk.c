@@ -347,6 +347,23 @@ static void test_client_name(void **state)
 	}
 }
 
+/* So many clients there may be, and no more. */
+static void test_clients_max(void **state)
+{
+	const char *other = NULL;
+
+	(void)state;
+	for (unsigned n = disk->client_count; n <= DISK_CLIENTS_MAX; n++) {
+		/* b's part is made free again, one block after the other. */
+		disk->client[1].blocks = 0;
+		assert_int_equal(disk_claim(disk, "c", 10 + n, 1, &other), n < DISK_CLIENTS_MAX ? (int)n : ERR_NOMEM);
+		assert_int_equal(disk->share, disk->tag_count / MIN(n + 1, DISK_CLIENTS_MAX));
+	}
+	assert_int_equal(disk_claim(disk, "c", BLOCKS, 1, &other), ERR_RANGE);
+	assert_int_equal(disk_claim(disk, "c", BLOCKS - 1, 2, &other), ERR_RANGE);
+	assert_int_equal(disk_claim(disk, "c", 0, 0, &other), ERR_RANGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +376,7 @@ int main(void)
 		cmocka_unit_test_setup(test_broken, setup),
 		cmocka_unit_test_setup(test_text, setup),
 		cmocka_unit_test_setup(test_client_name, setup),
+		cmocka_unit_test_setup(test_clients_max, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

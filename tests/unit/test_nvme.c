@@ -9,7 +9,7 @@
 #include "tests/unit/fakes.h"
 
 #define BLOCKS 256U
-#define QUEUES 3U
+#define QUEUES 5U
 
 /* A controller with one namespace. */
 static struct {
@@ -26,12 +26,14 @@ static struct {
 	unsigned lose_next;     /* commands that never end */
 	bool never_ready, wrong_cid;
 	unsigned metadata, mdts;
+	unsigned more_namespaces;  /* besides the first */
+	uint32_t granted;          /* the answer to Number of Queues: completion and submission queues, each less one */
 	uint16_t last_cid;
 } c;
 
 static void complete(unsigned q, const struct nvme_command *command, uint16_t status)
 {
-	struct nvme_completion done = { .cid = command->cid, .status = (uint16_t)(status << 1 | c.queue[q].phase) };
+	struct nvme_completion done = { .result = q ? 0 : c.granted, .cid = command->cid, .status = (uint16_t)(status << 1 | c.queue[q].phase) };
 	struct nvme_completion *cq = disk_machine_dma(c.queue[q].cq, c.queue[q].size * sizeof(done));
 
 	assert_non_null(cq);
@@ -55,18 +57,19 @@ static void identify(const struct nvme_command *command)
 {
 	uint8_t *page = disk_machine_dma(command->prp1, 4096);
 	uint64_t blocks = BLOCKS;
-	uint32_t one = 1, format = 9U << 16 | c.metadata;
+	uint32_t namespaces = 1 + c.more_namespaces, format = 9U << 16 | c.metadata;
 
 	assert_non_null(page);
 	memset(page, 0, 4096);
 	if (command->cdw10 == NVME_IDENTIFY_CONTROLLER) {
 		memcpy(page + NVME_ID_SERIAL, "  SER-1/2            ", 20);
 		memcpy(page + NVME_ID_MODEL, "A model\x01of a disk                         ", 40);
-		memcpy(page + NVME_ID_NAMESPACES, &one, 4);
+		memcpy(page + NVME_ID_NAMESPACES, &namespaces, 4);
 		page[NVME_ID_VWC] = 1;
 		page[NVME_ID_MDTS] = (uint8_t)c.mdts;
 	} else if (command->cdw10 == NVME_IDENTIFY_ACTIVE) {
-		memcpy(page, &one, 4);
+		for (uint32_t nsid = 1; nsid <= namespaces; nsid++)
+			memcpy(page + 4 * (nsid - 1), &nsid, 4);
 	} else {
 		memcpy(page + NVME_NS_SIZE, &blocks, 8);
 		memcpy(page + NVME_NS_FORMATS, &format, 4);
@@ -148,7 +151,7 @@ static void io(unsigned q, const struct nvme_command *command)
 		complete(q, command, 0x281);
 		return;
 	}
-	assert_int_equal(command->nsid, 1);
+	assert_int_equal(command->nsid, q);
 	c.flushes += command->opcode == NVME_FLUSH;
 	c.reads += command->opcode == NVME_READ;
 	c.writes += command->opcode == NVME_WRITE;
@@ -462,6 +465,33 @@ static void test_clients_share_the_tags(void **state)
 	assert_int_equal(disk_claim(disk, "c", 200, 10, &other), ERR_NOMEM);
 }
 
+/* Each namespace in use takes a pair of queues: of these there are as many as the controller grants of the scarcer kind. */
+static void test_namespaces(void **state)
+{
+	static const struct { uint32_t granted; unsigned usable; } cases[] = {
+		{ 0x00000000, 1 }, { 0x00010002, 2 }, { 0x00020001, 2 }, { 0x00000003, 1 }, { 0x00030000, 1 }, { 0x00030003, 4 },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct disk_range range;
+
+		setup(state);
+		c.more_namespaces = 3;
+		c.granted = cases[i].granted;
+		assert_non_null(start());
+		assert_null(disk_at(4));
+		range = disk_machine_sector();
+		for (unsigned n = 0; n < 4; n++) {
+			struct disk *disk = disk_at(n);
+			int client = disk_machine_claim(disk);
+
+			assert_int_equal(client, n < cases[i].usable ? 0 : ERR_NOMEM);
+			if (!client)
+				assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, n, 1, &range, 1), 0);
+		}
+	}
+}
+
 static void test_refusals(void **state)
 {
 	(void)state;
@@ -493,6 +523,7 @@ int main(void)
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_all_tags, setup),
 		cmocka_unit_test_setup(test_clients_share_the_tags, setup),
+		cmocka_unit_test_setup(test_namespaces, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

@@ -49,6 +49,7 @@ static void test_cf9(void **state)
 	assert_int_equal(reset_cf9_read(&ports), 0x02);
 	reset_cf9_write(&ports, 0x04);
 	expect_reset(2, "port 0xcf9");
+	reset_cf9_write(&ports, 0x0a);
 	reset_ports_reset(&ports);
 	assert_int_equal(reset_cf9_read(&ports), 0);
 }

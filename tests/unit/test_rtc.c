@@ -362,6 +362,7 @@ static void test_cmos(void **state)
 	assert_int_equal(size16(0x30), 0xffff);
 	assert_int_equal(size16(0x34), (GIB(3) - MIB(16)) >> 16);
 	assert_int_equal(size16(0x5b) | get(0x5d) << 16, GIB(5) >> 16);
+	assert_int_equal(get(0x14), 0x02); /* a floating-point unit, no floppy drive */
 	for (unsigned i = 0x10; i < 0x2e; i++)
 		checksum += get((uint8_t)i);
 	assert_int_equal(get(0x2e) << 8 | get(0x2f), checksum);

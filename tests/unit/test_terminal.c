@@ -191,6 +191,12 @@ static void test_erase(void **state)
 	shows("aaaaaa||cccccc|");
 	put("\x1b[1;3H\x1b[J");
 	shows("aa|||");
+	put("\x1b[Haaaaaa\r\nbbbbbb\r\ncccccc\x1b[2;3H\x1b[1J"); /* the cell under the cursor as well */
+	shows("|   bbb|cccccc|");
+	put("\x1b[4J\x1b[3K");
+	shows("|   bbb|cccccc|");
+	put("\x1b[3J");
+	shows("|||");
 	put("\x1b[H123456\x1b[3G\x1b[2P");
 	shows("1256|||");
 	put("\x1b[3@");
@@ -255,8 +261,10 @@ static void test_what_is_not_shown(void **state)
 	shows("abcdefgh|");
 	put("\r\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x80z\x1b[K"); /* each one cell, and a stray byte */
 	shows("\x7f\x7f\x7f\x7fz|");
-	put("\r\x1b[12\x18q\x1b[K"); /* CAN ends a sequence */
+	put("\r\x1b[12\x18q\x1b[K"); /* CAN ends a sequence, and so does SUB */
 	shows("q|");
+	put("\r\x1b[12\x1aQ\x1b[K");
+	shows("Q|");
 }
 
 /* Whatever a guest prints, of every size of screen: nothing outside the memory is touched, and the screen shows the cells. */
@@ -340,6 +348,28 @@ static void test_pixels(void **state)
 	pixels = NULL;
 }
 
+/* VGA's sixteen colours: a bit each for blue, green, red and intensity, and brown in the place of dark yellow. */
+static void test_palette(void **state)
+{
+	static const uint8_t rgb[6] = { 16, 8, 8, 8, 0, 8 };
+
+	(void)state;
+	assert_null(make(640, 480, 2560, 32, rgb));
+	for (unsigned colour = 0; colour < 16; colour++) {
+		unsigned low = colour & 8 ? 0x55 : 0;
+		uint32_t expected = ((colour & 4 ? 0xaa : 0) + low) << 16 | ((colour & 2 ? 0xaa : 0) + low) << 8 | ((colour & 1 ? 0xaa : 0) + low);
+
+		if (colour == 6)
+			expected = 0xaa5500;
+		framebuffer_draw(&fb, 0, 0, (uint16_t)(colour << 12 | ' '));
+		assert_int_equal(pixel(0, 0), expected);
+		framebuffer_draw(&fb, 1, 1, (uint16_t)((colour ^ 15) << 12 | colour << 8 | 'A'));
+		has_glyph(1, 1, 'A' - FONT_FIRST, expected, pixel(FONT_WIDTH, FONT_HEIGHT));
+	}
+	free(pixels);
+	pixels = NULL;
+}
+
 static void test_unusable_framebuffers(void **state)
 {
 	static const uint8_t rgb[6] = { 16, 8, 8, 8, 0, 8 }, outside[6] = { 25, 8, 8, 8, 0, 8 }, none[6] = { 16, 8, 8, 0, 0, 8 };
@@ -382,6 +412,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_what_is_not_shown, teardown),
 		cmocka_unit_test_teardown(test_random_bytes, teardown),
 		cmocka_unit_test(test_pixels),
+		cmocka_unit_test(test_palette),
 		cmocka_unit_test(test_unusable_framebuffers),
 		cmocka_unit_test(test_vga),
 	};

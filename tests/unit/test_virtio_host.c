@@ -202,6 +202,8 @@ static void test_read_write_flush(void **state)
 	assert_string_equal(disk->serial, "a serial number");
 	assert_true(disk->has_no_interrupt);
 	assert_int_equal(disk->blocks, SECTORS);
+	assert_int_equal(model.config[4] & 7, 7); /* I/O, memory, bus master */
+	assert_int_equal(model.config[5] & 4, 4); /* no INTx, which nobody handles */
 	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);

@@ -209,6 +209,8 @@ static void seconds(unsigned n)
 
 static int setup_disk(const struct disk_config *config)
 {
+	int err;
+
 	fake_reset();
 	fake.hz = 1000000;
 	disks_forget();
@@ -238,8 +240,9 @@ static int setup_disk(const struct disk_config *config)
 	handle.first = &slot;
 	vm->handle = &handle;
 	memset(d, 0, sizeof(*d));
-	if (vm_disk_init(d, vm, 0, config))
-		return -1;
+	err = vm_disk_init(d, vm, 0, config);
+	if (err)
+		return err;
 	d->block.batch_done = batch_done;
 	vm_disk_placed(d);
 	return 0;
@@ -326,9 +329,13 @@ static void test_wrong_requests(void **state)
 static void test_part_of_a_disk(void **state)
 {
 	const struct disk_config parts[] = { { .disk = "fake:0", .part = 2 }, { .disk = "fake:0", .offset = PART_FIRST * 512, .length = 512 } };
-	const struct disk_config refused[] = {
-		{ .disk = "fake:1" }, { .disk = "fake:0", .part = 3 }, { .disk = "fake:0", .offset = 1, .length = 512 },
-		{ .disk = "fake:0", .offset = 512, .length = BLOCKS * 512 }, { .disk = "fake:0", .offset = BLOCKS * 512, .length = 512 },
+	const struct { struct disk_config config; int err; } refused[] = {
+		{ { .disk = "fake:1" }, ERR_NOENT },
+		{ { .disk = "fake:0", .part = 3 }, ERR_INVALID },
+		{ { .disk = "fake:0", .offset = 1, .length = 512 }, ERR_INVALID },
+		{ { .disk = "fake:0", .offset = 512, .length = 513 }, ERR_INVALID },
+		{ { .disk = "fake:0", .offset = 512, .length = BLOCKS * 512 }, ERR_INVALID },
+		{ { .disk = "fake:0", .offset = BLOCKS * 512, .length = 512 }, ERR_INVALID },
 	};
 
 	(void)state;
@@ -347,7 +354,7 @@ static void test_part_of_a_disk(void **state)
 	assert_log("belongs to vm test already");
 	for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
 		teardown(NULL);
-		assert_int_not_equal(setup_disk(&refused[i]), 0);
+		assert_int_equal(setup_disk(&refused[i].config), refused[i].err);
 		assert_log("disk0 = \"fake:");
 	}
 }
@@ -488,6 +495,37 @@ static void test_drain(void **state)
 	assert_int_equal(user[0].status, 0);
 }
 
+/* The VM ends while the next piece of a copied request waits for a tag: this request fails, too. */
+static void test_drain_with_a_piece_that_waits(void **state)
+{
+	const struct disk_range range = { (uintptr_t)memory, 512 };
+	struct disk_job job = { .op = BLOCK_READ, .block = 0, .blocks = 1, .ranges = &range, .count = 1 };
+	const struct disk_config upper = { .disk = "fake:0", .part = 2 };
+	const char *name = NULL;
+
+	(void)state;
+	free(disk->lock);
+	assert_int_equal(setup_disk(&upper), 0);
+	assert_int_equal(disk_claim(disk, "other", 0, 512, &name), 1);
+	submit(0, BLOCK_READ, 0, memory + 1, VM_DISK_BUFFER_PAGES * 4096 + 512);
+	reap(disk);
+	/* The other VM's command is stuck, and a reset tries it alone: until that has ended, no new command is taken. */
+	c.stuck = job.block;
+	assert_int_equal(disk_submit(disk, 1, &job), 0);
+	disk_commit(disk);
+	fake.now += (TIMEOUT_S + 1) * fake.hz;
+	disk_poll(disk, true);
+	vm_disk_collect(d);
+	assert_int_equal(user[0].done, 0);
+	assert_true(d->piece_waits);
+	drained_by = fake.now + 5 * fake.hz;
+	vm_disk_drain(d);
+	drained_by = 0;
+	expect_failed(1);
+	assert_null(d->buffered);
+	assert_false(d->piece_waits);
+}
+
 /* Until it is polled. */
 static void keep_busy(void)
 {
@@ -587,6 +625,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain_with_a_piece_that_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polling, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polling_time_out, setup, teardown),
 	};
