@@ -199,6 +199,7 @@ static void read_write_flush(void)
 	assert_memory_equal(p.medium + 100 * 512, memory, 512);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
 	assert_int_equal(p.flushes, 1);
+	assert_null(strstr(fake.log, "not ready for a command"));
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &odd, 1), ERR_INVALID);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &high, 1), ERR_INVALID);
 }
@@ -232,6 +233,7 @@ static void test_faults(void **state)
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
 	p.hung = true;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_non_null(strstr(fake.log, "not ready for a command"));
 	assert_true(disk->dead);
 }
 

@@ -187,6 +187,19 @@ static void test_a_dead_uart_stops_nobody(void **state)
 		assert_int_equal(screen[i] & 0xff, '#');
 }
 
+/* The screen goes: nothing is drawn any more, and nobody is called for it. */
+static void test_no_screen(void **state)
+{
+	(void)state;
+	console_use_screen(NULL, NULL, NULL, 0, 0);
+	drawn = 0;
+	console_put_log("lamina: unseen\n");
+	assert_true(console_put_guest('x', 9000000));
+	console_flush();
+	assert_int_equal(drawn, 0);
+	assert_int_equal(console_due[1], UINT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_guests_are_drawn_later),
 		cmocka_unit_test(test_polling),
 		cmocka_unit_test(test_a_dead_uart_stops_nobody),
+		cmocka_unit_test(test_no_screen),
 	};
 
 	return cmocka_run_group_tests_name("console", tests, NULL, NULL);

@@ -200,6 +200,8 @@ static void test_read_write_flush(void **state)
 	(void)state;
 	assert_non_null(disk);
 	assert_string_equal(disk->serial, "a serial number");
+	assert_memory_equal(disk->name, "virtio:", 7); /* the number counts controllers, those of earlier tests too */
+	assert_ptr_equal(disk_by_name(disk->name), disk);
 	assert_true(disk->has_no_interrupt);
 	assert_int_equal(disk->blocks, SECTORS);
 	assert_int_equal(model.config[4] & 7, 7); /* I/O, memory, bus master */

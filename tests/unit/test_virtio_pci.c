@@ -165,6 +165,7 @@ static void test_queue_select_out_of_range(void **unused)
 		assert_int_equal(bar_read(COMMON(queue_enable), 2), 0);
 		assert_int_equal(bar_read(COMMON(queue_msix_vector), 2), 0xffff);
 		assert_int_equal(bar_read(COMMON(queue_desc), 4), 0);
+		assert_int_equal(bar_read(COMMON(queue_notify_off), 2), 0);
 	}
 	assert_int_equal(status_read(), 0);
 	assert_int_equal(m.blk.virtio.queue[2].size, 0);
@@ -424,6 +425,12 @@ static void test_nothing_before_driver_ok_or_without_bus_master(void **unused)
 	/* both conditions met: what waited is served, though not announced again */
 	config_write(PCI_COMMAND, 2, 6);
 	assert_int_equal(used_idx(0), 1);
+	/* A further bit of the status is no notification. */
+	offer(0, 0);
+	status_write(0x8f);
+	assert_int_equal(used_idx(0), 1);
+	kick(0);
+	assert_int_equal(used_idx(0), 2);
 }
 
 static void test_reset(void **unused)

@@ -56,9 +56,14 @@ static int encode(struct disk *of, struct disk_tag *tag, const struct disk_range
 {
 	unsigned n = (unsigned)(tag - of->tag);
 
-	for (unsigned i = 0; i < count; i++)
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		bytes += ranges[i].len;
 		if (ranges[i].phys % 4 || ranges[i].len % 512)
 			return ERR_INVALID;
+	}
+	assert_int_equal(bytes, tag->blocks * 512UL);
 	memcpy(c.transfer[n].range, ranges, count * sizeof(*ranges));
 	c.transfer[n].count = count;
 	return 0;
@@ -187,6 +192,7 @@ static void submit(unsigned n, enum block_op op, uint64_t sector, uint8_t *data,
 	struct user *u = &user[n];
 
 	u->segment[0] = (struct segment){ .base = data, .len = bytes };
+	u->segment[1] = (struct segment){ .base = memory, .len = 512 }; /* not the request's */
 	u->request = (struct block_request){ .op = op, .sector = sector, .sectors = bytes / 512, .segments = u->segment,
 					     .segment_count = bytes != 0, .done = done, .owner = u };
 	u->done = 0;
@@ -462,6 +468,34 @@ static void test_lost_interrupt(void **state)
 	assert_int_equal(c.resets, 0);
 }
 
+/* A disk without an interrupt is looked at 4000 times a second as long as it has something to do; another one once a second. */
+static void test_periods(void **state)
+{
+	(void)state;
+	submit(0, BLOCK_READ, 1, memory, 512);
+	assert_int_equal(d->timer.deadline, fake.now + fake.hz);
+	fake_advance_to(d->timer.deadline);
+	assert_int_equal(user[0].done, 1);
+	assert_int_equal(d->timer.deadline, TIME_NEVER);
+	disk->has_no_interrupt = true;
+	c.holds = true;
+	submit(0, BLOCK_READ, 1, memory, 512);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(d->timer.deadline, fake.now + fake.hz / 4000);
+		fake_advance_to(d->timer.deadline);
+	}
+	assert_int_equal(user[0].done, 0);
+	c.holds = false;
+	fake_advance_to(d->timer.deadline);
+	assert_int_equal(user[0].done, 1);
+	assert_int_equal(d->timer.deadline, TIME_NEVER);
+	disk->has_no_interrupt = false;
+	c.holds = true;
+	submit(0, BLOCK_READ, 1, memory, 512);
+	fake_advance_to(d->timer.deadline);
+	assert_int_equal(d->timer.deadline, fake.now + fake.hz);
+}
+
 static void test_reset_fails(void **state)
 {
 	(void)state;
@@ -623,6 +657,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_time_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_periods, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain_with_a_piece_that_waits, setup, teardown),
