@@ -157,6 +157,12 @@ static int setup(void **state)
 	memset(&p, 0, sizeof(p));
 	disk_machine_medium(p.medium, sizeof(p.medium));
 	p.status = 0x50;
+	/* Words 10 to 19 and 27 to 46: serial number and model, the first character of each word in its high byte. */
+	for (unsigned i = 0; i < 10; i++)
+		p.words[10 + i] = (uint16_t)("ABCDEFGHIJKLMNOPQRST"[2 * i] << 8 | "ABCDEFGHIJKLMNOPQRST"[2 * i + 1]);
+	for (unsigned i = 0; i < 20; i++)
+		p.words[27 + i] = (uint16_t)("model of forty characters, to the last!!"[2 * i] << 8 |
+					     "model of forty characters, to the last!!"[2 * i + 1]);
 	p.words[49] = 0x300;
 	p.words[60] = SECTORS;
 	p.words[83] = 0x4400;
@@ -187,6 +193,8 @@ static void read_write_flush(void)
 
 	assert_non_null(disk);
 	assert_memory_equal(disk->name, "ata:", 4); /* the number counts controllers, those of earlier tests too */
+	assert_string_equal(disk->serial, "ABCDEFGHIJKLMNOPQRST");
+	assert_string_equal(disk->model, "model of forty characters, to the last!!");
 	assert_null(disk_at(1));
 	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);

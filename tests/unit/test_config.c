@@ -307,8 +307,11 @@ static void long_values(void **state)
 
 static void overrides(void **state)
 {
+	static struct vm_config none;
+
 	(void)state;
 	parse("[vm a]\nkernel=k\n[vm a.b]\nkernel=k\nmemsize=64\n[vm c]\n");
+	none = cfg.vm[3];
 	assert_int_equal(errors.count, 0);
 	assert_int_equal(config_set(&cfg, "memsize", "128", record, &errors), 0);
 	assert_int_equal(cfg.vm[0].memsize, 128);
@@ -323,6 +326,9 @@ static void overrides(void **state)
 	assert_int_equal(config_check(&cfg, record, &errors), 0);
 	assert_string_equal(cfg.vm[2].kernel, "late");
 	assert_int_equal(errors.count, 0);
+
+	/* What is no VM stays untouched. */
+	assert_memory_equal(&cfg.vm[3], &none, sizeof(none));
 
 	assert_int_equal(config_set(&cfg, "vm.zz.memsize", "128", record, &errors), ERR_INVALID);
 	expect_error(0, "unknown setting \"vm.zz.memsize\"");

@@ -234,6 +234,8 @@ static void test_scrolling_region(void **state)
 	put("\x1b[1;2H\x1bM\x1bMx");
 	assert_int_equal(t.row, 0);
 	shows("ax|b|c|d|EF|");
+	put("\x1b[3;2H\x1bMy\x1b[5;3H\x1bMz"); /* within the region, and below it */
+	shows("ax|by|c|d z|EF|");
 }
 
 static void test_colours(void **state)

@@ -219,6 +219,30 @@ static void test_read_write_flush(void **state)
 	assert_int_equal(d.flushes, 1);
 }
 
+/* A disk that cannot be written to says so. */
+static void test_read_only(void **state)
+{
+	struct disk *disk = start();
+
+	assert_false(disk->read_only);
+	assert_true(disk->write_cache);
+	setup(state);
+	d.features |= BIT(5);
+	disk = start();
+	assert_true(disk->read_only);
+	assert_true(d.driver == (BIT(32) | BIT(28) | BIT(9) | BIT(6) | BIT(5)));
+	setup(state);
+	d.features &= ~BIT(9);
+	disk = start();
+	assert_false(disk->write_cache);
+	/* What the driver does not know it does not take. */
+	setup(state);
+	d.features |= BIT(2) | BIT(12) | BIT(33) | BIT(34);
+	disk = start();
+	assert_non_null(disk);
+	assert_true(d.driver == (BIT(32) | BIT(28) | BIT(9) | BIT(6) | BIT(2) | BIT(33)));
+}
+
 static void test_faults(void **state)
 {
 	struct disk *disk = start();
@@ -281,6 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_read_write_flush, setup),
+		cmocka_unit_test_setup(test_read_only, setup),
 		cmocka_unit_test_setup(test_faults, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
