@@ -26,6 +26,7 @@ static struct {
 	unsigned lose_next;     /* commands that never end */
 	bool never_ready, wrong_cid;
 	unsigned metadata, mdts;
+	unsigned mqes;             /* the longest queue, less one; 0: 63 */
 	unsigned more_namespaces;  /* besides the first */
 	uint32_t granted;          /* the answer to Number of Queues: completion and submission queues, each less one */
 	uint16_t last_cid;
@@ -182,7 +183,7 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	assert_int_equal(size, 4);
 	switch (offset) {
 	case NVME_CAP:
-		return 2U << 24 | 63;
+		return 2U << 24 | (c.mqes ? c.mqes : 63);
 	case NVME_CAP + 4:
 		return 0;
 	case NVME_VS:
@@ -431,6 +432,28 @@ static void test_all_tags(void **state)
 	}
 }
 
+/* A queue has one entry more than commands under way, and no more entries than the controller can take. */
+static void test_short_queues(void **state)
+{
+	for (unsigned mqes = 1; mqes < 100; mqes += 3) {
+		struct disk *disk;
+		unsigned ended, count;
+		int client;
+
+		setup(state);
+		c.mqes = mqes;
+		disk = start();
+		assert_non_null(disk);
+		client = disk_machine_claim(disk);
+		assert_int_equal(client, 0);
+		assert_in_range(c.queue[1].size, 2, mqes + 1);
+		assert_int_equal(disk->tag_count, MIN(mqes, DISK_TAGS));
+		count = disk_machine_many(disk, client, 1, &ended);
+		assert_int_equal(count, MIN(mqes, DISK_TAGS));
+		assert_int_equal(ended, count);
+	}
+}
+
 /* One who never stops asking leaves the others their share of the commands. */
 static void test_clients_share_the_tags(void **state)
 {
@@ -522,6 +545,7 @@ int main(void)
 		cmocka_unit_test_setup(test_completions_that_make_no_sense, setup),
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_all_tags, setup),
+		cmocka_unit_test_setup(test_short_queues, setup),
 		cmocka_unit_test_setup(test_clients_share_the_tags, setup),
 		cmocka_unit_test_setup(test_namespaces, setup),
 		cmocka_unit_test_setup(test_refusals, setup),

@@ -16,6 +16,9 @@ static unsigned columns, rows, drawn;
 static uint16_t *screen;
 static void *memory;
 
+/* VGA's CRT controller. */
+static uint8_t crtc[0x20], crtc_index;
+
 uint8_t port_read8(uint16_t port);
 void port_write8(uint16_t port, uint8_t value);
 
@@ -27,8 +30,10 @@ uint8_t port_read8(uint16_t port)
 
 void port_write8(uint16_t port, uint8_t value)
 {
-	(void)port;
-	(void)value;
+	if (port == 0x3d4)
+		crtc_index = value;
+	else if (port == 0x3d5 && crtc_index < ARRAY_SIZE(crtc))
+		crtc[crtc_index] = value;
 }
 
 static void draw(void *ctx, unsigned column, unsigned row, uint16_t cell)
@@ -399,6 +404,9 @@ static void test_vga(void **state)
 	assert_int_equal(cells[1999], 0x7400 | 'x'); /* it does not blink */
 	vga_text_draw(cells, 0, 1, 0x0700 | TERMINAL_OTHER);
 	assert_int_equal(cells[80], 0x07fe);
+	/* The hardware's cursor is off: the terminal draws its own. */
+	vga_text_init();
+	assert_int_equal(crtc[0x0a], 0x20);
 }
 
 int main(void)
