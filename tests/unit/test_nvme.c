@@ -18,7 +18,7 @@ static struct {
 	uint64_t asq, acq;
 	struct {
 		uint64_t sq, cq;
-		unsigned size, sq_head, cq_tail, phase;
+		unsigned size, sq_head, cq_head, cq_tail, phase;
 	} queue[QUEUES];
 	unsigned resets, flushes, reads, writes;
 	/* What goes wrong. */
@@ -38,6 +38,8 @@ static void complete(unsigned q, const struct nvme_command *command, uint16_t st
 	struct nvme_completion *cq = disk_machine_dma(c.queue[q].cq, c.queue[q].size * sizeof(done));
 
 	assert_non_null(cq);
+	/* The driver has said what it has taken: there is room. */
+	assert_int_not_equal((c.queue[q].cq_tail + 1) % c.queue[q].size, c.queue[q].cq_head);
 	if (c.wrong_cid && q) {
 		done.cid = (uint16_t)(command->cid + 7);
 		cq[c.queue[q].cq_tail] = done;
@@ -88,8 +90,9 @@ static void admin(const struct nvme_command *command)
 	case NVME_ADMIN_CREATE_CQ:
 		assert_in_range(q, 1, QUEUES - 1);
 		c.queue[q].cq = command->prp1;
-		c.queue[q].cq_tail = 0;
+		c.queue[q].cq_tail = c.queue[q].cq_head = 0;
 		c.queue[q].phase = 1;
+		c.queue[q].size = (command->cdw10 >> 16) + 1;
 		break;
 	case NVME_ADMIN_CREATE_SQ:
 		c.queue[q].sq = command->prp1;
@@ -206,6 +209,8 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 		assert_true(c.csts & 1);
 		if (n % 2 == 0)
 			doorbell(n / 2, value);
+		else
+			c.queue[n / 2].cq_head = value;
 		return;
 	}
 	if (offset == NVME_CC) {

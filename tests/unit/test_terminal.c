@@ -258,6 +258,18 @@ static void test_colours(void **state)
 	assert_int_equal(screen[6], 0x2200 | 'g');
 	assert_int_equal(screen[7], 0x0700 | 'h');
 	assert_int_equal(screen[8], 0x0700 | 'i');
+	/* The last of the 16 colours that exist, the first that does not, and the bright ones. */
+	put("\r\x1b[0;38;5;15ma\x1b[38;5;16mb\x1b[48;5;15mc\x1b[0;90md\x1b[97me\x1b[98mf\x1b[30;37mg\x1b[40;47mh\x1b[0;1;31;22mi");
+	show();
+	assert_int_equal(screen[0], 0x0f00 | 'a');
+	assert_int_equal(screen[1], 0x0f00 | 'b');
+	assert_int_equal(screen[2], 0xff00 | 'c');
+	assert_int_equal(screen[3], 0x0800 | 'd');
+	assert_int_equal(screen[4], 0x0f00 | 'e');
+	assert_int_equal(screen[5], 0x0f00 | 'f');
+	assert_int_equal(screen[6], 0x0700 | 'g');
+	assert_int_equal(screen[7], 0x7700 | 'h');
+	assert_int_equal(screen[8], 0x0400 | 'i');
 }
 
 static void test_what_is_not_shown(void **state)
