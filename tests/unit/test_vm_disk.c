@@ -194,7 +194,8 @@ static void submit(unsigned n, enum block_op op, uint64_t sector, uint8_t *data,
 	u->segment[0] = (struct segment){ .base = data, .len = bytes };
 	u->segment[1] = (struct segment){ .base = memory, .len = 512 }; /* not the request's */
 	u->request = (struct block_request){ .op = op, .sector = sector, .sectors = bytes / 512, .segments = u->segment,
-					     .segment_count = bytes != 0, .done = done, .owner = u };
+					     .segment_count = bytes != 0, .done = done, .owner = u,
+					     .next = (struct block_request *)(uintptr_t)0x5a5a };
 	u->done = 0;
 	block_submit(&d->block, &u->request);
 	block_commit(&d->block);
