@@ -376,7 +376,9 @@ static void test_cmos(void **state)
 	assert_int_equal(get(RTC_REG_D), 0x80);
 	/* A reset keeps time and CMOS, but not the shutdown status. */
 	put(RTC_REG_B, 0x82);
+	put(RTC_REG_A, 0x2f);
 	rtc_reset(&rtc);
+	assert_int_equal(get(RTC_REG_A) & 0x7f, 0x26);
 	assert_int_equal(get(0x7f), 0x5a);
 	assert_int_equal(get(0x0f), 0);
 	expect_time(0x23, 0x59, 0x50);

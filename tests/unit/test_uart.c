@@ -207,6 +207,25 @@ static void test_overrun(void **state)
 	assert_int_equal(in(5), 0x61);
 }
 
+/* A byte that the console cannot take yet ends the interrupt of the empty transmitter, until it has left. */
+static void test_thre_falls(void **state)
+{
+	(void)state;
+	out(4, 0x08);
+	out(1, 0x02);
+	assert_true(fake.irq[4]);
+	fake.console_full = true;
+	out(0, 'a');
+	assert_false(fake.irq[4]);
+	assert_int_equal(in(2), 0x01);
+	fake.console_full = false;
+	pass(5000);
+	console_is("a");
+	assert_true(fake.irq[4]);
+	assert_int_equal(in(2), 0x02);
+	assert_false(fake.irq[4]);
+}
+
 static void test_receive(void **state)
 {
 	(void)state;
@@ -437,6 +456,7 @@ int main(void)
 		cmocka_unit_test_setup(test_transmit_interrupt, setup),
 		cmocka_unit_test_setup(test_full_console, setup),
 		cmocka_unit_test_setup(test_overrun, setup),
+		cmocka_unit_test_setup(test_thre_falls, setup),
 		cmocka_unit_test_setup(test_receive, setup),
 		cmocka_unit_test_setup(test_trigger_and_timeout, setup),
 		cmocka_unit_test_setup(test_loopback, setup),
