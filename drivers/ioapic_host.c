@@ -1,20 +1,21 @@
-/* The I/O APIC's registers, each reached through its index and its data window. */
+/* An I/O APIC's registers, each reached through its index and its data window. */
 #include "drivers/ioapic_host.h"
 
 #include "drivers/acpi/acpi.h"
+#include "drivers/mmio.h"
 #include "lib/x86/apic.h"
 
 
 static uint32_t read_reg(volatile uint32_t *io, unsigned reg)
 {
-	io[IOREGSEL / 4] = reg;
-	return io[IOWIN / 4];
+	mmio_write32(&io[IOREGSEL / 4], reg);
+	return mmio_read32(&io[IOWIN / 4]);
 }
 
 static void write_reg(volatile uint32_t *io, unsigned reg, uint32_t value)
 {
-	io[IOREGSEL / 4] = reg;
-	io[IOWIN / 4] = value;
+	mmio_write32(&io[IOREGSEL / 4], reg);
+	mmio_write32(&io[IOWIN / 4], value);
 }
 
 unsigned ioapic_host_pins(volatile void *registers)

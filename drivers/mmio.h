@@ -20,7 +20,7 @@ void mmio_write32(volatile void *at, uint32_t value);
 	{                                                                         \
 		return *(const volatile uint##bits##_t *)at;                      \
 	}                                                                         \
-	/* What was written to memory before is there before the device looks. */ \
+	/* Earlier writes to memory are done before the device is told. */ \
 	static inline void mmio_write##bits(volatile void *at, uint##bits##_t value) \
 	{                                                                         \
 		__atomic_thread_fence(__ATOMIC_RELEASE);                          \

@@ -1,3 +1,5 @@
+/* ACPI tables are found from the RSDP by way of the XSDT or RSDT, mapped one after the other, checked, and handed to the reader of their
+ * kind. The readers of the short tables (HPET, MCFG, DMAR, SPCR) are here too. */
 #include "drivers/acpi/acpi.h"
 
 #include "drivers/acpi/acpi_tables.h"
@@ -5,7 +7,7 @@
 #include "lib/string.h"
 #include "lib/x86/apic.h"
 
-/* No table of a real machine comes near; a length above it is a broken one. */
+/* No table of a real machine is nearly as long: a table with a greater length is broken. */
 #define TABLE_LENGTH_MAX MIB(8)
 
 /* Of the DMAR table (VT-d 4.0, section 8.1). */
@@ -220,7 +222,7 @@ static void read_table(struct acpi_info *info, const struct acpi_table *table, c
 		info->dmar_length = table->length;
 		info->dmar_x2apic_opt_out = table->length > DMAR_FLAGS && bytes[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT;
 	} else if (!strcmp(table->signature, "SSDT")) {
-		/* Where \_S5 is not in the DSDT, which is read last and counts. */
+		/* An SSDT counts only where the DSDT, which is read last, has no \_S5. */
 		info->s5_present = info->s5_present || acpi_find_s5(bytes + sizeof(struct acpi_header), table->length - sizeof(struct acpi_header),
 								    &info->slp_typa, &info->slp_typb);
 	}

@@ -1,3 +1,4 @@
+/* The reader of the FADT: power-management registers, the reset register, and the way into ACPI mode. */
 #include "drivers/acpi/acpi_tables.h"
 #include "lib/log.h"
 #include "lib/string.h"

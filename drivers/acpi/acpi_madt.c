@@ -1,10 +1,12 @@
+/* The reader of the MADT: local APICs, I/O APICs, interrupt overrides and NMI sources. An entry that makes no sense is left out and
+ * counted. */
 #include "drivers/acpi/acpi_tables.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "lib/x86/apic.h"
 
 
-/* What did not fit or made no sense: logged once a table, not once an entry. */
+/* Counts of the entries that did not fit or made no sense, which are logged once a table and not once an entry. */
 struct madt_faults {
 	unsigned malformed;
 	unsigned dropped;

@@ -1,3 +1,4 @@
+/* A small parser of AML that finds the sleep types for power-off in \_S5, without an interpreter. */
 #include "drivers/acpi/acpi.h"
 #include "lib/string.h"
 

@@ -1,14 +1,16 @@
+/* The console's queue of bytes for the serial port, in which a part is kept for the log, and the times at which the screen is drawn and a
+ * port without an interrupt is polled. */
 #include "drivers/console/console.h"
 
 #include "lib/spinlock.h"
 
 #define QUEUE_SIZE 16384 /* a power of two */
-#define DRAIN_SPINS 4000000 /* looks at a UART that takes no byte: seconds on a real one, where a look takes a microsecond */
+#define DRAIN_SPINS 4000000 /* reads of a UART that takes no byte: seconds on a real one, where a read takes a microsecond */
 #define ROUNDS_MAX 64 /* of one interrupt: a UART gone mad must not hold the core */
-#define LOG_RESERVE 4096 /* of it, what guests may not fill */
+#define LOG_RESERVE 4096 /* bytes of the queue that guests may not fill */
 
-#define SCREEN_HZ 20     /* how often what guests print is drawn */
-#define PIECE_HZ 1000    /* and the next piece of it */
+#define SCREEN_HZ 20     /* how often a second the guests' output is drawn */
+#define PIECE_HZ 1000    /* how often a second the next piece is drawn while there is more */
 #define PIECE 256        /* cells */
 #define POLL_HZ 1000     /* 16 bytes, a FIFO, take 1.4 ms at 115200 baud */
 
@@ -78,7 +80,7 @@ static void drain(void)
 	}
 }
 
-/* Without a serial port the queue keeps the latest that was said, for one that is still to be found. */
+/* Without a serial port the queue keeps the latest output, for a port that may still be found. */
 static void enqueue(uint8_t byte)
 {
 	if (queued() == QUEUE_SIZE && console.serial.present)
@@ -160,8 +162,8 @@ void console_poll_on(void)
 	spin_unlock(&console.lock);
 }
 
-/* A guest's byte is queued: see to it that somebody looks after it. */
-static void look_after(uint64_t now)
+/* A guest's byte is on the screen's terminal: set a time at which the screen is drawn, if none is set. */
+static void schedule_draw(uint64_t now)
 {
 	if (!console.screen.draw || screen_due != UINT64_MAX)
 		return;
@@ -184,7 +186,7 @@ bool console_put_guest(uint8_t byte, uint64_t now)
 		enqueue(byte);
 		start_sending();
 		show(byte);
-		look_after(now);
+		schedule_draw(now);
 	}
 	spin_unlock(&console.lock);
 	return room;

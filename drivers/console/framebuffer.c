@@ -1,3 +1,4 @@
+/* Characters are drawn as rows of pixels in memory, written in whole words and in order, as write combining likes it. */
 #include "drivers/console/framebuffer.h"
 
 #include "drivers/console/font.h"

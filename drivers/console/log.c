@@ -1,3 +1,4 @@
+/* Log lines on the machine: the text goes to the console. */
 #include "lib/log.h"
 
 #include "drivers/console/console.h"

@@ -1,3 +1,4 @@
+/* The UART's registers, in ports or in memory, and how a UART is recognized and set up. */
 #include "drivers/console/serial.h"
 
 #include "drivers/port_io.h"

@@ -1,3 +1,4 @@
+/* The scan of all bus, device and function numbers through the configuration ports, until a UART is found that has an address. */
 #include "drivers/console/serial_pci.h"
 
 #include "drivers/port_io.h"

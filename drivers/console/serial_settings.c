@@ -1,3 +1,4 @@
+/* The parser of the text behind `serial=`. */
 #include "drivers/console/serial_settings.h"
 
 #include "lib/string.h"

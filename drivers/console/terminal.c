@@ -1,3 +1,5 @@
+/* The terminal's state machine: each byte of output changes cells, cursor or attributes, and marks its rows as changed; a refresh draws the
+ * cells of marked rows that differ from what the screen shows. */
 #include "drivers/console/terminal.h"
 
 #include "lib/string.h"

@@ -32,7 +32,7 @@ struct terminal {
 	uint8_t state;    /* of the escape sequence */
 	bool private_mode; /* it began with ? */
 	uint8_t utf8_left; /* bytes of a character that are still to come */
-	unsigned last_parameter; /* index of the one that is being read */
+	unsigned last_parameter; /* index of the parameter that is being read */
 	uint16_t parameter[TERMINAL_PARAMETERS];
 	unsigned next_row;  /* where the next refresh goes on */
 	uint64_t dirty[TERMINAL_ROWS_MAX / 64];
@@ -44,8 +44,8 @@ struct terminal {
 void terminal_init(struct terminal *t, void *memory, unsigned columns, unsigned rows, terminal_draw_fn *draw, void *ctx);
 /* One byte of output. It may be anything. */
 void terminal_put(struct terminal *t, uint8_t byte);
-/* Draw up to `budget` cells that changed (a row is begun only while there is some of it; four cells that are looked at cost as much as one
- * that is drawn). Returns whether there are more. */
+/* Draw up to `budget` cells that changed (a row is begun only while some of the budget is left; looking at four cells costs as much as
+ * drawing one). Returns whether there are more. */
 bool terminal_refresh(struct terminal *t, unsigned budget);
 /* Whether there is anything to draw. */
 bool terminal_dirty(const struct terminal *t);

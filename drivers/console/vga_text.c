@@ -1,3 +1,4 @@
+/* Cells are copied to the text screen's memory nearly as they are: the terminal uses VGA's own attributes. */
 #include "drivers/console/vga_text.h"
 
 #include "drivers/console/terminal.h"

@@ -101,7 +101,7 @@ struct port {
 struct ahci {
 	const struct pci_function *fn;
 	volatile uint8_t *registers;
-	bool wide;                   /* 64-bit addresses */
+	bool addresses_64bit;        /* the controller reaches all memory */
 	struct pci_msi msi;
 	bool has_msi;
 	int vector;
@@ -202,7 +202,7 @@ static int encode(struct disk *disk, struct disk_tag *tag, const struct disk_ran
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t at = ranges[i].phys, end = at + ranges[i].len;
 
-		if (at % 2 || end % 2 || (!p->ahci->wide && end > GIB(4)))
+		if (at % 2 || end % 2 || (!p->ahci->addresses_64bit && end > GIB(4)))
 			return ERR_INVALID;
 		while (at < end) {
 			uint32_t size = (uint32_t)MIN(end - at, PRD_BYTES);
@@ -243,14 +243,14 @@ static void commit(struct disk *disk)
 	p->to_issue = 0;
 }
 
-/* The port has stopped at an error (section 6.2.2): the command that it was at has failed, the others begin anew. */
+/* The port has stopped at an error (section 6.2.2): the command that it was executing has failed, the others begin anew. */
 static void recover(struct disk *disk, struct port *p, uint32_t left)
 {
 	uint32_t at = read_command(p) >> 8 & 0x1f;
 
 	log_line("disk %s: error in slot %u: interrupt status %x, task file %x", disk->name, at, mmio_read32(p->registers + PX_IS), read_task(p));
 	if (stop(p) || ((read_task(p) & (ATA_BUSY | ATA_REQUEST)) && reset_link(p)) || begin(p)) {
-		/* Its time-out finds it. Until then nobody waits for it again. */
+		/* Its commands' time-outs find the port. Until then nobody waits here for it again. */
 		mmio_write32(p->registers + PX_IS, UINT32_MAX);
 		p->issued = left;
 		return;
@@ -258,7 +258,7 @@ static void recover(struct disk *disk, struct port *p, uint32_t left)
 	if (left & 1U << at)
 		disk_finished(disk, at, ERR_IO);
 	left &= ~(1U << at);
-	for (unsigned i = 0; i < disk->tags; i++)
+	for (unsigned i = 0; i < disk->tag_count; i++)
 		if (left & 1U << i)
 			start(disk, i);
 	commit(disk);
@@ -274,10 +274,10 @@ static void reap(struct disk *disk)
 	left = read_issued(p) & p->issued;
 	ended = p->issued & ~left;
 	p->issued = left;
-	for (unsigned i = 0; ended && i < disk->tags; i++, ended >>= 1)
+	for (unsigned i = 0; ended && i < disk->tag_count; i++, ended >>= 1)
 		if (ended & 1)
 			disk_finished(disk, i, 0);
-	/* What durable writes have begun meanwhile, too. */
+	/* p->issued also has the flushes that ended durable writes have begun meanwhile. */
 	if (status & IS_ERRORS)
 		recover(disk, p, p->issued);
 }
@@ -305,7 +305,7 @@ static int reset(struct disk *disk)
 	bool linked;
 
 	p->to_issue = 0;
-	stop(p); /* if it can; else the link's reset makes it */
+	stop(p); /* if it can; else the link's reset stops the port */
 	linked = !reset_link(p);
 	/* A port that does not stop must not go on with DMA: then the whole controller loses its bus. */
 	if (stop(p)) {
@@ -325,7 +325,7 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&a->msi, 0, address, data);
 }
 
-static void quiet(struct disk *disk, bool on)
+static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct port *p = disk->controller;
 
@@ -348,7 +348,7 @@ static int open(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .quiet = quiet, .route = route };
+				     .mask_interrupts = mask_interrupts, .route = route };
 
 /* ---- Finding them ---- */
 
@@ -364,7 +364,8 @@ static bool identify(struct port *p)
 	return !disk_wait(read_issued, p, 1, 0, IDENTIFY_MS) && !(read_task(p) & ATA_ERROR);
 }
 
-/* Is there something at the port? With staggered spin-up it may be us who wakes it (section 10.1.1); then it is seen within 10 ms. */
+/* Is there something at the port? With staggered spin-up Lamina may have to wake the disk (section 10.1.1); then the link shows it within
+ * 10 ms. */
 static bool link_is_up(struct port *p, bool staggered)
 {
 	if (staggered && !(read_command(p) & CMD_SPIN_UP)) {
@@ -412,9 +413,9 @@ static void find_port(struct ahci *a, unsigned index)
 	disk->ops = &ops;
 	disk->controller = p;
 	disk->lock = &p->lock;
-	disk->tags = MIN((mmio_read32(a->registers + HBA_CAP) >> 8 & 0x1f) + 1, SLOTS);
-	disk->timeout_s = 15; /* for all that wait in front of it, too */
-	disk->polled = !a->has_msi;
+	disk->tag_count = MIN((mmio_read32(a->registers + HBA_CAP) >> 8 & 0x1f) + 1, SLOTS);
+	disk->timeout_s = 15; /* a command's time includes the commands that wait in front of it */
+	disk->has_no_interrupt = !a->has_msi;
 	p->disk = disk;
 	disk_add(disk);
 }
@@ -451,7 +452,7 @@ bool ahci_found(const struct pci_function *fn)
 		mmio_write32(a->registers + HBA_BOHC, read_handoff(a) | (uint32_t)BOHC_OS);
 		disk_wait(read_handoff, a, BOHC_BIOS, 0, 2000);
 	}
-	a->wide = mmio_read32(a->registers + HBA_CAP) & CAP_64BIT;
+	a->addresses_64bit = mmio_read32(a->registers + HBA_CAP) & CAP_64BIT;
 	a->has_msi = !pci_msi_init(&a->msi, fn);
 	a->vector = a->has_msi ? host_interrupt(interrupt, a) : -1;
 	a->has_msi = a->vector >= 0;

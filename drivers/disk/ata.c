@@ -45,18 +45,18 @@ _Static_assert(DISK_TABLE_SIZE == PAGE_SIZE, "a channel's own table is a page");
 struct channel {
 	const struct pci_function *fn;
 	uint16_t base, control, master;
-	uint8_t irq;               /* 0: none of the old ones */
+	uint8_t irq;               /* 0: the channel has neither of the old IRQs, 14 and 15 */
 	int vector;
 	struct spinlock lock;
 	struct disk *disk[2];
 	bool lba48[2];
 	uint32_t waiting[2];       /* tags of each disk that wait for their turn */
-	uint32_t alone[2];         /* those that are to share a command with no other */
-	uint32_t came[2][DISK_TAGS]; /* when */
+	uint32_t not_joined[2];    /* tags that must not share a command with another tag */
+	uint32_t arrival[2][DISK_TAGS]; /* number of the arrival of each waiting tag: the lowest is the oldest */
 	uint32_t arrivals;
-	uint32_t current;          /* the tags of the command that is under way, 0: none */
-	uint8_t device;            /* and its disk */
-	uint8_t next;              /* the device whose turn is next */
+	uint32_t issued_tags;      /* the tags of the command that is under way, 0: none */
+	uint8_t issued_device;     /* the device of that command */
+	uint8_t next_device;       /* the device whose turn is next */
 	struct prd *table;         /* of a command with several tags */
 	uint64_t table_phys;
 };
@@ -69,7 +69,7 @@ static uint32_t read_alternate(void *ctx)
 }
 
 /* 400 ns: four reads of the status. */
-static void settle(struct channel *c)
+static void wait_400ns(struct channel *c)
 {
 	for (unsigned i = 0; i < 4; i++)
 		read_alternate(c);
@@ -80,7 +80,7 @@ static int select(struct channel *c, unsigned device, uint8_t bits)
 	if (disk_wait(read_alternate, c, ATA_BUSY | ATA_REQUEST, 0, 20))
 		return ERR_IO;
 	port_write8((uint16_t)(c->base + DEVICE), (uint8_t)(0xa0 | device << 4 | bits));
-	settle(c);
+	wait_400ns(c);
 	return disk_wait(read_alternate, c, ATA_BUSY | ATA_REQUEST, 0, 20);
 }
 
@@ -141,7 +141,7 @@ static int issue(struct channel *c, unsigned device, const struct disk_tag *tag)
 	return 0;
 }
 
-/* Of the tags that wait, the one that came first. */
+/* The tag that has waited longest. */
 static unsigned oldest(const struct channel *c, unsigned device)
 {
 	unsigned found = (unsigned)__builtin_ctz(c->waiting[device]);
@@ -149,19 +149,19 @@ static unsigned oldest(const struct channel *c, unsigned device)
 	for (uint32_t left = c->waiting[device]; left; left &= left - 1) {
 		unsigned tag = (unsigned)__builtin_ctz(left);
 
-		if ((int32_t)(c->came[device][tag] - c->came[device][found]) < 0)
+		if ((int32_t)(c->arrival[device][tag] - c->arrival[device][found]) < 0)
 			found = tag;
 	}
 	return found;
 }
 
 /* Is `next` the memory behind `last`, within the same 64 KiB? */
-static bool goes_on(const struct prd *last, const struct prd *next)
+static bool contiguous(const struct prd *last, const struct prd *next)
 {
 	return last->count && next->count && last->address + last->count == next->address && next->address % PRD_BYTES;
 }
 
-/* Put a tag's memory behind what the command has already. */
+/* Put a tag's memory behind the memory that the command has already. */
 static void append(struct channel *c, struct disk_tag *whole, const struct disk_tag *tag)
 {
 	const struct prd *from = (const struct prd *)(const void *)tag->table;
@@ -169,7 +169,7 @@ static void append(struct channel *c, struct disk_tag *whole, const struct disk_
 	for (uint32_t i = 0; i < tag->ranges; i++) {
 		struct prd *last = whole->ranges ? &c->table[whole->ranges - 1] : NULL;
 
-		if (last && goes_on(last, &from[i]))
+		if (last && contiguous(last, &from[i]))
 			last->count = (uint16_t)(last->count + from[i].count); /* 0 is 64 KiB */
 		else
 			c->table[whole->ranges++] = from[i];
@@ -177,7 +177,7 @@ static void append(struct channel *c, struct disk_tag *whole, const struct disk_
 	whole->blocks += tag->blocks;
 }
 
-/* One of the tags in `left` that goes on where the command ends, or NULL. */
+/* A tag in `left` whose blocks follow the command's last block, or NULL. */
 static const struct disk_tag *follower(const struct disk *disk, const struct disk_tag *whole, uint32_t left)
 {
 	for (; left; left &= left - 1) {
@@ -190,15 +190,15 @@ static const struct disk_tag *follower(const struct disk *disk, const struct dis
 	return NULL;
 }
 
-/* The command that begins with tag `first`, and those of the others that go on where it ends. Returns its tags. */
+/* Make the command that begins with tag `first` and goes on with the waiting tags whose blocks follow. Returns the command's tags. */
 static uint32_t join(struct channel *c, unsigned device, unsigned first, struct disk_tag *whole)
 {
 	const struct disk *disk = c->disk[device];
-	uint32_t tags = 1U << first, left = c->waiting[device] & ~c->alone[device] & ~tags;
+	uint32_t tags = 1U << first, left = c->waiting[device] & ~c->not_joined[device] & ~tags;
 	const struct disk_tag *next;
 
 	*whole = disk->tag[first];
-	if (whole->op == BLOCK_FLUSH || c->alone[device] & tags || !follower(disk, whole, left))
+	if (whole->op == BLOCK_FLUSH || c->not_joined[device] & tags || !follower(disk, whole, left))
 		return tags;
 	whole->table_phys = c->table_phys;
 	whole->ranges = whole->blocks = 0;
@@ -216,19 +216,19 @@ static uint32_t join(struct channel *c, unsigned device, unsigned first, struct 
 /* Begin with the next command of either disk, if the channel is free. */
 static void issue_next(struct channel *c)
 {
-	for (unsigned tries = 0; !c->current && tries < 2; tries++) {
-		unsigned device = c->next;
+	for (unsigned tries = 0; !c->issued_tags && tries < 2; tries++) {
+		unsigned device = c->next_device;
 		struct disk_tag whole;
 
-		c->next ^= 1;
+		c->next_device ^= 1;
 		if (!c->waiting[device])
 			continue;
-		c->current = join(c, device, oldest(c, device), &whole);
-		c->device = (uint8_t)device;
-		c->waiting[device] &= ~c->current;
-		for (uint32_t left = c->current; left; left &= left - 1)
-			disk_begins(c->disk[device], &c->disk[device]->tag[__builtin_ctz(left)]);
-		/* A disk that does not take it: the command's time-out resets the channel. */
+		c->issued_tags = join(c, device, oldest(c, device), &whole);
+		c->issued_device = (uint8_t)device;
+		c->waiting[device] &= ~c->issued_tags;
+		for (uint32_t left = c->issued_tags; left; left &= left - 1)
+			disk_command_begins(c->disk[device], &c->disk[device]->tag[__builtin_ctz(left)]);
+		/* If the disk does not take the command, the command's time-out resets the channel. */
 		if (issue(c, device, &whole))
 			log_line("disk %s: it is not ready for a command", c->disk[device]->name);
 	}
@@ -245,9 +245,9 @@ static void start(struct disk *disk, unsigned number)
 	unsigned device = device_of(disk);
 
 	c->waiting[device] |= 1U << number;
-	disk->tag[number].deadline = TIME_NEVER; /* until its turn comes: what it waits for is not its fault */
-	c->came[device][number] = c->arrivals++;
-	c->alone[device] &= ~(1U << number);
+	disk->tag[number].deadline = TIME_NEVER; /* until its turn comes: the time of the commands before it does not count against it */
+	c->arrival[device][number] = c->arrivals++;
+	c->not_joined[device] &= ~(1U << number);
 }
 
 static void commit(struct disk *disk)
@@ -255,14 +255,15 @@ static void commit(struct disk *disk)
 	issue_next(disk->controller);
 }
 
-/* The command of these tags has ended. Which of several failed is not known: then each is tried by itself. */
+/* The command of these tags has ended. If it failed and has several tags, it is not known which of them failed: then each is tried by
+ * itself. */
 static void finish(struct channel *c, uint32_t tags, bool failed)
 {
-	struct disk *disk = c->disk[c->device];
+	struct disk *disk = c->disk[c->issued_device];
 
 	if (failed && tags & (tags - 1)) {
-		c->waiting[c->device] |= tags;
-		c->alone[c->device] |= tags;
+		c->waiting[c->issued_device] |= tags;
+		c->not_joined[c->issued_device] |= tags;
 		return;
 	}
 	for (; tags; tags &= tags - 1)
@@ -272,19 +273,19 @@ static void finish(struct channel *c, uint32_t tags, bool failed)
 static void reap_channel(struct channel *c)
 {
 	uint8_t master, status;
-	uint32_t tags = c->current;
+	uint32_t tags = c->issued_tags;
 
 	if (!tags)
 		return;
 	master = port_read8((uint16_t)(c->master + MASTER_STATUS));
-	if (c->disk[c->device]->tag[__builtin_ctz(tags)].op != BLOCK_FLUSH && !(master & (MASTER_INTERRUPT | MASTER_ERROR)))
+	if (c->disk[c->issued_device]->tag[__builtin_ctz(tags)].op != BLOCK_FLUSH && !(master & (MASTER_INTERRUPT | MASTER_ERROR)))
 		return;
 	if (read_alternate(c) & ATA_BUSY)
 		return;
 	port_write8((uint16_t)(c->master + MASTER_COMMAND), 0);
-	status = port_read8((uint16_t)(c->base + STATUS)); /* which ends its interrupt */
+	status = port_read8((uint16_t)(c->base + STATUS)); /* reading the status ends the interrupt */
 	port_write8((uint16_t)(c->master + MASTER_STATUS), MASTER_ERROR | MASTER_INTERRUPT);
-	c->current = 0;
+	c->issued_tags = 0;
 	finish(c, tags, master & MASTER_ERROR || status & (ATA_ERROR | ATA_FAULT | ATA_REQUEST));
 	issue_next(c);
 }
@@ -299,7 +300,7 @@ static void interrupt(void *ctx)
 	struct channel *c = ctx;
 
 	spin_lock(&c->lock);
-	if (!c->current)
+	if (!c->issued_tags)
 		(void)port_read8((uint16_t)(c->base + STATUS));
 	reap_channel(c);
 	spin_unlock(&c->lock);
@@ -319,7 +320,7 @@ static int reset(struct disk *disk)
 	struct channel *c = disk->controller;
 
 	port_write8((uint16_t)(c->master + MASTER_COMMAND), 0);
-	c->current = 0;
+	c->issued_tags = 0;
 	c->waiting[0] = c->waiting[1] = 0;
 	port_write8(c->control, CONTROL_RESET);
 	pause_us(c, 10);
@@ -338,7 +339,7 @@ static int open(struct disk *disk)
 			c->vector = -1;
 	}
 	port_write8(c->control, c->vector < 0 ? CONTROL_NO_INTERRUPT : 0);
-	disk->polled = c->vector < 0;
+	disk->has_no_interrupt = c->vector < 0;
 	return 0;
 }
 
@@ -346,19 +347,19 @@ static const struct disk_ops ops = { .open = open, .encode = encode, .start = st
 
 /* ---- Finding them ---- */
 
-/* Returns false where there is no such device, or one with packets. */
+/* Returns false where there is no such device, or a packet device (ATAPI). */
 static bool identify(struct channel *c, unsigned device, uint16_t words[256])
 {
 	uint8_t status;
 
 	port_write8((uint16_t)(c->base + DEVICE), (uint8_t)(0xa0 | device << 4));
-	settle(c);
+	wait_400ns(c);
 	status = (uint8_t)read_alternate(c);
 	if (status == 0xff || status == 0 || disk_wait(read_alternate, c, ATA_BUSY, 0, IDENTIFY_MS))
 		return false;
 	put_registers(c, 0, 0);
 	port_write8((uint16_t)(c->base + COMMAND), ATA_IDENTIFY);
-	settle(c);
+	wait_400ns(c);
 	if (!read_alternate(c) || disk_wait(read_alternate, c, ATA_BUSY, 0, IDENTIFY_MS))
 		return false;
 	status = port_read8((uint16_t)(c->base + STATUS));
@@ -390,7 +391,7 @@ static void find_channel(struct channel *c, unsigned number)
 		disk->controller = c;
 		disk->unit = (void *)(uintptr_t)device;
 		disk->lock = &c->lock;
-		disk->one_at_a_time = true;
+		disk->single_command = true;
 		c->disk[device] = disk;
 		disk_add(disk);
 	}

@@ -1,3 +1,5 @@
+/* The answer to IDENTIFY DEVICE turned into a disk's size, name and abilities, and the command codes for a request, for both drivers of ATA
+ * disks (AHCI and IDE). */
 #include "drivers/disk/ata.h"
 
 #include "lib/log.h"
@@ -34,7 +36,8 @@ bool ata_identified(struct disk *disk, const uint16_t words[256], bool *lba48)
 	disk->block_size = size;
 	disk->blocks = *lba48 ? number(&words[WORD_SECTORS_48], 4) : number(&words[WORD_SECTORS_28], 2);
 	disk->max_blocks = *lba48 ? (uint32_t)MIB(1) / MAX(size, BLOCK_SECTOR_SIZE) : 256;
-	/* One that is off may be on again after a reset (ATA8-ACS, "software settings preservation"): a flush too many does no harm. */
+	/* A write cache that is off may be on again after a reset (ATA8-ACS, "software settings preservation"): a flush too many does no
+	 * harm. */
 	disk->write_cache = (words[WORD_COMMANDS_1] | words[WORD_ENABLED_1]) & BIT(5);
 	if ((words[WORD_CAPABILITIES] & 0x300) == 0x300 && size >= 512 && size <= 4096 && !(size & (size - 1)) && disk->blocks &&
 	    disk->blocks < BIT(48))

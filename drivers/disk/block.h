@@ -35,7 +35,8 @@ struct block_device;
 struct block_ops {
 	/* Start a request. Any number of cores may call it at once, with no lock held that `done` takes. */
 	void (*submit)(struct block_device *device, struct block_request *request);
-	/* Begin with what was submitted, at the latest; NULL where submit does so already. Called after each row of submits. */
+	/* Begin with the submitted requests now, if submit has not done so already; NULL where submit always does. Called after each row of
+	 * submits. */
 	void (*commit)(struct block_device *device);
 };
 
@@ -43,15 +44,15 @@ struct block_device {
 	const struct block_ops *ops;
 	uint64_t sectors;        /* size of the medium */
 	uint32_t block_size;     /* bytes, 512 or a larger power of two: requests begin and end at multiples of it */
-	uint32_t max_sectors;    /* of one request, a multiple of block_size; it bounds what takes the calling core's time, too */
+	uint32_t max_sectors;    /* of one request, a multiple of block_size; it bounds the time that a request takes of the calling core, too */
 	uint32_t max_segments;   /* of one request; at least 1 */
 	bool read_only;
-	/* For a backend whose requests end in batches: `done` is called for several (batching), then this, if not NULL. The backend's user sets
-	 * it, and leaves to it what `done` would do each time. */
+	/* For a backend whose requests end in batches: `done` is called for each request of a batch while `in_batch` is set, then this once,
+	 * if it is not NULL. The backend's user sets it, and does here the work that `done` would otherwise repeat. */
 	void (*batch_done)(void *user);
 	void *user;
-	bool batching;
-	bool looked_after;       /* atomic: batch_done is called in any case: until then new work need not be announced */
+	bool in_batch;           /* `done` is being called for the requests of a batch */
+	bool batch_is_due;       /* atomic: batch_done will be called in any case, so that new work need not be announced until then */
 	char id[BLOCK_ID_SIZE];  /* serial number, padded with NULs */
 };
 

@@ -1,3 +1,5 @@
+/* The table of the machine's disks, and a command's life in common for all drivers: tags, shares of several clients, time-outs, and the
+ * trial of interrupted commands one by one after a reset. */
 #include "drivers/disk/disk.h"
 
 #include "drivers/host.h"
@@ -48,8 +50,8 @@ void disk_add(struct disk *disk)
 {
 	uint64_t mib = disk->blocks / (MIB(1) / disk->block_size);
 
-	disk->tags = MIN(disk->tags ? disk->tags : DISK_TAGS, DISK_TAGS);
-	disk->share = disk->tags;
+	disk->tag_count = MIN(disk->tag_count ? disk->tag_count : DISK_TAGS, DISK_TAGS);
+	disk->share = disk->tag_count;
 	if (!disk->timeout_s)
 		disk->timeout_s = 10;
 	disks[disk_count++] = disk;
@@ -82,7 +84,7 @@ int disk_wait(uint32_t (*read32)(void *ctx), void *ctx, uint32_t mask, uint32_t 
 	uint64_t end = time_now() + time_hz() / 1000 * ms;
 
 	for (;;) {
-		/* The time is taken first: whoever was held up for long looks once more. */
+		/* The time is read before the register: a core that was held up for long looks at the register once more. */
 		bool over = time_now() > end;
 
 		if ((read32(ctx) & mask) == value)
@@ -101,18 +103,18 @@ static int open(struct disk *disk)
 
 	if (disk->opened)
 		return 0;
-	tables = host_dma_alloc(disk->tags * DISK_TABLE_SIZE / PAGE_SIZE, &phys);
+	tables = host_dma_alloc(disk->tag_count * DISK_TABLE_SIZE / PAGE_SIZE, &phys);
 	if (!tables) {
 		log_line("disk %s: no memory for its commands", disk->name);
 		return ERR_NOMEM;
 	}
-	for (unsigned i = 0; i < disk->tags; i++) {
+	for (unsigned i = 0; i < disk->tag_count; i++) {
 		disk->tag[i].table = tables + (size_t)i * DISK_TABLE_SIZE;
 		disk->tag[i].table_phys = phys + (uint64_t)i * DISK_TABLE_SIZE;
 	}
 	err = disk->ops->open(disk);
 	disk->opened = !err;
-	if (disk->opened && disk->polled)
+	if (disk->opened && disk->has_no_interrupt)
 		log_line("disk %s: no interrupt of its own (neither MSI nor MSI-X): it is polled", disk->name);
 	return err;
 }
@@ -124,25 +126,25 @@ int disk_claim(struct disk *disk, const char *name, uint64_t first, uint64_t blo
 
 	if (!blocks || first > disk->blocks || blocks > disk->blocks - first)
 		return ERR_RANGE;
-	for (unsigned i = 0; i < disk->clients; i++) {
+	for (unsigned i = 0; i < disk->client_count; i++) {
 		client = &disk->client[i];
 		if (first < client->first + client->blocks && client->first < first + blocks) {
 			*other = client->name;
 			return ERR_BUSY;
 		}
 	}
-	if (disk->clients == MIN(DISK_CLIENTS_MAX, disk->tags))
+	if (disk->client_count == MIN(DISK_CLIENTS_MAX, disk->tag_count))
 		return ERR_NOMEM;
 	err = open(disk);
 	if (err)
 		return err;
-	client = &disk->client[disk->clients];
+	client = &disk->client[disk->client_count];
 	memset(client, 0, sizeof(*client));
 	memcpy(client->name, name, strnlen(name, sizeof(client->name) - 1));
 	client->first = first;
 	client->blocks = blocks;
-	disk->share = disk->tags / (disk->clients + 1);
-	return (int)disk->clients++;
+	disk->share = disk->tag_count / (disk->client_count + 1);
+	return (int)disk->client_count++;
 }
 
 /* ---- Commands ---- */
@@ -160,7 +162,7 @@ static void finish(struct disk *disk, struct disk_tag *tag, int status)
 		client->wake(client->ctx);
 }
 
-void disk_begins(struct disk *disk, struct disk_tag *tag)
+void disk_command_begins(struct disk *disk, struct disk_tag *tag)
 {
 	/* A flush may have a whole cache to write. */
 	uint64_t seconds = tag->op == BLOCK_FLUSH ? 3 * disk->timeout_s : disk->timeout_s;
@@ -170,26 +172,26 @@ void disk_begins(struct disk *disk, struct disk_tag *tag)
 
 static void start(struct disk *disk, struct disk_tag *tag)
 {
-	disk_begins(disk, tag);
+	disk_command_begins(disk, tag);
 	disk->ops->start(disk, (unsigned)(tag - disk->tag));
 }
 
-/* After a reset: the next of the commands that it interrupted. A bad one shall hold up no others: those with the fewest time-outs come first,
- * and of these the youngest, who may only have waited for another. */
+/* After a reset: start the next of the commands that the reset interrupted. A bad command shall not hold up the others: commands with the
+ * fewest time-outs come first, and of these the youngest, which may only have waited for another command. */
 static void try_next(struct disk *disk)
 {
 	struct disk_tag *next = NULL;
 
-	for (uint32_t left = disk->interrupted; left; left &= left - 1) {
+	for (uint32_t left = disk->to_retry; left; left &= left - 1) {
 		struct disk_tag *tag = &disk->tag[__builtin_ctz(left)];
 
 		if (!next || tag->tries < next->tries || (tag->tries == next->tries && tag->deadline >= next->deadline))
 			next = tag;
 	}
-	disk->one_by_one = next != NULL;
+	disk->retrying = next != NULL;
 	if (!next)
 		return;
-	disk->interrupted &= ~(1U << (next - disk->tag));
+	disk->to_retry &= ~(1U << (next - disk->tag));
 	start(disk, next);
 	disk->ops->commit(disk);
 }
@@ -198,10 +200,10 @@ bool disk_finished(struct disk *disk, unsigned index, int status)
 {
 	struct disk_tag *tag;
 
-	if (index >= disk->tags || disk->tag[index].state != DISK_TAG_ACTIVE || disk->interrupted & 1U << index)
+	if (index >= disk->tag_count || disk->tag[index].state != DISK_TAG_ACTIVE || disk->to_retry & 1U << index)
 		return false;
 	tag = &disk->tag[index];
-	disk->silent = 0;
+	disk->timeouts_in_row = 0;
 	if (!status && tag->then_flush) {
 		tag->then_flush = false;
 		tag->op = BLOCK_FLUSH;
@@ -211,7 +213,7 @@ bool disk_finished(struct disk *disk, unsigned index, int status)
 		return true;
 	}
 	finish(disk, tag, status);
-	if (disk->one_by_one)
+	if (disk->retrying)
 		try_next(disk);
 	return true;
 }
@@ -223,11 +225,11 @@ static int submit(struct disk *disk, unsigned client, const struct disk_job *job
 
 	if (disk->dead)
 		return ERR_IO;
-	if (disk->one_by_one || __atomic_load_n(&disk->client[client].held, __ATOMIC_RELAXED) >= disk->share)
+	if (disk->retrying || __atomic_load_n(&disk->client[client].tags_held, __ATOMIC_RELAXED) >= disk->share)
 		return ERR_BUSY;
-	while (tag < disk->tag + disk->tags && tag->state != DISK_TAG_FREE)
+	while (tag < disk->tag + disk->tag_count && tag->state != DISK_TAG_FREE)
 		tag++;
-	if (tag == disk->tag + disk->tags)
+	if (tag == disk->tag + disk->tag_count)
 		return ERR_BUSY;
 	tag->op = job->op;
 	tag->block = job->block;
@@ -243,7 +245,7 @@ static int submit(struct disk *disk, unsigned client, const struct disk_job *job
 			return err;
 	}
 	tag->state = DISK_TAG_ACTIVE;
-	__atomic_fetch_add(&disk->client[client].held, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&disk->client[client].tags_held, 1, __ATOMIC_RELAXED);
 	disk->active++;
 	start(disk, tag);
 	return 0;
@@ -270,34 +272,34 @@ void disk_commit(struct disk *disk)
 /* After a reset: which of a disk's commands fail, and which are tried again. */
 static void sort_out(struct disk *disk, uint64_t late, int failing_client)
 {
-	bool hopeless = disk->silent >= DISK_SILENCE;
+	bool hopeless = disk->timeouts_in_row >= DISK_SILENCE;
 
 	if (hopeless)
-		log_line("disk %s: %u time-outs in a row: all that it was asked for fails", disk->name, disk->silent);
-	for (unsigned i = 0; i < disk->tags; i++) {
+		log_line("disk %s: %u time-outs in a row: all that it was asked for fails", disk->name, disk->timeouts_in_row);
+	for (unsigned i = 0; i < disk->tag_count; i++) {
 		struct disk_tag *tag = &disk->tag[i];
 		uint32_t bit = 1U << i;
 
 		if (tag->state != DISK_TAG_ACTIVE)
 			continue;
-		if (!(disk->interrupted & bit) && tag->deadline <= late)
+		if (!(disk->to_retry & bit) && tag->deadline <= late)
 			tag->tries++;
-		disk->interrupted |= bit;
+		disk->to_retry |= bit;
 		if (hopeless || disk->dead || tag->tries >= DISK_TRIES || tag->client == failing_client) {
-			disk->interrupted &= ~bit;
+			disk->to_retry &= ~bit;
 			finish(disk, tag, ERR_IO);
 		}
 	}
 	if (hopeless)
-		disk->silent = 0;
+		disk->timeouts_in_row = 0;
 	if (disk->dead)
-		disk->one_by_one = false;
+		disk->retrying = false;
 	else
 		try_next(disk);
 }
 
-/* Reset the controller and try again what its disks had under way. Commands whose deadline is up to `late` had a time-out; those of
- * `disk` that are of the client `failing_client` shall end (-1: none). */
+/* Reset the controller and try again what its disks had under way. Commands whose deadline is at most `late` had a time-out; commands of
+ * `disk` that belong to the client `failing_client` (-1: none) shall end. */
 static void restart(struct disk *disk, uint64_t late, int failing_client)
 {
 	int err = disk->ops->reset(disk);
@@ -322,14 +324,14 @@ void disk_poll(struct disk *disk, bool late)
 	spin_lock(disk->lock);
 	if (disk->active && !disk->dead)
 		disk->ops->reap(disk);
-	for (unsigned i = 0; late && disk->active && i < disk->tags; i++) {
+	for (unsigned i = 0; late && disk->active && i < disk->tag_count; i++) {
 		struct disk_tag *tag = &disk->tag[i];
 
-		if (tag->state != DISK_TAG_ACTIVE || disk->interrupted & 1U << i || tag->deadline > now)
+		if (tag->state != DISK_TAG_ACTIVE || disk->to_retry & 1U << i || tag->deadline > now)
 			continue;
 		log_line("disk %s: time-out of a %s at block %lu, try %u of %u: reset", disk->name, words[tag->op],
 			 (unsigned long)tag->block, tag->tries + 1U, DISK_TRIES);
-		disk->silent++;
+		disk->timeouts_in_row++;
 		restart(disk, now, -1);
 		break;
 	}
@@ -345,14 +347,14 @@ bool disk_collect(struct disk *disk, unsigned number, void **owner, int *status)
 	while (finished) {
 		uint32_t bit = finished & -finished;
 
-		/* Several cores may collect: the tag is whose exchange takes its bit. */
+		/* Several cores may collect at once: a tag belongs to the core whose exchange took its bit. */
 		if (!__atomic_compare_exchange_n(&client->finished, &finished, finished & ~bit, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			continue;
 		tag = &disk->tag[__builtin_ctz(bit)];
 		*owner = tag->owner;
 		*status = tag->status;
 		__atomic_store_n(&tag->state, DISK_TAG_FREE, __ATOMIC_RELEASE);
-		__atomic_fetch_sub(&client->held, 1, __ATOMIC_RELEASE);
+		__atomic_fetch_sub(&client->tags_held, 1, __ATOMIC_RELEASE);
 		return true;
 	}
 	return false;
@@ -363,7 +365,7 @@ void disk_abort(struct disk *disk, unsigned client)
 	spin_lock(disk->lock);
 	if (!disk->dead)
 		disk->ops->reap(disk);
-	for (unsigned i = 0; i < disk->tags; i++) {
+	for (unsigned i = 0; i < disk->tag_count; i++) {
 		if (disk->tag[i].state == DISK_TAG_ACTIVE && disk->tag[i].client == client) {
 			restart(disk, 0, (int)client);
 			break;
@@ -372,16 +374,16 @@ void disk_abort(struct disk *disk, unsigned client)
 	spin_unlock(disk->lock);
 }
 
-bool disk_poll_mode(struct disk *disk, bool polls)
+bool disk_set_polling(struct disk *disk, bool on)
 {
-	if (!disk->ops->quiet)
+	if (!disk->ops->mask_interrupts)
 		return false;
 	spin_lock(disk->lock);
-	disk->pollers += polls ? 1U : -1U;
-	if (disk->pollers == polls && !disk->dead)
-		disk->ops->quiet(disk, polls);
-	/* What ended between the last look and the first interrupt. */
-	if (!polls && disk->active && !disk->dead)
+	disk->polling_clients += on ? 1U : -1U;
+	if (disk->polling_clients == on && !disk->dead)
+		disk->ops->mask_interrupts(disk, on);
+	/* Report the commands that ended between the last look and the first interrupt. */
+	if (!on && disk->active && !disk->dead)
 		disk->ops->reap(disk);
 	spin_unlock(disk->lock);
 	return true;
@@ -405,9 +407,9 @@ void disks_shutdown(void)
 int disk_read_now(struct disk *disk, uint64_t block, uint32_t blocks, uint64_t phys)
 {
 	const struct disk_range range = { phys, blocks * disk->block_size };
-	/* A client that is no VM: the one after the last. */
+	/* This client is no VM: it stands behind the last one. */
 	const struct disk_job job = { .op = BLOCK_READ, .block = block, .blocks = blocks, .ranges = &range, .count = 1 };
-	unsigned client = disk->clients;
+	unsigned client = disk->client_count;
 	void *owner;
 	int status;
 

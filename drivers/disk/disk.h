@@ -18,7 +18,7 @@
 #define DISK_SERIAL_SIZE 24
 #define DISK_TABLE_SIZE 4096U /* a command's memory for what the controller reads of it */
 #define DISK_TRIES 3U         /* time-outs after which a command fails */
-#define DISK_SILENCE 6U       /* time-outs in a row, with no command ended between, after which all that are under way fail */
+#define DISK_SILENCE 6U       /* time-outs in a row, with no command ended between, after which all commands under way fail */
 
 struct disk;
 
@@ -35,7 +35,7 @@ struct disk_tag {
 	enum disk_tag_state state;
 	enum block_op op;
 	bool then_flush;         /* a durable write on a disk that must be told to flush */
-	uint8_t tries;           /* time-outs that it had */
+	uint8_t tries;           /* time-outs that the command had */
 	uint8_t client;
 	int status;
 	uint64_t block;          /* in the disk's own blocks */
@@ -47,12 +47,12 @@ struct disk_tag {
 	uint64_t table_phys;
 };
 
-/* Somebody who uses a part of a disk. */
+/* A user of a part of a disk: a VM, or Lamina itself. */
 struct disk_client {
 	char name[32];           /* a VM's */
 	uint64_t first, blocks;
-	uint32_t finished;       /* atomic: a bit for each tag that waits to be collected */
-	uint32_t held;           /* atomic: tags that it has, those that wait to be collected too */
+	uint32_t finished;       /* atomic: a bit for each tag whose command has ended and waits to be collected */
+	uint32_t tags_held;      /* atomic: how many tags the client has, ended commands that wait to be collected included */
 	/* Commands have finished: called on any core, with the disk's lock held. */
 	void (*wake)(void *ctx);
 	void *ctx;
@@ -69,11 +69,11 @@ struct disk_ops {
 	void (*commit)(struct disk *disk);
 	/* Report every command that has ended to disk_finished(). */
 	void (*reap)(struct disk *disk);
-	/* Bring the controller into a known state: it has forgotten all commands of all its disks and does no DMA for them any more. Returns
-	 * 0 where it takes commands again, else an error. */
+	/* Bring the controller into a known state, in which it has forgotten all commands of all its disks and does no DMA for them any
+	 * more. Returns 0 where it takes commands again, else an error. */
 	int (*reset)(struct disk *disk);
-	/* Raise no interrupts for a while, because disk_poll() is called; or again. NULL where that cannot be chosen. */
-	void (*quiet)(struct disk *disk, bool quiet);
+	/* Mask the disk's interrupts, because disk_poll() is called meanwhile; or unmask them. NULL where the driver cannot choose. */
+	void (*mask_interrupts)(struct disk *disk, bool on);
 	/* Have its interrupts come to this core; NULL where that cannot be chosen. */
 	void (*route)(struct disk *disk, unsigned core);
 	/* The machine is about to be switched off; NULL where the disk need not know. */
@@ -92,21 +92,21 @@ struct disk {
 	uint32_t block_size;       /* bytes, a power of two from 512 to 4096 */
 	uint32_t max_blocks;       /* of one command */
 	uint32_t timeout_s;        /* seconds after which a command is taken for lost */
-	unsigned tags;             /* in use, at most DISK_TAGS */
+	unsigned tag_count;        /* tags that this disk has, at most DISK_TAGS */
 	unsigned active;           /* commands under way */
-	uint32_t interrupted;      /* tags among those that a reset interrupted, and that wait to be tried again, one by one */
-	bool one_by_one;           /* until the last of them has ended: nothing new is taken */
-	unsigned silent;           /* time-outs since a command last ended */
+	uint32_t to_retry;         /* tags of commands that a reset interrupted and that wait to be tried again, one by one */
+	bool retrying;             /* they are being tried again: no new command is taken until the last of them has ended */
+	unsigned timeouts_in_row;  /* since a command last ended */
 	bool write_cache;          /* a write may be lost until it is flushed */
 	bool fua;                  /* a write can be told to reach the medium */
 	bool read_only;
-	bool one_at_a_time;        /* the others wait in the driver */
-	bool polled;               /* it raises no interrupt: disk_poll() must be called */
+	bool single_command;       /* the controller takes one command at a time, and the others wait in the driver */
+	bool has_no_interrupt;     /* disk_poll() must be called */
 	bool opened;
 	bool dead;                 /* a reset failed: every command fails */
-	unsigned pollers;          /* clients that poll */
-	unsigned clients;
-	unsigned share;            /* tags that one client may have: who never stops asking must not starve the others */
+	unsigned polling_clients;  /* clients that poll; the disk's interrupts are masked while there are any */
+	unsigned client_count;
+	unsigned share;            /* tags that one client may have, so that a client that never stops asking does not starve the others */
 	struct disk_client client[DISK_CLIENTS_MAX];
 	struct disk_tag tag[DISK_TAGS];
 };
@@ -146,15 +146,16 @@ int disk_submit(struct disk *disk, unsigned client, const struct disk_job *job);
 /* Have the controller begin with what was submitted. */
 void disk_commit(struct disk *disk);
 
-/* Look for ended commands; with `late`, also for those whose time is over. Then the controller is reset, and what it had is tried again,
- * one by one: a second time-out of the same command is its own fault, and after DISK_TRIES it fails. */
+/* Look for commands that have ended; with `late`, also for commands whose time is over. If there are any of these, the controller is reset
+ * and its commands are tried again, one by one: a second time-out of the same command is its own fault, and after DISK_TRIES time-outs the
+ * command fails. */
 void disk_poll(struct disk *disk, bool late);
 /* Take a finished command of the client's. Returns whether there was one. */
 bool disk_collect(struct disk *disk, unsigned client, void **owner, int *status);
-/* Reset the controller so that no command of this client's is under way any more: they fail. */
+/* Reset the controller so that no command of this client's is under way any more: the client's commands fail. */
 void disk_abort(struct disk *disk, unsigned client);
 /* A client polls from now on, or no longer. Returns false where the disk cannot do without its interrupts. */
-bool disk_poll_mode(struct disk *disk, bool polls);
+bool disk_set_polling(struct disk *disk, bool on);
 /* Have its interrupts come to `core`, if that can be chosen. */
 void disk_route(struct disk *disk, unsigned core);
 /* The machine is about to be switched off. */
@@ -168,7 +169,7 @@ void disk_add(struct disk *disk);
 /* A command has ended. Returns false where no such command is under way: the controller errs. */
 bool disk_finished(struct disk *disk, unsigned tag, int status);
 /* The command's time runs from now: for a driver in which commands wait for their turn. */
-void disk_begins(struct disk *disk, struct disk_tag *tag);
+void disk_command_begins(struct disk *disk, struct disk_tag *tag);
 /* The words of an identification: not printable characters become '?', blanks around them go. `swapped`: ATA's order of bytes. */
 void disk_text(char *dst, size_t size, const void *src, size_t len, bool swapped);
 /* Wait until (read32(ctx) & mask) == value, at most `ms` milliseconds. Returns 0 or ERR_IO. */

@@ -1,4 +1,4 @@
-/* Where the disks are found: every function on PCI is shown to every driver. */
+/* Where the disks are found: each function on PCI that may be mass storage is shown to one driver after the other, until one takes it. */
 #include "drivers/disk/disk.h"
 #include "drivers/host.h"
 #include "drivers/pci/pci_host.h"
@@ -11,7 +11,7 @@ static void found(void *ctx, const struct pci_function *fn)
 	struct pci_function *kept;
 	uint64_t phys;
 
-	/* Only mass storage is anybody's here: class 1, or virtio's class of no meaning. */
+	/* Only mass storage is of interest to the drivers: class 1, or virtio, whose devices may have a class without a meaning. */
 	if (fn->class_code >> 16 != 1 && fn->vendor != 0x1af4)
 		return;
 	kept = host_dma_alloc(1, &phys);
@@ -28,11 +28,6 @@ static void found(void *ctx, const struct pci_function *fn)
 
 void disks_find(const struct acpi_info *acpi)
 {
-	static bool done;
-
-	if (done)
-		return;
-	done = true;
 	pci_host_scan(found, (void *)(uintptr_t)acpi);
 	if (!disk_at(0))
 		log_line("disk: none found");

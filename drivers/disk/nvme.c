@@ -201,7 +201,7 @@ static void reap(struct disk *disk)
 	struct nvme_completion c;
 	unsigned n = 0;
 
-	/* At most a queue full: more at once no honest controller has. */
+	/* At most a queue full of completions: an honest controller never has more at once. */
 	while (n < q->entries && take(q, &c)) {
 		n++;
 		if (!disk_finished(disk, c.cid, c.status >> 1 ? ERR_IO : 0) && !nvme->erred) {
@@ -234,11 +234,12 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&nvme->msi, nvme->msi.msix ? MIN((uint32_t)q->id, nvme->msi.vectors - 1) : 0, address, data);
 }
 
-static void quiet(struct disk *disk, bool on)
+static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct nvme *nvme = disk->controller;
 
-	/* Each queue has a vector of its own, or else they share one, and the pin-like mask of MSI is the controller's: left alone. */
+	/* A queue can be masked only if it has a vector of its own. Where the queues share one, or have MSI, whose mask is the whole
+	 * controller's, nothing is masked. */
 	if (nvme->msi.msix && nvme->msi.vectors > QUEUES_MAX)
 		pci_msi_mask(&nvme->msi, ((const struct queue *)disk->unit)->id, on);
 }
@@ -260,7 +261,7 @@ static int open(struct disk *disk)
 		q->nsid = nsid;
 		q->disk = disk;
 		disk->unit = q;
-		disk->polled = !nvme->has_msi;
+		disk->has_no_interrupt = !nvme->has_msi;
 		route(disk, 0);
 		err = create_queues(nvme, q);
 		nvme->queues += !err;
@@ -321,7 +322,7 @@ static int reset(struct disk *disk)
 	struct nvme *nvme = disk->controller;
 	int err = enable(nvme);
 
-	/* What does not come back must not go on with DMA either. */
+	/* A controller that does not come back must not go on with DMA either. */
 	if (err)
 		pci_host_disable(nvme->fn);
 	return err;
@@ -340,7 +341,7 @@ static void shutdown(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .quiet = quiet, .route = route, .shutdown = shutdown };
+				     .mask_interrupts = mask_interrupts, .route = route, .shutdown = shutdown };
 
 /* ---- Finding them ---- */
 
@@ -378,7 +379,7 @@ static void add_namespace(struct nvme *nvme, uint32_t nsid, const char *model, c
 	disk->blocks = blocks;
 	disk->block_size = 1U << shift;
 	disk->max_blocks = nvme->max_transfer >> shift;
-	disk->tags = MIN(DISK_TAGS, nvme->entries_max - 1U);
+	disk->tag_count = MIN(DISK_TAGS, nvme->entries_max - 1U);
 	disk->write_cache = write_cache;
 	disk->read_only = ns[NVME_NS_ATTRIBUTES] & 1;
 	disk_add(disk);

@@ -1,3 +1,5 @@
+/* Partition tables are read from the disk block by block. GPT is believed only with its checksums right, from
+ * its first or its second copy. */
 #include "drivers/disk/partitions.h"
 
 #include "drivers/host.h"

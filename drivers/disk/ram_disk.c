@@ -1,3 +1,4 @@
+/* A request is a copy between the segments and the disk's memory, and is done before submit returns. */
 #include "drivers/disk/ram_disk.h"
 
 #include "lib/log.h"

@@ -61,7 +61,7 @@ struct rings {
 };
 _Static_assert(sizeof(struct rings) <= PAGE_SIZE, "they have a page");
 
-/* A tag's table: descriptors, and at its end what the first and the last one name. */
+/* A tag's table: descriptors, and behind them the header and the status byte that the first and the last descriptor point to. */
 #define RANGES_MAX 250U
 
 struct table {
@@ -85,7 +85,7 @@ struct virtio {
 	struct spinlock lock;
 	struct rings *rings;
 	uint64_t rings_phys;
-	uint16_t used_idx, told;     /* used elements seen; available index that the device was told of */
+	uint16_t used_idx, notified_idx;  /* used elements seen; available index at the last notification of the device */
 	struct disk *disk;
 };
 
@@ -132,7 +132,7 @@ static int bring_up(struct virtio *v)
 	if (mmio_read16(v->common + QUEUE_LENGTH) < QUEUE_SIZE)
 		return ERR_UNSUPPORTED;
 	memset(v->rings, 0, PAGE_SIZE);
-	v->used_idx = v->told = 0;
+	v->used_idx = v->notified_idx = 0;
 	v->erred = false;
 	mmio_write16(v->common + QUEUE_LENGTH, QUEUE_SIZE);
 	mmio_write16(v->common + QUEUE_VECTOR, v->has_msi ? 0 : NO_VECTOR);
@@ -151,7 +151,7 @@ static uint64_t header_phys(uint64_t table)
 	return table + offsetof(struct table, header);
 }
 
-/* The descriptors around `n` that are there already. */
+/* Put the descriptors of header and status byte around the `n` descriptors of the transfer, which are there already. */
 static void enclose(struct table *t, uint64_t phys, uint32_t type, uint64_t sector, unsigned n)
 {
 	t->header.type = type;
@@ -174,9 +174,9 @@ static void offer(struct virtio *v, unsigned index, uint64_t table, unsigned n)
 
 static void tell(struct virtio *v)
 {
-	if (v->told == v->rings->avail.idx)
+	if (v->notified_idx == v->rings->avail.idx)
 		return;
-	v->told = v->rings->avail.idx;
+	v->notified_idx = v->rings->avail.idx;
 	/* The index is out before the device's wish is read (section 2.7.13.4.1). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!(__atomic_load_n(&v->rings->used.flags, __ATOMIC_RELAXED) & NO_NOTIFY))
@@ -220,7 +220,7 @@ static void reap(struct disk *disk)
 
 	for (unsigned n = 0; n < QUEUE_SIZE && v->used_idx != __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE); n++) {
 		uint32_t id = used->ring[v->used_idx++ % QUEUE_SIZE].id;
-		uint8_t status = id < disk->tags ? ((const struct table *)(const void *)disk->tag[id].table)->status : 0xff;
+		uint8_t status = id < disk->tag_count ? ((const struct table *)(const void *)disk->tag[id].table)->status : 0xff;
 
 		if (!disk_finished(disk, id, status ? ERR_IO : 0) && !v->erred) {
 			v->erred = true;
@@ -259,7 +259,7 @@ static void route(struct disk *disk, unsigned core)
 		pci_msi_set(&v->msi, 0, address, data);
 }
 
-static void quiet(struct disk *disk, bool on)
+static void mask_interrupts(struct disk *disk, bool on)
 {
 	struct virtio *v = disk->controller;
 
@@ -275,7 +275,7 @@ static int open(struct disk *disk)
 }
 
 static const struct disk_ops ops = { .open = open, .encode = encode, .start = start, .commit = commit, .reap = reap, .reset = reset,
-				     .quiet = quiet, .route = route };
+				     .mask_interrupts = mask_interrupts, .route = route };
 
 /* ---- Finding them ---- */
 
@@ -297,7 +297,7 @@ static void get_serial(struct virtio *v, struct disk *disk)
 		host_relax();
 	if (__atomic_load_n(&v->rings->used.idx, __ATOMIC_ACQUIRE) != v->used_idx && !t->status)
 		disk_text(disk->serial, sizeof(disk->serial), page + PAGE_SIZE, BLOCK_ID_SIZE, false);
-	/* From the beginning: whatever became of that request, it is over. */
+	/* The device is reset before its next use: whatever became of that request, it is over then. */
 	v->rings->avail.flags = 0;
 }
 
@@ -309,7 +309,7 @@ static bool map_structures(struct virtio *v)
 	for (unsigned n = 0; at && n < 16; n++) {
 		uint8_t type = pci_host_read8(v->fn, at + 3U), bar = pci_host_read8(v->fn, at + 4U);
 		uint32_t offset = pci_host_read32(v->fn, at + 8U);
-		/* One page of each is enough, and each begins where it says. */
+		/* How many bytes of each structure are used. */
 		uint32_t size = type == 1 ? COMMON_SIZE : type == 4 ? CONFIG_SIZE : 2;
 		volatile uint8_t **where = type == 1 ? &v->common : type == 2 ? &v->notify : type == 4 ? &v->device : NULL;
 		uint8_t next = pci_host_read8(v->fn, at + 1U) & 0xfc;
@@ -351,7 +351,7 @@ static void add(struct virtio *v, unsigned number)
 	disk->max_blocks = MAX_SECTORS / (size / BLOCK_SECTOR_SIZE);
 	disk->write_cache = v->features & BIT(F_FLUSH);
 	disk->read_only = v->features & BIT(F_RO);
-	disk->polled = !v->has_msi;
+	disk->has_no_interrupt = !v->has_msi;
 	get_serial(v, disk);
 	if (bring_up(v)) {
 		log_line("virtio %u: it does not become ready a second time", number);

@@ -56,7 +56,7 @@ void pci_host_write16(const struct pci_function *fn, unsigned reg, uint16_t valu
 		mmio_write16(fn->ecam + reg, value);
 		return;
 	}
-	/* Of this width on the bus too: a neighbour such as the status register has bits that a write clears. */
+	/* The access has this width on the bus too: a neighbour such as the status register has bits that a write clears. */
 	spin_lock(&lock);
 	port_write32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (uint32_t)fn->bdf << 8 | (reg & 0xfc));
 	port_write16((uint16_t)(PCI_CONFIG_DATA + (reg & 2)), value);
@@ -85,7 +85,7 @@ void pci_host_use_ecam(struct pci_function *fn, const struct acpi_info *acpi)
 		if (m->segment || bus < m->first_bus || bus > m->last_bus || m->base > PHYS_LIMIT)
 			continue;
 		page = host_map_registers(m->base + ((uint64_t)fn->bdf << 12), PAGE_SIZE);
-		/* Believed only where both ways show the same function. */
+		/* ECAM is believed only where both ways show the same function. */
 		if (page && mmio_read32(page) == pci_host_read32(fn, PCI_VENDOR_ID))
 			fn->ecam = page;
 		return;

@@ -58,7 +58,7 @@ uint8_t pci_host_capability(const struct pci_function *fn, uint8_t id, uint8_t f
 
 /* Find MSI-X or, without it, MSI; all vectors are masked or off. Returns 0 or ERR_NOENT. */
 int pci_msi_init(struct pci_msi *msi, const struct pci_function *fn);
-/* Mask an MSI-X vector, which holds its interrupts back; or let them come. MSI has no such thing here. */
+/* Mask an MSI-X vector, which holds its interrupts back; or let them come. Vectors of MSI cannot be masked here. */
 void pci_msi_mask(const struct pci_msi *msi, unsigned index, bool mask);
 /* Have vector `index` write `data` to `address`, and enable it. */
 void pci_msi_set(const struct pci_msi *msi, unsigned index, uint64_t address, uint32_t data);

@@ -64,10 +64,12 @@ static void carry_out(unsigned slot)
 	a.cache_loses = command == ATA_FLUSH_EXT ? false : a.cache_loses || (a.cache && command == ATA_WRITE_DMA_EXT);
 	for (unsigned i = 0; i < header.prds; i++) {
 		uint64_t at;
-		uint32_t size;
+		uint32_t size, reserved;
 		uint8_t *memory;
 
 		memcpy(&at, table + 0x80 + 16 * i, 8);
+		memcpy(&reserved, table + 0x80 + 16 * i + 8, 4);
+		assert_int_equal(reserved, 0);
 		memcpy(&size, table + 0x80 + 16 * i + 12, 4);
 		size++;
 		memory = disk_machine_dma(at, size);

@@ -157,6 +157,12 @@ static int setup(void **state)
 	memset(&p, 0, sizeof(p));
 	disk_machine_medium(p.medium, sizeof(p.medium));
 	p.status = 0x50;
+	/* Words 10 to 19 and 27 to 46: serial number and model, the first character of each word in its high byte. */
+	for (unsigned i = 0; i < 10; i++)
+		p.words[10 + i] = (uint16_t)("ABCDEFGHIJKLMNOPQRST"[2 * i] << 8 | "ABCDEFGHIJKLMNOPQRST"[2 * i + 1]);
+	for (unsigned i = 0; i < 20; i++)
+		p.words[27 + i] = (uint16_t)("model of forty characters, to the last!!"[2 * i] << 8 |
+					     "model of forty characters, to the last!!"[2 * i + 1]);
 	p.words[49] = 0x300;
 	p.words[60] = SECTORS;
 	p.words[83] = 0x4400;
@@ -187,10 +193,12 @@ static void read_write_flush(void)
 
 	assert_non_null(disk);
 	assert_memory_equal(disk->name, "ata:", 4); /* the number counts controllers, those of earlier tests too */
+	assert_string_equal(disk->serial, "ABCDEFGHIJKLMNOPQRST");
+	assert_string_equal(disk->model, "model of forty characters, to the last!!");
 	assert_null(disk_at(1));
 	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
-	assert_false(disk->polled);
+	assert_false(disk->has_no_interrupt);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 5, pieces, 2), 0);
 	assert_memory_equal(memory + (edge - 1024 - phys), p.medium + 7 * 512, 2048);
 	assert_memory_equal(memory, p.medium + 11 * 512, 512);
@@ -199,6 +207,7 @@ static void read_write_flush(void)
 	assert_memory_equal(p.medium + 100 * 512, memory, 512);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
 	assert_int_equal(p.flushes, 1);
+	assert_null(strstr(fake.log, "not ready for a command"));
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &odd, 1), ERR_INVALID);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 1, &high, 1), ERR_INVALID);
 }
@@ -232,6 +241,7 @@ static void test_faults(void **state)
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
 	p.hung = true;
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 0, 1, &range, 1), ERR_IO);
+	assert_non_null(strstr(fake.log, "not ready for a command"));
 	assert_true(disk->dead);
 }
 
@@ -328,7 +338,7 @@ static void test_interrupt_not_disabled(void **state)
 	(void)state;
 	assert_non_null(start());
 	assert_int_equal(disk_machine_claim(disk_at(0)), 0);
-	assert_false(disk_at(0)->polled);
+	assert_false(disk_at(0)->has_no_interrupt);
 	assert_false(model.config[5] & 4);
 }
 

@@ -172,6 +172,7 @@ static void wrong_lines(void **state)
 		{ "disk0 = \"module:,ro\"", "boot module's name" },
 		{ "disk0 = \"module:a,rw\"", "nothing or \",ro\"" },
 		{ "disk0 = \"module:a,ro,ro\"", "nothing or \",ro\"" },
+		{ "disk0 = \"module: b\"", "boot module's name" },
 		{ "disk0 = \"module:a b\"", "nothing or \",ro\"" },
 		{ "guestOS = \"linux\"", "expected one of other-64, linux-64" },
 		{ "monitor.virtual_exec = \"fast\"", "\"software\", \"hardware\" or \"automatic\"" },
@@ -191,6 +192,21 @@ static void wrong_lines(void **state)
 		assert_int_equal(cfg.vm[1].memsize, 77);
 		assert_int_equal(config_check(&cfg, record, &errors), 0);
 	}
+}
+
+/* The message names every system, and nothing else. */
+static void wrong_guest_os(void **state)
+{
+	char expected[512] = "guestOS is \"no\": expected one of ";
+
+	(void)state;
+	for (unsigned i = 0; guest_os_name(i); i++) {
+		strcat(expected, i ? ", " : "");
+		strcat(expected, guest_os_name(i));
+	}
+	parse("[vm a]\nkernel = k\nguestOS = no\n");
+	assert_int_equal(errors.count, 1);
+	assert_string_equal(errors.message[0], expected);
 }
 
 static void wrong_sections(void **state)
@@ -315,8 +331,11 @@ static void long_values(void **state)
 
 static void overrides(void **state)
 {
+	static struct vm_config none;
+
 	(void)state;
 	parse("[vm a]\nkernel=k\n[vm a.b]\nkernel=k\nmemsize=64\n[vm c]\n");
+	none = cfg.vm[3];
 	assert_int_equal(errors.count, 0);
 	assert_int_equal(config_set(&cfg, "memsize", "128", record, &errors), 0);
 	assert_int_equal(cfg.vm[0].memsize, 128);
@@ -331,6 +350,9 @@ static void overrides(void **state)
 	assert_int_equal(config_check(&cfg, record, &errors), 0);
 	assert_string_equal(cfg.vm[2].kernel, "late");
 	assert_int_equal(errors.count, 0);
+
+	/* What is no VM stays untouched. */
+	assert_memory_equal(&cfg.vm[3], &none, sizeof(none));
 
 	assert_int_equal(config_set(&cfg, "vm.zz.memsize", "128", record, &errors), ERR_INVALID);
 	expect_error(0, "unknown setting \"vm.zz.memsize\"");
@@ -407,8 +429,9 @@ static void hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whole_file), cmocka_unit_test(wrong_lines), cmocka_unit_test(wrong_sections),
-		cmocka_unit_test(duplicates_and_limits), cmocka_unit_test(other_files), cmocka_unit_test(long_values), cmocka_unit_test(overrides),
+		cmocka_unit_test(whole_file), cmocka_unit_test(wrong_lines), cmocka_unit_test(wrong_guest_os), cmocka_unit_test(other_files),
+		cmocka_unit_test(wrong_sections),
+		cmocka_unit_test(duplicates_and_limits), cmocka_unit_test(long_values), cmocka_unit_test(overrides),
 		cmocka_unit_test(machine_wide), cmocka_unit_test(many_errors), cmocka_unit_test(hostile),
 	};
 

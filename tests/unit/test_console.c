@@ -133,6 +133,8 @@ static void test_guests_are_drawn_later(void **state)
 
 static void test_polling(void **state)
 {
+	unsigned before;
+
 	(void)state;
 	console_flush();
 	console_poll_on();
@@ -149,6 +151,16 @@ static void test_polling(void **state)
 	console_service(6001000, take);
 	assert_int_equal(console_due[0], 6002000);
 	assert_int_equal(sent[1][sent_count[1] - 1], 'x');
+	/* A look fills the UART's FIFO, which has 16 bytes. */
+	console_flush();
+	deaf = true;
+	put_guest("0123456789abcdefghij", 6001100);
+	before = sent_count[1];
+	deaf = false;
+	console_service(6002000, take);
+	assert_int_equal(sent_count[1], before + 16);
+	console_service(6003000, take);
+	assert_int_equal(sent_count[1], before + 20);
 }
 
 static void test_a_dead_uart_stops_nobody(void **state)
@@ -175,6 +187,19 @@ static void test_a_dead_uart_stops_nobody(void **state)
 		assert_int_equal(screen[i] & 0xff, '#');
 }
 
+/* The screen goes: nothing is drawn any more, and nobody is called for it. */
+static void test_no_screen(void **state)
+{
+	(void)state;
+	console_use_screen(NULL, NULL, NULL, 0, 0);
+	drawn = 0;
+	console_put_log("lamina: unseen\n");
+	assert_true(console_put_guest('x', 9000000));
+	console_flush();
+	assert_int_equal(drawn, 0);
+	assert_int_equal(console_due[1], UINT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_guests_are_drawn_later),
 		cmocka_unit_test(test_polling),
 		cmocka_unit_test(test_a_dead_uart_stops_nobody),
+		cmocka_unit_test(test_no_screen),
 	};
 
 	return cmocka_run_group_tests_name("console", tests, NULL, NULL);

@@ -56,7 +56,7 @@ static void commit(struct disk *of)
 
 static void reap(struct disk *of)
 {
-	for (unsigned i = 0; i < of->tags && !d.mute; i++) {
+	for (unsigned i = 0; i < of->tag_count && !d.mute; i++) {
 		if (!(d.has & 1U << i) || of->tag[i].block >= STUCK(0) || fake.now < d.busy_until)
 			continue;
 		d.has &= ~(1U << i);
@@ -303,6 +303,67 @@ static void test_broken(void **state)
 	assert_int_equal(d.resets, 1);
 }
 
+/* A text that fills its field, or is longer, is cut so that its NUL fits. */
+static void test_text(void **state)
+{
+	char text[8];
+
+	(void)state;
+	for (size_t len = 0; len <= 12; len++) {
+		memset(text, '#', sizeof(text));
+		disk_text(text, 5, "abcdefghijkl", len, false);
+		assert_int_equal(strlen(text), MIN(len, 4U));
+		assert_memory_equal(text, "abcd", MIN(len, 4U));
+		assert_memory_equal(text + 5, "###", 3);
+	}
+	disk_text(text, 8, "  a \x1f~\x7f  ", 9, false);
+	assert_string_equal(text, "a ?~?");
+	disk_text(text, 8, "ab\0cd", 5, false);
+	assert_string_equal(text, "ab");
+	disk_text(text, 8, "badcfe", 6, true);
+	assert_string_equal(text, "abcdef");
+	disk_text(text, 8, "    ", 4, false);
+	assert_string_equal(text, "");
+}
+
+/* A client's name that is as long as its field, too. */
+static void test_client_name(void **state)
+{
+	char name[sizeof(disk->client[0].name) + 9];
+	const char *other = NULL;
+
+	(void)state;
+	for (size_t len = sizeof(disk->client[0].name) - 2; len < sizeof(name); len++) {
+		setup(NULL);
+		memset(&disk->client, 0, sizeof(disk->client));
+		disk->client_count = 0;
+		memset(name, 'v', len);
+		name[len] = 0;
+		assert_int_equal(disk_claim(disk, name, 0, 10, &other), 0);
+		assert_int_equal(strlen(disk->client[0].name), MIN(len, sizeof(disk->client[0].name) - 1));
+		assert_int_equal(disk_claim(disk, "next", 9, 1, &other), ERR_BUSY);
+		assert_ptr_equal(other, disk->client[0].name);
+		assert_int_equal(disk_claim(disk, "next", 10, 1, &other), 1);
+	}
+}
+
+/* So many clients there may be, and no more. */
+static void test_clients_max(void **state)
+{
+	const char *other = NULL;
+
+	(void)state;
+	for (unsigned n = disk->client_count; n <= DISK_CLIENTS_MAX; n++) {
+		/* b's part is made free again, one block after the other. */
+		disk->client[1].blocks = 0;
+		assert_int_equal(disk_claim(disk, "c", 10 + n, 1, &other), n < DISK_CLIENTS_MAX ? (int)n : ERR_NOMEM);
+		assert_int_equal(disk->share, disk->tag_count / MIN(n + 1, DISK_CLIENTS_MAX));
+	}
+	assert_int_equal(disk_claim(disk, "c", BLOCKS, 1, &other), ERR_RANGE);
+	assert_int_equal(disk_claim(disk, "c", BLOCKS - 1, 2, &other), ERR_RANGE);
+	assert_int_equal(disk_claim(disk, "c", 0, 0, &other), ERR_RANGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +374,9 @@ int main(void)
 		cmocka_unit_test_setup(test_silence, setup),
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_broken, setup),
+		cmocka_unit_test_setup(test_text, setup),
+		cmocka_unit_test_setup(test_client_name, setup),
+		cmocka_unit_test_setup(test_clients_max, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

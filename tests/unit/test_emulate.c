@@ -9,6 +9,7 @@
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"
 #include "tests/unit/emulate_fixture.h"
+#include "vmm/emulate/execution.h"
 
 static int emulate_at(uint64_t rip, const char *bytes, unsigned n, uint64_t fault_gpa)
 {
@@ -294,6 +295,49 @@ static void test_hostile_code(void **state)
 	assert_int_equal(emu.rip, CODE);
 }
 
+/* The forms that LOCK may stand before, and no others (SDM vol. 2, "LOCK"): one-byte opcodes and those after 0F, by ModRM's reg field. */
+static bool may_be_locked(bool escape, unsigned op, unsigned reg)
+{
+	static const uint8_t plain[] = { 0x00, 0x01, 0x08, 0x09, 0x10, 0x11, 0x18, 0x19, 0x20, 0x21, 0x28, 0x29, 0x30, 0x31, 0x86, 0x87 };
+	static const uint8_t escaped[] = { 0xab, 0xb0, 0xb1, 0xb3, 0xbb, 0xc0, 0xc1 };
+	/* bits of reg */
+	static const struct { uint8_t op, regs; } groups[] = { { 0x80, 0x7f }, { 0x81, 0x7f }, { 0x82, 0x7f }, { 0x83, 0x7f },
+							       { 0xf6, 0x0c }, { 0xf7, 0x0c }, { 0xfe, 0x03 }, { 0xff, 0x03 } };
+
+	if (escape)
+		return memchr(escaped, (int)op, sizeof(escaped)) || (op == 0xba && reg >= 5) || (op == 0xc7 && reg == 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(groups); i++)
+		if (groups[i].op == op)
+			return groups[i].regs & 1U << reg;
+	return memchr(plain, (int)op, sizeof(plain));
+}
+
+static void test_lockable(void **state)
+{
+	unsigned locked = 0;
+
+	(void)state;
+	for (unsigned n = 0; n < 2 * 256 * 8; n++) {
+		bool escape = n & 0x800;
+		unsigned op = n >> 3 & 0xff, reg = n & 7;
+		uint8_t bytes[16] = { 0xf0, escape ? 0x0f : (uint8_t)op, escape ? (uint8_t)op : (uint8_t)(reg << 3), (uint8_t)(reg << 3) };
+		struct insn insn;
+
+		/* Prefixes, escapes and what does not exist in this mode are no instruction of their own. */
+		if (decode(&insn, bytes, sizeof(bytes), DECODE_32) || insn.map != (escape ? MAP_0F : MAP_ONE_BYTE) || insn.opcode != op ||
+		    insn.encoding != ENCODING_LEGACY)
+			continue;
+		if (lockable(&insn) != may_be_locked(escape, op, reg))
+			fail_msg("LOCK before %s%02x /%u", escape ? "0f " : "", op, reg);
+		locked += lockable(&insn);
+		/* Never with a register in the place of memory. */
+		bytes[escape ? 3 : 2] |= 0xc0;
+		if (!decode(&insn, bytes, sizeof(bytes), DECODE_32))
+			assert_false(lockable(&insn));
+	}
+	assert_int_equal(locked, 16 * 8 + 4 * 7 + 2 * 2 + 2 * 2 + 7 * 8 + 3 + 1);
+}
+
 /* Random code and registers in every mode: nothing but a verdict may come of it, and never more than so many accesses. */
 static void test_random_code(void **state)
 {
@@ -492,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup(test_real_mode, setup),
 		cmocka_unit_test_setup(test_string_faults, setup),
 		cmocka_unit_test_setup(test_hostile_code, setup),
+		cmocka_unit_test_setup(test_lockable, setup),
 		cmocka_unit_test_setup(test_random_code, setup),
 		cmocka_unit_test_setup(test_outs, setup),
 		cmocka_unit_test_setup(test_ins, setup),

@@ -403,6 +403,15 @@ static void errors(void **state)
 	assert_int_equal(lapic_mmio_read(l, 0xffc, 4), 0);
 	put(l, LAPIC_ESR, 0);
 	assert_int_equal(get(l, LAPIC_ESR), 0x80);
+	/* A write alone, to a register between others that is none, of which nothing stays. */
+	put(l, 0x01, 0x55);
+	put(l, LAPIC_ESR, 0);
+	assert_int_equal(get(l, LAPIC_ESR), 0x80);
+	put(l, LAPIC_ESR, 0);
+	put(l, LAPIC_ICR_HIGH, 0xffffffff); /* the destination; the rest is reserved */
+	assert_int_equal(get(l, LAPIC_ICR_HIGH), 0xff000000);
+	put(l, LAPIC_ESR, 0);
+	assert_int_equal(get(l, LAPIC_ESR), 0);
 	put(l, LAPIC_LVT_ERROR, 3); /* an illegal vector for the error itself */
 	lapic_accept(l, 0, false);
 	put(l, LAPIC_ESR, 0);

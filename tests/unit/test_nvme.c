@@ -9,7 +9,7 @@
 #include "tests/unit/fakes.h"
 
 #define BLOCKS 256U
-#define QUEUES 3U
+#define QUEUES 5U
 
 /* A controller with one namespace. */
 static struct {
@@ -18,7 +18,7 @@ static struct {
 	uint64_t asq, acq;
 	struct {
 		uint64_t sq, cq;
-		unsigned size, sq_head, cq_tail, phase;
+		unsigned size, sq_head, cq_head, cq_tail, phase;
 	} queue[QUEUES];
 	unsigned resets, flushes, reads, writes;
 	/* What goes wrong. */
@@ -26,15 +26,20 @@ static struct {
 	unsigned lose_next;     /* commands that never end */
 	bool never_ready, wrong_cid;
 	unsigned metadata, mdts;
+	unsigned mqes;             /* the longest queue, less one; 0: 63 */
+	unsigned more_namespaces;  /* besides the first */
+	uint32_t granted;          /* the answer to Number of Queues: completion and submission queues, each less one */
 	uint16_t last_cid;
 } c;
 
 static void complete(unsigned q, const struct nvme_command *command, uint16_t status)
 {
-	struct nvme_completion done = { .cid = command->cid, .status = (uint16_t)(status << 1 | c.queue[q].phase) };
+	struct nvme_completion done = { .result = q ? 0 : c.granted, .cid = command->cid, .status = (uint16_t)(status << 1 | c.queue[q].phase) };
 	struct nvme_completion *cq = disk_machine_dma(c.queue[q].cq, c.queue[q].size * sizeof(done));
 
 	assert_non_null(cq);
+	/* The driver has said what it has taken: there is room. */
+	assert_int_not_equal((c.queue[q].cq_tail + 1) % c.queue[q].size, c.queue[q].cq_head);
 	if (c.wrong_cid && q) {
 		done.cid = (uint16_t)(command->cid + 7);
 		cq[c.queue[q].cq_tail] = done;
@@ -55,18 +60,19 @@ static void identify(const struct nvme_command *command)
 {
 	uint8_t *page = disk_machine_dma(command->prp1, 4096);
 	uint64_t blocks = BLOCKS;
-	uint32_t one = 1, format = 9U << 16 | c.metadata;
+	uint32_t namespaces = 1 + c.more_namespaces, format = 9U << 16 | c.metadata;
 
 	assert_non_null(page);
 	memset(page, 0, 4096);
 	if (command->cdw10 == NVME_IDENTIFY_CONTROLLER) {
 		memcpy(page + NVME_ID_SERIAL, "  SER-1/2            ", 20);
 		memcpy(page + NVME_ID_MODEL, "A model\x01of a disk                         ", 40);
-		memcpy(page + NVME_ID_NAMESPACES, &one, 4);
+		memcpy(page + NVME_ID_NAMESPACES, &namespaces, 4);
 		page[NVME_ID_VWC] = 1;
 		page[NVME_ID_MDTS] = (uint8_t)c.mdts;
 	} else if (command->cdw10 == NVME_IDENTIFY_ACTIVE) {
-		memcpy(page, &one, 4);
+		for (uint32_t nsid = 1; nsid <= namespaces; nsid++)
+			memcpy(page + 4 * (nsid - 1), &nsid, 4);
 	} else {
 		memcpy(page + NVME_NS_SIZE, &blocks, 8);
 		memcpy(page + NVME_NS_FORMATS, &format, 4);
@@ -84,8 +90,9 @@ static void admin(const struct nvme_command *command)
 	case NVME_ADMIN_CREATE_CQ:
 		assert_in_range(q, 1, QUEUES - 1);
 		c.queue[q].cq = command->prp1;
-		c.queue[q].cq_tail = 0;
+		c.queue[q].cq_tail = c.queue[q].cq_head = 0;
 		c.queue[q].phase = 1;
+		c.queue[q].size = (command->cdw10 >> 16) + 1;
 		break;
 	case NVME_ADMIN_CREATE_SQ:
 		c.queue[q].sq = command->prp1;
@@ -148,7 +155,7 @@ static void io(unsigned q, const struct nvme_command *command)
 		complete(q, command, 0x281);
 		return;
 	}
-	assert_int_equal(command->nsid, 1);
+	assert_int_equal(command->nsid, q);
 	c.flushes += command->opcode == NVME_FLUSH;
 	c.reads += command->opcode == NVME_READ;
 	c.writes += command->opcode == NVME_WRITE;
@@ -179,7 +186,7 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	assert_int_equal(size, 4);
 	switch (offset) {
 	case NVME_CAP:
-		return 2U << 24 | 63;
+		return 2U << 24 | (c.mqes ? c.mqes : 63);
 	case NVME_CAP + 4:
 		return 0;
 	case NVME_VS:
@@ -202,6 +209,8 @@ static void model_write(unsigned offset, unsigned size, uint32_t value)
 		assert_true(c.csts & 1);
 		if (n % 2 == 0)
 			doorbell(n / 2, value);
+		else
+			c.queue[n / 2].cq_head = value;
 		return;
 	}
 	if (offset == NVME_CC) {
@@ -428,6 +437,28 @@ static void test_all_tags(void **state)
 	}
 }
 
+/* A queue has one entry more than commands under way, and no more entries than the controller can take. */
+static void test_short_queues(void **state)
+{
+	for (unsigned mqes = 1; mqes < 100; mqes += 3) {
+		struct disk *disk;
+		unsigned ended, count;
+		int client;
+
+		setup(state);
+		c.mqes = mqes;
+		disk = start();
+		assert_non_null(disk);
+		client = disk_machine_claim(disk);
+		assert_int_equal(client, 0);
+		assert_in_range(c.queue[1].size, 2, mqes + 1);
+		assert_int_equal(disk->tag_count, MIN(mqes, DISK_TAGS));
+		count = disk_machine_many(disk, client, 1, &ended);
+		assert_int_equal(count, MIN(mqes, DISK_TAGS));
+		assert_int_equal(ended, count);
+	}
+}
+
 /* One who never stops asking leaves the others their share of the commands. */
 static void test_clients_share_the_tags(void **state)
 {
@@ -458,8 +489,35 @@ static void test_clients_share_the_tags(void **state)
 		assert_int_equal(n, -(int)(DISK_TAGS / 2));
 	}
 	/* Not more clients than commands. */
-	disk->tags = 2;
+	disk->tag_count = 2;
 	assert_int_equal(disk_claim(disk, "c", 200, 10, &other), ERR_NOMEM);
+}
+
+/* Each namespace in use takes a pair of queues: of these there are as many as the controller grants of the scarcer kind. */
+static void test_namespaces(void **state)
+{
+	static const struct { uint32_t granted; unsigned usable; } cases[] = {
+		{ 0x00000000, 1 }, { 0x00010002, 2 }, { 0x00020001, 2 }, { 0x00000003, 1 }, { 0x00030000, 1 }, { 0x00030003, 4 },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct disk_range range;
+
+		setup(state);
+		c.more_namespaces = 3;
+		c.granted = cases[i].granted;
+		assert_non_null(start());
+		assert_null(disk_at(4));
+		range = disk_machine_sector();
+		for (unsigned n = 0; n < 4; n++) {
+			struct disk *disk = disk_at(n);
+			int client = disk_machine_claim(disk);
+
+			assert_int_equal(client, n < cases[i].usable ? 0 : ERR_NOMEM);
+			if (!client)
+				assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, n, 1, &range, 1), 0);
+		}
+	}
 }
 
 static void test_refusals(void **state)
@@ -492,7 +550,9 @@ int main(void)
 		cmocka_unit_test_setup(test_completions_that_make_no_sense, setup),
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_all_tags, setup),
+		cmocka_unit_test_setup(test_short_queues, setup),
 		cmocka_unit_test_setup(test_clients_share_the_tags, setup),
+		cmocka_unit_test_setup(test_namespaces, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};
 

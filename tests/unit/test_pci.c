@@ -192,6 +192,8 @@ static void test_header_is_read_only_where_it_should(void **unused)
 	assert_int_equal(config_read(3, 8, 4), 0x01020309);
 	assert_int_equal(config_read(3, 0x30, 4), 0);
 	assert_int_equal(config_read(3, 0x3c, 4), 0x01ff);
+	config_write(3, 0x3c, 4, 0);
+	assert_int_equal(config_read(3, 0x3c, 4), 0x0100);
 	assert_int_equal(config_read(3, 0x40, 4), 0);
 }
 

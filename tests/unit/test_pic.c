@@ -330,6 +330,15 @@ static void test_poll(void **state)
 static void test_initialization(void **state)
 {
 	(void)state;
+	/* Priorities are the plain ones again. */
+	out(0x20, 0xc3);
+	initialize(0x01, 0x01);
+	pulse(4);
+	pulse(0);
+	assert_int_equal(pic_acknowledge(&pic), 0x30);
+	out(0x20, 0x20);
+	assert_int_equal(pic_acknowledge(&pic), 0x34);
+	out(0x20, 0x20);
 	pulse(4);
 	out(0x4d0, 0x20);
 	pic_set_irq(&pic, 5, true);

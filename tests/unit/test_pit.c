@@ -101,6 +101,25 @@ static void test_power_on(void **state)
 	assert_int_equal(in(0x61) & 0x2f, 0);
 }
 
+/* A timer that was due when the machine was reset fires for nothing. */
+static void test_reset(void **state)
+{
+	unsigned rises;
+
+	(void)state;
+	program(0, 0x34, 100);
+	to_tick(1050);
+	rises = fake.irq_rises[0];
+	pit_reset(&pit);
+	assert_false(fake.irq[0]);
+	assert_true(pit.timer.deadline == TIME_NEVER);
+	to_tick(2000);
+	pit.timer.fire(pit.timer.ctx);
+	assert_int_equal(fake.irq_rises[0], rises);
+	assert_true(pit.timer.deadline == TIME_NEVER);
+	assert_int_equal(status(0), 0x70);
+}
+
 static void test_mode0(void **state)
 {
 	uint64_t rises;
@@ -464,6 +483,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_clock, setup),
 		cmocka_unit_test_setup(test_power_on, setup),
+		cmocka_unit_test_setup(test_reset, setup),
 		cmocka_unit_test_setup(test_mode0, setup),
 		cmocka_unit_test_setup(test_mode2_periodic, setup),
 		cmocka_unit_test_setup(test_mode2_new_count, setup),

@@ -362,6 +362,7 @@ static void test_cmos(void **state)
 	assert_int_equal(size16(0x30), 0xffff);
 	assert_int_equal(size16(0x34), (GIB(3) - MIB(16)) >> 16);
 	assert_int_equal(size16(0x5b) | get(0x5d) << 16, GIB(5) >> 16);
+	assert_int_equal(get(0x14), 0x02); /* a floating-point unit, no floppy drive */
 	for (unsigned i = 0x10; i < 0x2e; i++)
 		checksum += get((uint8_t)i);
 	assert_int_equal(get(0x2e) << 8 | get(0x2f), checksum);
@@ -375,7 +376,9 @@ static void test_cmos(void **state)
 	assert_int_equal(get(RTC_REG_D), 0x80);
 	/* A reset keeps time and CMOS, but not the shutdown status. */
 	put(RTC_REG_B, 0x82);
+	put(RTC_REG_A, 0x2f);
 	rtc_reset(&rtc);
+	assert_int_equal(get(RTC_REG_A) & 0x7f, 0x26);
 	assert_int_equal(get(0x7f), 0x5a);
 	assert_int_equal(get(0x0f), 0);
 	expect_time(0x23, 0x59, 0x50);

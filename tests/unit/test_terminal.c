@@ -16,6 +16,9 @@ static unsigned columns, rows, drawn;
 static uint16_t *screen;
 static void *memory;
 
+/* VGA's CRT controller. */
+static uint8_t crtc[0x20], crtc_index;
+
 uint8_t port_read8(uint16_t port);
 void port_write8(uint16_t port, uint8_t value);
 
@@ -27,8 +30,10 @@ uint8_t port_read8(uint16_t port)
 
 void port_write8(uint16_t port, uint8_t value)
 {
-	(void)port;
-	(void)value;
+	if (port == 0x3d4)
+		crtc_index = value;
+	else if (port == 0x3d5 && crtc_index < ARRAY_SIZE(crtc))
+		crtc[crtc_index] = value;
 }
 
 static void draw(void *ctx, unsigned column, unsigned row, uint16_t cell)
@@ -191,6 +196,12 @@ static void test_erase(void **state)
 	shows("aaaaaa||cccccc|");
 	put("\x1b[1;3H\x1b[J");
 	shows("aa|||");
+	put("\x1b[Haaaaaa\r\nbbbbbb\r\ncccccc\x1b[2;3H\x1b[1J"); /* the cell under the cursor as well */
+	shows("|   bbb|cccccc|");
+	put("\x1b[4J\x1b[3K");
+	shows("|   bbb|cccccc|");
+	put("\x1b[3J");
+	shows("|||");
 	put("\x1b[H123456\x1b[3G\x1b[2P");
 	shows("1256|||");
 	put("\x1b[3@");
@@ -221,6 +232,15 @@ static void test_scrolling_region(void **state)
 	shows("|||x| y|");
 	put("\x1b" "c0\x1b[99M"); /* more than there is */
 	shows("|||||");
+	/* Below and above the region nothing scrolls, and the cursor stays on the screen. */
+	put("\x1b" "ca\r\nb\r\nc\r\nd\r\ne\x1b[2;3r\x1b[4;1H\nE\n\nF");
+	assert_int_equal(t.row, 4);
+	shows("a|b|c|d|EF|");
+	put("\x1b[1;2H\x1bM\x1bMx");
+	assert_int_equal(t.row, 0);
+	shows("ax|b|c|d|EF|");
+	put("\x1b[3;2H\x1bMy\x1b[5;3H\x1bMz"); /* within the region, and below it */
+	shows("ax|by|c|d z|EF|");
 }
 
 static void test_colours(void **state)
@@ -238,6 +258,18 @@ static void test_colours(void **state)
 	assert_int_equal(screen[6], 0x2200 | 'g');
 	assert_int_equal(screen[7], 0x0700 | 'h');
 	assert_int_equal(screen[8], 0x0700 | 'i');
+	/* The last of the 16 colours that exist, the first that does not, and the bright ones. */
+	put("\r\x1b[0;38;5;15ma\x1b[38;5;16mb\x1b[48;5;15mc\x1b[0;90md\x1b[97me\x1b[98mf\x1b[30;37mg\x1b[40;47mh\x1b[0;1;31;22mi");
+	show();
+	assert_int_equal(screen[0], 0x0f00 | 'a');
+	assert_int_equal(screen[1], 0x0f00 | 'b');
+	assert_int_equal(screen[2], 0xff00 | 'c');
+	assert_int_equal(screen[3], 0x0800 | 'd');
+	assert_int_equal(screen[4], 0x0f00 | 'e');
+	assert_int_equal(screen[5], 0x0f00 | 'f');
+	assert_int_equal(screen[6], 0x0700 | 'g');
+	assert_int_equal(screen[7], 0x7700 | 'h');
+	assert_int_equal(screen[8], 0x0400 | 'i');
 }
 
 static void test_what_is_not_shown(void **state)
@@ -248,8 +280,10 @@ static void test_what_is_not_shown(void **state)
 	shows("abcdefgh|");
 	put("\r\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x80z\x1b[K"); /* each one cell, and a stray byte */
 	shows("\x7f\x7f\x7f\x7fz|");
-	put("\r\x1b[12\x18q\x1b[K"); /* CAN ends a sequence */
+	put("\r\x1b[12\x18q\x1b[K"); /* CAN ends a sequence, and so does SUB */
 	shows("q|");
+	put("\r\x1b[12\x1aQ\x1b[K");
+	shows("Q|");
 }
 
 /* Whatever a guest prints, of every size of screen: nothing outside the memory is touched, and the screen shows the cells. */
@@ -333,6 +367,28 @@ static void test_pixels(void **state)
 	pixels = NULL;
 }
 
+/* VGA's sixteen colours: a bit each for blue, green, red and intensity, and brown in the place of dark yellow. */
+static void test_palette(void **state)
+{
+	static const uint8_t rgb[6] = { 16, 8, 8, 8, 0, 8 };
+
+	(void)state;
+	assert_null(make(640, 480, 2560, 32, rgb));
+	for (unsigned colour = 0; colour < 16; colour++) {
+		unsigned low = colour & 8 ? 0x55 : 0;
+		uint32_t expected = ((colour & 4 ? 0xaa : 0) + low) << 16 | ((colour & 2 ? 0xaa : 0) + low) << 8 | ((colour & 1 ? 0xaa : 0) + low);
+
+		if (colour == 6)
+			expected = 0xaa5500;
+		framebuffer_draw(&fb, 0, 0, (uint16_t)(colour << 12 | ' '));
+		assert_int_equal(pixel(0, 0), expected);
+		framebuffer_draw(&fb, 1, 1, (uint16_t)((colour ^ 15) << 12 | colour << 8 | 'A'));
+		has_glyph(1, 1, 'A' - FONT_FIRST, expected, pixel(FONT_WIDTH, FONT_HEIGHT));
+	}
+	free(pixels);
+	pixels = NULL;
+}
+
 static void test_unusable_framebuffers(void **state)
 {
 	static const uint8_t rgb[6] = { 16, 8, 8, 8, 0, 8 }, outside[6] = { 25, 8, 8, 8, 0, 8 }, none[6] = { 16, 8, 8, 0, 0, 8 };
@@ -360,6 +416,9 @@ static void test_vga(void **state)
 	assert_int_equal(cells[1999], 0x7400 | 'x'); /* it does not blink */
 	vga_text_draw(cells, 0, 1, 0x0700 | TERMINAL_OTHER);
 	assert_int_equal(cells[80], 0x07fe);
+	/* The hardware's cursor is off: the terminal draws its own. */
+	vga_text_init();
+	assert_int_equal(crtc[0x0a], 0x20);
 }
 
 int main(void)
@@ -375,6 +434,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_what_is_not_shown, teardown),
 		cmocka_unit_test_teardown(test_random_bytes, teardown),
 		cmocka_unit_test(test_pixels),
+		cmocka_unit_test(test_palette),
 		cmocka_unit_test(test_unusable_framebuffers),
 		cmocka_unit_test(test_vga),
 	};

@@ -188,6 +188,44 @@ static void test_full_console(void **state)
 	assert_false(fake.irq[4]);
 }
 
+/* An overrun happens in loopback only, where no interrupt leaves; afterwards it does, until LSR is read. */
+static void test_overrun(void **state)
+{
+	(void)state;
+	out(1, 0x04);
+	out(4, 0x18);
+	out(0, 'a');
+	out(0, 'b');
+	assert_false(fake.irq[4]);
+	out(4, 0x08);
+	assert_true(fake.irq[4]);
+	assert_int_equal(in(2), 0x06);
+	assert_true(fake.irq[4]);
+	assert_int_equal(in(5), 0x63);
+	assert_false(fake.irq[4]);
+	assert_int_equal(in(2), 0x01);
+	assert_int_equal(in(5), 0x61);
+}
+
+/* A byte that the console cannot take yet ends the interrupt of the empty transmitter, until it has left. */
+static void test_thre_falls(void **state)
+{
+	(void)state;
+	out(4, 0x08);
+	out(1, 0x02);
+	assert_true(fake.irq[4]);
+	fake.console_full = true;
+	out(0, 'a');
+	assert_false(fake.irq[4]);
+	assert_int_equal(in(2), 0x01);
+	fake.console_full = false;
+	pass(5000);
+	console_is("a");
+	assert_true(fake.irq[4]);
+	assert_int_equal(in(2), 0x02);
+	assert_false(fake.irq[4]);
+}
+
 static void test_receive(void **state)
 {
 	(void)state;
@@ -417,6 +455,8 @@ int main(void)
 		cmocka_unit_test_setup(test_transmit, setup),
 		cmocka_unit_test_setup(test_transmit_interrupt, setup),
 		cmocka_unit_test_setup(test_full_console, setup),
+		cmocka_unit_test_setup(test_overrun, setup),
+		cmocka_unit_test_setup(test_thre_falls, setup),
 		cmocka_unit_test_setup(test_receive, setup),
 		cmocka_unit_test_setup(test_trigger_and_timeout, setup),
 		cmocka_unit_test_setup(test_loopback, setup),

@@ -159,7 +159,7 @@ static void reset_submit(struct block_device *device, struct block_request *req)
 	assert_int_equal(status_read(), 0);
 	if (resets == 1) {
 		driver_start(ALL_FEATURES, 128, false);
-		m.blk.busy[0] = true; /* and is at work on the queue */
+		m.blk.core_at_queue[0] = true; /* and is at work on the queue */
 	}
 }
 
@@ -182,7 +182,7 @@ static void test_reset_during_a_submit(void **unused)
 	offer(0, 0);
 	kick(0); /* started again: the new rings are empty */
 	assert_int_equal(resets, 1);
-	assert_true(m.blk.busy[0]); /* left to the other */
+	assert_true(m.blk.core_at_queue[0]); /* left to the other */
 	assert_int_equal(used_idx(0), 0);
 	assert_int_equal(m.ram[STATUS_AT], UNTOUCHED);
 	m.slow.block.ops = m.disk.block.ops;

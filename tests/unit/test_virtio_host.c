@@ -200,8 +200,12 @@ static void test_read_write_flush(void **state)
 	(void)state;
 	assert_non_null(disk);
 	assert_string_equal(disk->serial, "a serial number");
-	assert_true(disk->polled);
+	assert_memory_equal(disk->name, "virtio:", 7); /* the number counts controllers, those of earlier tests too */
+	assert_ptr_equal(disk_by_name(disk->name), disk);
+	assert_true(disk->has_no_interrupt);
 	assert_int_equal(disk->blocks, SECTORS);
+	assert_int_equal(model.config[4] & 7, 7); /* I/O, memory, bus master */
+	assert_int_equal(model.config[5] & 4, 4); /* no INTx, which nobody handles */
 	client = disk_machine_claim(disk);
 	assert_int_equal(client, 0);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_READ, 7, 3, pieces, 2), 0);
@@ -213,6 +217,30 @@ static void test_read_write_flush(void **state)
 		assert_int_equal(d.medium[20 * 512 + i], 0x11);
 	assert_int_equal(disk_machine_run(disk, client, BLOCK_FLUSH, 0, 0, NULL, 0), 0);
 	assert_int_equal(d.flushes, 1);
+}
+
+/* A disk that cannot be written to says so. */
+static void test_read_only(void **state)
+{
+	struct disk *disk = start();
+
+	assert_false(disk->read_only);
+	assert_true(disk->write_cache);
+	setup(state);
+	d.features |= BIT(5);
+	disk = start();
+	assert_true(disk->read_only);
+	assert_true(d.driver == (BIT(32) | BIT(28) | BIT(9) | BIT(6) | BIT(5)));
+	setup(state);
+	d.features &= ~BIT(9);
+	disk = start();
+	assert_false(disk->write_cache);
+	/* What the driver does not know it does not take. */
+	setup(state);
+	d.features |= BIT(2) | BIT(12) | BIT(33) | BIT(34);
+	disk = start();
+	assert_non_null(disk);
+	assert_true(d.driver == (BIT(32) | BIT(28) | BIT(9) | BIT(6) | BIT(2) | BIT(33)));
 }
 
 static void test_faults(void **state)
@@ -277,6 +305,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_read_write_flush, setup),
+		cmocka_unit_test_setup(test_read_only, setup),
 		cmocka_unit_test_setup(test_faults, setup),
 		cmocka_unit_test_setup(test_refusals, setup),
 	};

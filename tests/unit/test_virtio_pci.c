@@ -165,6 +165,7 @@ static void test_queue_select_out_of_range(void **unused)
 		assert_int_equal(bar_read(COMMON(queue_enable), 2), 0);
 		assert_int_equal(bar_read(COMMON(queue_msix_vector), 2), 0xffff);
 		assert_int_equal(bar_read(COMMON(queue_desc), 4), 0);
+		assert_int_equal(bar_read(COMMON(queue_notify_off), 2), 0);
 	}
 	assert_int_equal(status_read(), 0);
 	assert_int_equal(m.blk.virtio.queue[2].size, 0);
@@ -349,11 +350,18 @@ static void test_configuration_access(void **unused)
 	assert_int_equal(config_read(at + 16, 4), 0);
 	access(VIRTIO_PCI_DEVICE + 34, 2);
 	assert_int_equal(config_read(at + 16, 4), 2);
-	access(VIRTIO_PCI_BAR_SIZE, 1);
-	config_write(at + 16, 4, 0);
-	config_read(at + 16, 4);
-	access(0xfffffffc, 4);
-	config_write(at + 16, 4, 0);
+	/* The last register of each width can be reached, where nothing answers; beyond it nothing is done. */
+	for (unsigned length = 1; length <= 4; length *= 2) {
+		access(VIRTIO_PCI_BAR_SIZE - length, length);
+		config_write(at + 16, 4, 0);
+		assert_int_equal(config_read(at + 16, 4), 0xffffffff);
+		access(VIRTIO_PCI_BAR_SIZE, length);
+		config_write(at + 16, 4, 0);
+		assert_int_equal(config_read(at + 16, 4), 0);
+		access(0xfffffffc, length);
+		config_write(at + 16, 4, 0);
+		assert_int_equal(config_read(at + 16, 4), 0);
+	}
 	access(COMMON(device_status), 1);
 	config_write(at + 4, 1, 1);
 	config_write(at + 16, 1, 0);
@@ -417,6 +425,12 @@ static void test_nothing_before_driver_ok_or_without_bus_master(void **unused)
 	/* both conditions met: what waited is served, though not announced again */
 	config_write(PCI_COMMAND, 2, 6);
 	assert_int_equal(used_idx(0), 1);
+	/* A further bit of the status is no notification. */
+	offer(0, 0);
+	status_write(0x8f);
+	assert_int_equal(used_idx(0), 1);
+	kick(0);
+	assert_int_equal(used_idx(0), 2);
 }
 
 static void test_reset(void **unused)

@@ -340,18 +340,18 @@ static void test_notification_suppression(void **unused)
 	(void)unused;
 	set_desc(DESC, 0, 0x8000, 1, 0, 0);
 	offer(0);
-	virtio_ring_quiet(&ring);
-	assert_true(virtio_ring_listen(&ring));
+	virtio_ring_notify_off(&ring);
+	assert_true(virtio_ring_notify_on(&ring));
 	assert_int_equal(virtio_ring_pop(&ring, &chain), 1);
-	assert_false(virtio_ring_listen(&ring));
+	assert_false(virtio_ring_notify_on(&ring));
 	assert_int_equal(get16(USED + 4 + 8 * SIZE), 1);
 	assert_int_equal(get16(USED), 0);
 
 	put16(AVAIL + 2, 0);
 	enable(0);
-	virtio_ring_quiet(&ring);
+	virtio_ring_notify_off(&ring);
 	assert_int_equal(get16(USED), VIRTQ_USED_F_NO_NOTIFY);
-	assert_false(virtio_ring_listen(&ring));
+	assert_false(virtio_ring_notify_on(&ring));
 	assert_int_equal(get16(USED), 0);
 }
 

@@ -168,6 +168,7 @@ RESETS(pit)
 RESETS(rtc)
 RESETS(acpi_pm)
 RESETS(uart)
+RESETS(i8042)
 RESETS(reset_ports)
 RESETS(pci)
 
@@ -209,6 +210,7 @@ int pci_init(struct pci *d, struct vm *of, struct io_space *pio, struct io_space
 
 int pit_init(struct pit *d, struct vm *of, struct io_space *pio) { (void)d; (void)of; (void)pio; note(" pit"); return pit_result; }
 int acpi_pm_init(struct acpi_pm *d, struct vm *of, struct io_space *pio) { (void)d; (void)of; (void)pio; note(" acpi_pm"); return 0; }
+int i8042_init(struct i8042 *d, struct vm *of, struct io_space *pio) { (void)d; (void)of; (void)pio; note(" i8042"); return 0; }
 int reset_ports_init(struct reset_ports *d, struct vm *of, struct io_space *pio) { (void)d; (void)of; (void)pio; note(" reset_ports"); return 0; }
 uint8_t reset_cf9_read(void *ctx) { (void)ctx; return 0; }
 void reset_cf9_write(void *ctx, uint8_t value) { (void)ctx; (void)value; }
@@ -291,7 +293,7 @@ static void the_last_to_park_resets(void **state)
 	vcpu[1].pending = PENDING_LEAVE | PENDING_NMI;
 	vm_vcpu_parked(&vm, 1);
 	/* Disks and timers are quiet before anything is reset; the boot processor is woken last. */
-	expect_trace(" disks timers0 timers1 timers2 pic ioapic pit rtc acpi_pm uart reset_ports pci mmu acpi3 load msr40"
+	expect_trace(" disks timers0 timers1 timers2 pic ioapic pit rtc acpi_pm uart i8042 reset_ports pci mmu acpi3 load msr40"
 		     " lapic restart2 lapic restart1 boot-lapic restart0");
 	assert_int_equal(vm.tsc_offset, -1000);
 	assert_int_equal(vm.resets, 1);
@@ -408,7 +410,7 @@ static void devices_are_made_in_order(void **state)
 	(void)state;
 	vm.config.memsize = 5000;
 	assert_int_equal(vm_devices_make(&vm, &resources), 0);
-	expect_trace(" pic ioapic pit rtc(3072,1928,12) acpi_pm uart(3f8,4) reset_ports pci");
+	expect_trace(" pic ioapic pit rtc(3072,1928,12) acpi_pm uart(3f8,4) i8042 reset_ports pci");
 	assert_true(vm.pci.cf9_read == reset_cf9_read && vm.pci.cf9_write == reset_cf9_write);
 	assert_ptr_equal(vm.pci.cf9_ctx, &vm.reset_ports);
 	assert_ptr_equal(vm.input_timer.ctx, &vm);

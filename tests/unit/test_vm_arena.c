@@ -1,4 +1,4 @@
-/* SOURCES: vmm/vm/arena.c vmm/vm/vm_devices.c vmm/vm/vm_disks.c vmm/vm/vm_files.c vmm/vm/vm_memory.c vmm/vm/vm_vcpus.c vmm/vcpu/[a-z]*.c vmm/exits/[a-z]*.c vmm/mmu/[a-z]*.c vmm/shadow/[a-z]*.c vmm/emulate/[a-z]*.c vmm/memory/[a-z]*.c vmm/config/[a-z]*.c vmm/io/[a-z]*.c vmm/devices/acpi_pm.c vmm/devices/ioapic.c vmm/devices/lapic*.c vmm/devices/msix.c vmm/devices/pci.c vmm/devices/pic.c vmm/devices/pit.c vmm/devices/reset.c vmm/devices/rtc*.c vmm/devices/tick_clock.c vmm/devices/uart.c vmm/devices/virtio*.c mm/frames.c mm/page_table.c mm/policy_*.c mm/pool.c drivers/disk/ram_disk.c */
+/* SOURCES: vmm/vm/arena.c vmm/vm/vm_devices.c vmm/vm/vm_disks.c vmm/vm/vm_files.c vmm/vm/vm_memory.c vmm/vm/vm_vcpus.c vmm/vcpu/[a-z]*.c vmm/exits/[a-z]*.c vmm/mmu/[a-z]*.c vmm/shadow/[a-z]*.c vmm/emulate/[a-z]*.c vmm/memory/[a-z]*.c vmm/config/[a-z]*.c vmm/io/[a-z]*.c vmm/devices/acpi_pm.c vmm/devices/ioapic.c vmm/devices/lapic*.c vmm/devices/msix.c vmm/devices/pci.c vmm/devices/pic.c vmm/devices/pit.c vmm/devices/i8042.c vmm/devices/reset.c vmm/devices/rtc*.c vmm/devices/tick_clock.c vmm/devices/uart.c vmm/devices/virtio*.c mm/frames.c mm/page_table.c mm/policy_*.c mm/pool.c drivers/disk/ram_disk.c */
 /* LIBS: -ffunction-sections -fdata-sections -Wl,--gc-sections */
 /* A whole VM is built, again and again: its arena is as large as what it allocates, whatever it consists of. The test plays the engine, the
  * cores and the machine's disks; memory, vCPUs, devices and shadow page tables are the real ones. */
@@ -68,6 +68,7 @@ bool core_take_interrupts(void) { return false; }
 void core_nmi(void) {}
 void core_machine_check(void) { abort(); }
 void vm_console_input(struct vm *vm) { (void)vm; }
+bool vm_guest_waits(const struct vm *vm) { (void)vm; return true; }
 uint8_t vm_pic_acknowledge(struct vm *vm) { (void)vm; return 0; }
 void timer_queue_init(struct timer_queue *queue, struct vcpu *v) { (void)queue; (void)v; }
 void timer_queue_run(struct timer_queue *queue) { (void)queue; }
@@ -91,7 +92,7 @@ void disk_commit(struct disk *d) { (void)d; abort(); }
 void disk_poll(struct disk *d, bool late) { (void)d; (void)late; abort(); }
 bool disk_collect(struct disk *d, unsigned client, void **owner, int *status) { (void)d; (void)client; (void)owner; (void)status; abort(); }
 void disk_abort(struct disk *d, unsigned client) { (void)d; (void)client; abort(); }
-bool disk_poll_mode(struct disk *d, bool polls) { (void)d; (void)polls; abort(); }
+bool disk_set_polling(struct disk *d, bool polls) { (void)d; (void)polls; abort(); }
 int partition_find(struct disk *d, unsigned number, uint64_t *first, uint64_t *blocks, const char **why)
 {
 	(void)d; (void)number; (void)first; (void)blocks; (void)why;

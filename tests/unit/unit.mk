@@ -19,7 +19,8 @@ build/unit/$(1): tests/unit/$(1).c $(UNIT_FAKES) $(call unit_sources,$(1)) $(KER
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 
-# It includes its source.
+# They include their sources.
+build/unit/test_log: drivers/console/log.c
 build/unit/test_mtrr: arch/x86_64/mtrr.c
 
 # Debian's kernel, whose code a test walks.

@@ -1,3 +1,5 @@
+/* The parser of lamina.cfg's lines and sections, and the settings of the boot command line, which come after them. A wrong line is reported
+ * and breaks its own VM only. */
 #include "vmm/config/config.h"
 
 #include "lib/string.h"
@@ -132,7 +134,7 @@ static int parse_value(struct parser *p, struct rest *r, char *value, size_t siz
 		config_report(&p->to, "expected one value, key = \"value\", then nothing or a # comment");
 		return ERR_INVALID;
 	}
-	/* No key takes a text as long as `size`; a longer one is cut to that, so that its key refuses it. */
+	/* No key takes a text as long as `size`: a longer text is cut to that length, so that its key refuses it. */
 	value[MIN(len, size - 1)] = 0;
 	return 0;
 }
@@ -162,7 +164,7 @@ static int parse_setting(struct parser *p, struct rest r)
 		config_report(&p->to, "unknown key \"%s\": expected %s", config_shown_part(text, name, len), config_key_names(names, !p->in_section));
 		return ERR_INVALID;
 	}
-	if (!p->in_section && !key->machine) {
+	if (!p->in_section && !key->machine_wide) {
 		config_report(&p->to, "%s belongs to a VM: expected a [vm NAME] line before it", key->name);
 		return ERR_INVALID;
 	}
@@ -185,7 +187,7 @@ static void parse_line(struct parser *p, struct rest r)
 	skip_blanks(&r);
 	section = r.s < r.end && *r.s == '[';
 	if (section) {
-		/* Whatever is wrong with it, the lines that follow are not the last VM's. */
+		/* Whatever is wrong with the section's line, the lines that follow do not belong to the VM before it. */
 		p->vm = NULL;
 		p->in_section = true;
 	}

@@ -18,7 +18,7 @@
 struct disk_config {
 	char module[CONFIG_FILE_SIZE]; /* the boot module that holds it, or "" */
 	char disk[CONFIG_FILE_SIZE];   /* one of the machine's own: "nvme:0n1", "serial:S" …, or "" */
-	uint32_t part;                 /* its partition; 0: all of it, or the next two say which bytes */
+	uint32_t part;                 /* the disk's partition; 0: the whole disk, or the bytes that the next two fields name */
 	uint64_t offset, length;       /* in bytes; length 0: all of it */
 	bool read_only;
 };
@@ -37,7 +37,7 @@ struct vm_config {
 	uint32_t shadow_memory;                           /* MiB of shadow page tables at most; 0: as memsize has it */
 	bool broken;                                      /* has a wrong line: must not start */
 	unsigned line;                                    /* of its [vm NAME] */
-	uint64_t given;                                   /* the keys set so far, one bit each */
+	uint64_t keys_set;                                /* one bit for each key that has been set */
 };
 
 struct lamina_config {

@@ -1,3 +1,4 @@
+/* The parser of the value of diskN: a boot module, or a disk of the machine's with a partition or a range of bytes. */
 #include "vmm/config/config_disk.h"
 
 #include "lib/string.h"

@@ -1,3 +1,4 @@
+/* The table of lamina.cfg's keys, how each kind of value is read and stored in struct vm_config, and the reports of wrong values. */
 #include "vmm/config/config_key.h"
 
 #include "lib/printf.h"
@@ -20,8 +21,8 @@ static const struct config_key keys[] = {
 	{ .name = "cmdline", .kind = KEY_TEXT, FIELD(cmdline) },
 	DISK_KEY(0), DISK_KEY(1), DISK_KEY(2), DISK_KEY(3),
 	{ .name = "guestOS", .kind = KEY_GUEST_OS, FIELD(guest_os) },
-	{ .name = MONITOR_KEY_EXEC, .kind = KEY_SETTING, .machine = true, FIELD(monitor.exec) },
-	{ .name = MONITOR_KEY_MMU, .kind = KEY_SETTING, .machine = true, FIELD(monitor.mmu) },
+	{ .name = MONITOR_KEY_EXEC, .kind = KEY_SETTING, .machine_wide = true, FIELD(monitor.exec) },
+	{ .name = MONITOR_KEY_MMU, .kind = KEY_SETTING, .machine_wide = true, FIELD(monitor.mmu) },
 	{ .name = "monitor.shadow_memory", .kind = KEY_NUMBER, FIELD(shadow_memory), .min = 1, .max = 4096, .unit = " (MiB)" },
 };
 _Static_assert(ARRAY_SIZE(keys) <= 64, "vm_config.given has a bit for each key");
@@ -39,9 +40,9 @@ const char *config_key_names(char out[CONFIG_KEY_NAMES_SIZE], bool machine)
 	for (const struct config_key *key = keys, *last, *next; key < &keys[ARRAY_SIZE(keys)]; key = last + 1) {
 		for (last = key; last + 1 < &keys[ARRAY_SIZE(keys)] && same_series(key, last + 1); last++)
 			;
-		if (machine && !key->machine)
+		if (machine && !key->machine_wide)
 			continue;
-		for (next = last + 1; next < &keys[ARRAY_SIZE(keys)] && machine && !next->machine; next++)
+		for (next = last + 1; next < &keys[ARRAY_SIZE(keys)] && machine && !next->machine_wide; next++)
 			;
 		if (used)
 			used += (size_t)snprintf(out + used, CONFIG_KEY_NAMES_SIZE - used, "%s", next < &keys[ARRAY_SIZE(keys)] ? ", " : " or ");
@@ -222,7 +223,7 @@ int config_set_key(struct config_reporter *p, struct vm_config *vm, const struct
 		break;
 	}
 	if (!err)
-		vm->given |= BIT(key - keys);
+		vm->keys_set |= BIT(key - keys);
 	return err;
 }
 
@@ -236,12 +237,12 @@ const struct config_key *config_find_key(const char *name, size_t len)
 
 bool config_key_given(const struct vm_config *vm, const struct config_key *key)
 {
-	return vm->given & BIT(key - keys);
+	return vm->keys_set & BIT(key - keys);
 }
 
 void config_inherit(struct vm_config *vm, const struct vm_config *defaults)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
-		if (keys[i].machine && !config_key_given(vm, &keys[i]))
+		if (keys[i].machine_wide && !config_key_given(vm, &keys[i]))
 			memcpy((char *)vm + keys[i].offset, (const char *)defaults + keys[i].offset, keys[i].size);
 }

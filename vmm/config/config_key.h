@@ -17,9 +17,9 @@ enum config_key_kind {
 struct config_key {
 	const char *name;
 	enum config_key_kind kind;
-	bool machine;    /* may stand before the first section */
-	size_t offset;   /* in struct vm_config */
-	size_t size;     /* of the field; a text's with its NUL */
+	bool machine_wide; /* may stand before the first section */
+	size_t offset;     /* in struct vm_config */
+	size_t size;       /* of the field; a text's with its NUL */
 	uint32_t min, max;
 	const char *unit;
 };
@@ -38,7 +38,7 @@ struct config_reporter {
 	unsigned errors; /* reported so far */
 };
 
-/* Report one wrong line. After the first few, only that there are more. */
+/* Report one wrong line. After the first few, the report says only that there are more. */
 void config_report(struct config_reporter *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* A text for a message: shortened, and only with characters that cannot upset a terminal. Returns `out`. */

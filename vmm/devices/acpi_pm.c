@@ -1,3 +1,4 @@
+/* The registers of the ACPI power-management block, and its timer, which is computed from machine time when it is read. */
 #include "vmm/devices/acpi_pm.h"
 
 #include "drivers/acpi/acpi.h"
@@ -15,8 +16,8 @@ static void sync(struct acpi_pm *pm)
 {
 	uint64_t half = tick_clock_now(&pm->clock) >> 31;
 
-	if (half != pm->half) {
-		pm->half = half;
+	if (half != pm->timer_half) {
+		pm->timer_half = half;
 		pm->status |= TMR_STS;
 	}
 }
@@ -29,7 +30,7 @@ static void update_sci(struct acpi_pm *pm)
 		pm->sci = sci;
 		vm_irq_set(pm->vm, ACPI_PM_SCI, sci);
 	}
-	vtimer_set(&pm->timer, (pm->enable & TMR_STS) && !sci ? tick_clock_when(&pm->clock, (pm->half + 1) << 31) : TIME_NEVER);
+	vtimer_set(&pm->timer, (pm->enable & TMR_STS) && !sci ? tick_clock_when(&pm->clock, (pm->timer_half + 1) << 31) : TIME_NEVER);
 }
 
 static void timer_fire(void *ctx)
@@ -98,7 +99,7 @@ static void power_on(struct acpi_pm *pm)
 	pm->status = 0;
 	pm->enable = 0;
 	pm->control = 0;
-	pm->half = tick_clock_now(&pm->clock) >> 31;
+	pm->timer_half = tick_clock_now(&pm->clock) >> 31;
 }
 
 int acpi_pm_init(struct acpi_pm *pm, struct vm *vm, struct io_space *pio)

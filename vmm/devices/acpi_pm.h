@@ -22,8 +22,8 @@ struct acpi_pm {
 	struct tick_clock clock;
 	uint16_t status;
 	uint16_t enable;
-	uint16_t control;  /* the bits that can be read back, without SCI_EN */
-	uint64_t half;     /* timer value >> 31 when TMR_STS was last looked at */
+	uint16_t control;    /* the bits that can be read back, without SCI_EN */
+	uint64_t timer_half; /* timer value >> 31 when TMR_STS was last looked at */
 	bool sci;
 	struct vtimer timer;
 };

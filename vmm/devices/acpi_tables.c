@@ -1,3 +1,4 @@
+/* The tables are built one behind the other in a single area of guest memory, and each gets its checksum when it is complete. */
 #include "vmm/devices/acpi_tables.h"
 
 #include "lib/string.h"

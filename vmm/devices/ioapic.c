@@ -1,3 +1,4 @@
+/* Pins and redirection entries become interrupt messages. A level-triggered pin sends again at its EOI as long as it is asserted. */
 #include "vmm/devices/ioapic.h"
 
 #include "lib/x86/apic.h"
@@ -30,7 +31,7 @@ static void send(struct ioapic *ioapic, uint64_t entry)
 		vm_apic_message(ioapic->vm, &msg);
 }
 
-/* Send what a level-triggered pin has to say, if anything. */
+/* Send a level-triggered pin's interrupt if the pin is asserted, not masked, and not waiting for an EOI. */
 static void service_level(struct ioapic *ioapic, unsigned pin)
 {
 	uint64_t entry = ioapic->redirection[pin];

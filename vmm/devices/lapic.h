@@ -130,8 +130,8 @@ void lapic_local_error(struct lapic *l, uint32_t bit);
 bool lapic_sync_slow(struct lapic *l);
 int lapic_pending_slow(const struct lapic *l);
 
-/* Merge what arrived into IRR and TMR. Returns whether anything did, or whether the owner changed IRR or ISR in the page itself (with
- * hw_delivery: load RVI and SVI anew). Before each VM entry. */
+/* Merge the posted interrupts into IRR and TMR. Returns whether there were any, or whether the owner changed IRR or ISR in the page itself
+ * (with hw_delivery: load RVI and SVI anew). Before each VM entry. */
 static inline bool lapic_sync(struct lapic *l)
 {
 	return __builtin_expect(__atomic_load_n(&l->posted_any, __ATOMIC_RELAXED) != 0, 0) && lapic_sync_slow(l);
@@ -162,8 +162,9 @@ bool lapic_accepts_pic(const struct lapic *l);
 
 /* ---- Messages ---- */
 
-/* Deliver `msg` to those of `lapics` that it names. `sender`: whose ICR it comes from, its core the caller's; or NULL for an I/O APIC or MSI.
- * Lowest priority goes to the one with the lowest TPR, the first of equals. (SDM vol. 3, "Determining IPI Destination".) */
+/* Deliver `msg` to each of `lapics` that it names. `sender` is the local APIC whose ICR sent it, whose core is the caller's; or NULL for an
+ * I/O APIC or MSI. A lowest-priority message goes to the local APIC with the lowest TPR, the first of equals. (SDM vol. 3, "Determining IPI
+ * Destination".) */
 void lapic_route(struct lapic *const *lapics, unsigned count, const struct apic_message *msg, const struct lapic *sender);
 
 /* ---- Timer ---- */

@@ -103,7 +103,7 @@ void lapic_accept(struct lapic *l, uint8_t vector, bool level)
 			__atomic_fetch_and(trigger, ~bit, __ATOMIC_RELAXED);
 	}
 	__atomic_fetch_or(&l->posted[vector / 64], bit, __ATOMIC_RELEASE);
-	/* Where the flag stood already, its first setter kicked, or the owner itself is on its way to lapic_sync. */
+	/* Where the flag was set already, the core that set it has kicked the vCPU, or the owner itself is on its way to lapic_sync. */
 	if (!__atomic_exchange_n(&l->posted_any, 1, __ATOMIC_ACQ_REL))
 		vm_cpu_kick(l->vm, l->cpu_index);
 }
@@ -125,7 +125,7 @@ static void merge(struct lapic *l, unsigned word, uint32_t posted, uint32_t leve
 
 bool lapic_sync_slow(struct lapic *l)
 {
-	/* The flag first: whoever posts after this sets it again. */
+	/* The flag is cleared first: a core that posts after this sets it again. */
 	__atomic_exchange_n(&l->posted_any, 0, __ATOMIC_ACQ_REL);
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t posted, level;

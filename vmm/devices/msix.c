@@ -1,3 +1,4 @@
+/* The MSI-X table and the pending bits: a vector that is masked when it is signalled stays pending until its mask is lifted. */
 #include "vmm/devices/msix.h"
 
 #include "lib/pci.h"

@@ -1,3 +1,5 @@
+/* The configuration space of the devices on the bus, with its masks of writable bits, and the window of the BARs, where an access finds its
+ * device first and then takes that device's lock. */
 #include "vmm/devices/pci.h"
 
 #include "lib/string.h"

@@ -1,3 +1,4 @@
+/* One 8259A's priorities, acknowledgement and command words, and the wiring of the two chips of a PC. */
 #include "vmm/devices/pic.h"
 
 #include "lib/string.h"

@@ -1,11 +1,13 @@
+/* A channel has no counter that runs: its count and its output are computed from the time of its last load. A timer is set only for the
+ * next rising edge of channel 0's output. */
 #include "vmm/devices/pit.h"
 
 #include "lib/string.h"
 
 #define PIT_IRQ 0
 
-/* Shorter periods of modes 2 and 3 interrupt only every so many ticks (100 us): no system can take them faster, and a guest must
- * not keep the machine busy with its timer. */
+/* A period of modes 2 and 3 that is shorter than this (100 us) interrupts only once in as many periods as make up this time: no system can
+ * take interrupts faster, and a guest must not keep the machine busy with its timer. */
 #define PERIOD_MIN 120
 
 #define CONTROL_PORT 3

@@ -1,8 +1,8 @@
-/* The ports by which a PC is reset: 0xcf9, the keyboard controller (8042, no keyboard attached) and port 0x92; also POST's port 0x80. */
+/* The reset ports of a PC's board: the reset control register at 0xcf9 and system control port A at 0x92; and port 0x80 beside them, which
+ * takes the codes of a power-on self test. (The keyboard controller, which can reset a PC as well, is i8042.h.) */
 #ifndef VMM_DEVICES_RESET_H
 #define VMM_DEVICES_RESET_H
 
-#include "lib/spinlock.h"
 #include "lib/types.h"
 #include "vmm/io/io_space.h"
 
@@ -10,22 +10,14 @@ struct vm;
 
 struct reset_ports {
 	struct vm *vm;
-	struct spinlock lock;
-	uint8_t cf9;         /* reset control register, the bits that stay */
-	uint8_t command;     /* the controller command whose data byte comes next on port 0x60; 0: bytes go to the keyboard */
-	uint8_t mode;        /* the 8042's command byte */
-	uint8_t status;      /* port 0x64 */
-	uint8_t output;      /* the output buffer, which keeps its last byte */
-	uint8_t ram[31];     /* the 8042's RAM behind the command byte, addresses 0x21 to 0x3f */
-	bool keyboard_irq;   /* IRQ 1 */
-	bool aux_irq;        /* IRQ 12 */
+	uint8_t cf9; /* the reset control register's bits that stay */
 };
 
-/* Claim ports 0x60, 0x64, 0x80 and 0x92 and bring the power-on state. (IBM PS/2 Technical Reference, "Keyboard and Auxiliary
- * Device Controller" and "System Control Port A".) Returns 0 or io_space_add's error. */
+/* Claim ports 0x80 and 0x92 and bring the power-on state. (IBM PS/2 Technical Reference, "System Control Port A".) Returns 0 or
+ * io_space_add's error. */
 int reset_ports_init(struct reset_ports *ports, struct vm *vm, struct io_space *pio);
 
-/* Back to power-on, IRQs 1 and 12 low. */
+/* Back to power-on. */
 void reset_ports_reset(struct reset_ports *ports);
 
 /* The reset control register at port 0xcf9, which lies inside PCI's configuration address register: hooks for struct pci, with the

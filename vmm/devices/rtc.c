@@ -1,3 +1,5 @@
+/* The clock chip's registers, its periodic, alarm and update interrupts, and the CMOS bytes of PC firmware. The time registers are brought
+ * up to date only when somebody looks. */
 #include "vmm/devices/rtc.h"
 
 #include "lib/string.h"
@@ -42,7 +44,7 @@ static void sync(struct rtc *rtc, uint64_t now)
 	uint64_t seconds;
 
 	if (divider_runs(rtc)) {
-		uint64_t crossed = (now - rtc->updated) ^ (rtc->checked - rtc->updated);
+		uint64_t crossed = (now - rtc->updated) ^ (rtc->flags_tick - rtc->updated);
 
 		if (rtc->period && (crossed & ~(uint64_t)(rtc->period - 1)))
 			rtc->cmos[RTC_REG_C] |= PERIODIC;
@@ -59,7 +61,7 @@ static void sync(struct rtc *rtc, uint64_t now)
 			}
 		}
 	}
-	rtc->checked = now;
+	rtc->flags_tick = now;
 }
 
 /* The tick of the next event that raises the line; UINT64_MAX: none. */
@@ -68,7 +70,7 @@ static uint64_t next_event(const struct rtc *rtc, uint64_t now)
 	uint8_t enabled = rtc->cmos[RTC_REG_B];
 	uint64_t event = UINT64_MAX;
 
-	/* A line that is high stays so until register C is read: until then nothing can be seen to happen. */
+	/* A line that is high stays high until register C is read: until then the guest sees no further event. */
 	if (rtc->irq || !divider_runs(rtc))
 		return UINT64_MAX;
 	if ((enabled & PERIODIC) && rtc->period)

@@ -18,7 +18,7 @@ struct rtc {
 	uint8_t index;
 	uint8_t cmos[RTC_CMOS_SIZE]; /* the time registers as the guest reads them, true at tick `updated` */
 	uint64_t updated;            /* the last update cycle (a whole second of the divider chain) */
-	uint64_t checked;            /* how far register C knows */
+	uint64_t flags_tick;         /* the tick up to which register C is right */
 	uint32_t period;             /* periodic interrupt in ticks, a power of two; 0: none */
 	bool irq;
 	struct vtimer timer;

@@ -1,3 +1,4 @@
+/* Calendar arithmetic on the time registers, in binary or BCD and with 12 or 24 hours. */
 #include "vmm/devices/rtc_time.h"
 
 #define DAY 86400U

@@ -1,3 +1,4 @@
+/* The two factors of a device's clock, computed by long division once, so that each later conversion is one multiplication. */
 #include "vmm/devices/tick_clock.h"
 
 /* num * 2^shift / den, rounded up; den < 2^63. By hand, because 128-bit division needs a run-time library. */

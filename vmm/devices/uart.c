@@ -1,3 +1,5 @@
+/* The UART's registers, FIFOs and interrupts. Output that the console cannot take stays in the transmit FIFO, and a timer offers
+ * it again. */
 #include "vmm/devices/uart.h"
 
 #include "lib/string.h"
@@ -380,7 +382,7 @@ int uart_init(struct uart *uart, struct vm *vm, struct io_space *pio, uint16_t b
 void uart_reset(struct uart *uart)
 {
 	spin_lock(&uart->lock);
-	/* What the guest wrote before it rebooted is still worth showing; what the console cannot take now is lost. */
+	/* Output that the guest wrote before it rebooted is still worth showing; bytes that the console cannot take now are lost. */
 	while (uart->tx.count && vm_console_put(uart->vm, uart->tx.byte[uart->tx.head]))
 		fifo_take(&uart->tx);
 	power_on(uart);

@@ -1,3 +1,5 @@
+/* The life of a virtio-blk request: a chain is popped and checked, its transfer goes to the backend in parts, and its end is written to the
+ * used ring. One pass over a queue does a bounded amount of work. */
 #include "vmm/devices/virtio_blk.h"
 
 #include "lib/string.h"
@@ -7,7 +9,7 @@
 /* A request's segments besides header and status byte. */
 #define SEG_MAX (VIRTIO_RING_SIZE_MAX - 2)
 
-/* One exit of the guest pays for this much; the rest is left to the timer, so that other work gets its turn. */
+/* The sectors that one pass starts, in one exit of the guest; the rest is left to the timer, so that other work gets its turn. */
 #define SECTORS_PER_PASS 8192U
 
 static struct virtio_ring *ring_of(struct virtio_blk *blk, unsigned queue)
@@ -17,7 +19,8 @@ static struct virtio_ring *ring_of(struct virtio_blk *blk, unsigned queue)
 
 /* ---- One request ---- */
 
-/* The status byte, the used element, the slot. What a broken device finished reaches the guest no more. */
+/* End a request: write the status byte and the used element, and free the slot. Once the device is broken, ended requests no longer reach
+ * the guest. */
 static void finish(struct virtio_blk_slot *slot, uint8_t status)
 {
 	struct virtio_blk *blk = slot->blk;
@@ -188,7 +191,7 @@ static void advance(struct virtio_blk_slot *slot, int err)
 	struct block_request *request = &slot->request;
 	uint32_t used = request->segment_count;
 
-	if (request->op == BLOCK_READ) /* of one that failed a part may have come */
+	if (request->op == BLOCK_READ) /* a part of a failed read may have arrived */
 		for (uint32_t i = 0; i < used; i++)
 			vm_memory_written(slot->blk->virtio.pci.vm, slot->next[i].base, slot->next[i].len);
 	if (err || !slot->sectors_left) {
@@ -228,12 +231,12 @@ static struct virtio_blk_slot *pick_slot(struct virtio_blk *blk, unsigned queue)
 
 static void defer(struct virtio_blk *blk, unsigned queue)
 {
-	blk->deferred |= 1U << queue;
+	blk->deferred_queues |= 1U << queue;
 	vtimer_set(&blk->timer, time_now());
 }
 
-/* Call the backend without the lock. Returns false where the device was reset meanwhile: what the caller knew is void then, and the
- * queue may be another core's. */
+/* Call the backend without the lock. Returns false where the device was reset meanwhile: then nothing holds any more that the caller knew,
+ * and another core may be at work on the queue. */
 static bool submit(struct virtio_blk_slot *slot)
 {
 	struct virtio_blk *blk = slot->blk;
@@ -248,7 +251,7 @@ static bool submit(struct virtio_blk_slot *slot)
 	return blk->generation == generation;
 }
 
-/* One request further. Returns false where there is no more to do, or not now. */
+/* Take or continue one request. Returns false where there is nothing more to do, or nothing that can be done now. */
 static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot **ready)
 {
 	struct virtio_ring *ring = ring_of(blk, queue);
@@ -261,7 +264,7 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 	if (slot->state == VIRTIO_BLK_FREE) {
 		got = virtio_ring_pop(ring, &slot->chain);
 		if (got == 0) /* the backend's next batch comes soon: until then the driver need not exit to tell of new requests */
-			return !__atomic_load_n(&blk->backend->looked_after, __ATOMIC_RELAXED) && virtio_ring_listen(ring);
+			return !__atomic_load_n(&blk->backend->batch_is_due, __ATOMIC_RELAXED) && virtio_ring_notify_on(ring);
 		if (got < 0) {
 			virtio_pci_needs_reset(&blk->virtio);
 			return false;
@@ -274,8 +277,8 @@ static bool step(struct virtio_blk *blk, unsigned queue, struct virtio_blk_slot 
 	return true;
 }
 
-/* Work on a queue until it is empty, all its slots are under way, or this pass has done its share. Whoever finds another core at it leaves:
- * that core looks at the ring again before it stops. */
+/* Work on a queue until it is empty, all its slots are under way, or this pass has done its share. A core that finds another core at work
+ * on the queue leaves: the other core looks at the ring again before it stops. */
 static void serve(struct virtio_blk *blk, unsigned queue)
 {
 	struct virtio_ring *ring = ring_of(blk, queue);
@@ -285,10 +288,10 @@ static void serve(struct virtio_blk *blk, unsigned queue)
 	struct virtio_blk_slot *ready;
 	bool submitted = false;
 
-	if (blk->busy[queue])
+	if (blk->core_at_queue[queue])
 		return;
-	blk->busy[queue] = true;
-	virtio_ring_quiet(ring);
+	blk->core_at_queue[queue] = true;
+	virtio_ring_notify_off(ring);
 	while (virtio_pci_queue_runs(&blk->virtio, queue)) {
 		if (steps-- == 0 || sectors >= SECTORS_PER_PASS) {
 			defer(blk, queue);
@@ -307,7 +310,7 @@ static void serve(struct virtio_blk *blk, unsigned queue)
 		block_commit(blk->backend);
 	if (blk->generation != generation)
 		return;
-	blk->busy[queue] = false;
+	blk->core_at_queue[queue] = false;
 	vm_memory_written(blk->virtio.pci.vm, ring->used, virtio_ring_used_bytes(ring));
 	if (virtio_ring_should_signal(ring))
 		virtio_pci_signal_queue(&blk->virtio, queue);
@@ -326,7 +329,7 @@ static void request_done(struct block_request *request, int err)
 			virtio_pci_reset_done(&blk->virtio);
 	} else {
 		advance(slot, err);
-		if (!blk->backend->batching)
+		if (!blk->backend->in_batch)
 			serve(blk, slot->queue);
 	}
 	spin_unlock(&blk->virtio.pci.lock);
@@ -349,8 +352,8 @@ static void timer_fired(void *ctx)
 	uint32_t queues;
 
 	spin_lock(&blk->virtio.pci.lock);
-	queues = blk->deferred;
-	blk->deferred = 0;
+	queues = blk->deferred_queues;
+	blk->deferred_queues = 0;
 	for (unsigned i = 0; i < blk->virtio.queue_count; i++)
 		if ((queues & (1U << i)) && virtio_pci_queue_runs(&blk->virtio, i))
 			serve(blk, i);
@@ -363,8 +366,9 @@ static void device_notify(struct virtio_pci *virtio, unsigned queue)
 {
 	struct virtio_blk *blk = (struct virtio_blk *)virtio;
 
-	/* What was too much for one pass is the timer's, however often the guest asks: one instruction can do so many times. */
-	if (!(blk->deferred & 1U << queue))
+	/* Work that was too much for one pass is left to the timer, however often the guest notifies: one instruction can notify many
+	 * times. */
+	if (!(blk->deferred_queues & 1U << queue))
 		serve(blk, queue);
 }
 
@@ -373,9 +377,9 @@ static bool device_reset(struct virtio_pci *virtio)
 	struct virtio_blk *blk = (struct virtio_blk *)virtio;
 
 	blk->generation++;
-	blk->deferred = 0;
+	blk->deferred_queues = 0;
 	vtimer_set(&blk->timer, TIME_NEVER);
-	memset(blk->busy, 0, sizeof(blk->busy));
+	memset(blk->core_at_queue, 0, sizeof(blk->core_at_queue));
 	for (unsigned i = 0; i < blk->slots; i++)
 		if (blk->slot[i].state == VIRTIO_BLK_READY)
 			blk->slot[i].state = VIRTIO_BLK_FREE;

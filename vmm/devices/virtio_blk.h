@@ -51,7 +51,7 @@ struct virtio_blk_header {
 };
 _Static_assert(sizeof(struct virtio_blk_header) == 16 && offsetof(struct virtio_blk_header, sector) == 8, "virtio 1.2, section 5.2.6");
 
-/* Requests under way at once in one device on a backend that is done at once; its queues share them out evenly. */
+/* Requests under way at once in one device whose backend finishes each at once; the device's queues share them out evenly. */
 #define VIRTIO_BLK_SLOTS 8U
 
 enum virtio_blk_slot_state {
@@ -85,17 +85,17 @@ struct virtio_blk {
 	uint32_t generation;          /* counts resets */
 	unsigned in_flight;           /* submitted slots, those of earlier generations too */
 	unsigned slots_per_queue;
-	uint32_t deferred;            /* queues for the timer to go on with */
-	bool busy[VIRTIO_QUEUES_MAX]; /* a core is at work on the queue */
+	uint32_t deferred_queues;     /* a bit for each queue that the timer is to go on with */
+	bool core_at_queue[VIRTIO_QUEUES_MAX]; /* a core is at work on the queue */
 	struct vtimer timer;
 	unsigned slots;
 	struct virtio_blk_slot *slot;
 };
 
-/* What a disk is made on. */
+/* What a virtual disk is built from. */
 struct virtio_blk_parts {
 	struct block_device *backend;  /* stays the caller's and must outlive the disk, as must the slots */
-	unsigned queues;               /* 1 to VIRTIO_QUEUES_MAX; others are brought into that range */
+	unsigned queues;               /* 1 to VIRTIO_QUEUES_MAX; other numbers are brought into that range */
 	struct virtio_blk_slot *slot;  /* requests that can be under way at once: at least as many as queues */
 	unsigned slots;
 };

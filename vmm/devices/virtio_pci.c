@@ -1,3 +1,5 @@
+/* The virtio registers in BAR 0 and the capability for access through configuration space; what they mean for the queues, the device's
+ * status and its interrupts. */
 #include "vmm/devices/virtio_pci.h"
 
 #include "lib/pci.h"

@@ -1,3 +1,5 @@
+/* Chains are taken from the available ring, with every field read once and checked, and given back through the used ring; and each side
+ * tells the other when it wants to be notified. */
 #include "vmm/devices/virtio_ring.h"
 
 #include "lib/string.h"
@@ -180,13 +182,13 @@ bool virtio_ring_should_signal(struct virtio_ring *ring)
 	return (uint16_t)(ring->used_idx - event - 1) < (uint16_t)(ring->used_idx - old);
 }
 
-void virtio_ring_quiet(struct virtio_ring *ring)
+void virtio_ring_notify_off(struct virtio_ring *ring)
 {
 	if (!ring->event_idx) /* with it, an event index left behind says the same */
 		store16(ring->used + RING_FLAGS, VIRTQ_USED_F_NO_NOTIFY);
 }
 
-bool virtio_ring_listen(struct virtio_ring *ring)
+bool virtio_ring_notify_on(struct virtio_ring *ring)
 {
 	if (ring->event_idx)
 		store16(ring->used + RING_ELEMENTS + 8UL * ring->size, ring->last_avail);

@@ -88,9 +88,9 @@ void virtio_ring_push(struct virtio_ring *ring, uint16_t head, uint32_t written)
 bool virtio_ring_should_signal(struct virtio_ring *ring);
 
 /* Ask the driver not to notify while the device looks at the ring anyway (a hint, section 2.7.10). */
-void virtio_ring_quiet(struct virtio_ring *ring);
+void virtio_ring_notify_off(struct virtio_ring *ring);
 
 /* Ask for a notification of the next chain. Returns true where chains came meanwhile, perhaps without one: look again. */
-bool virtio_ring_listen(struct virtio_ring *ring);
+bool virtio_ring_notify_on(struct virtio_ring *ring);
 
 #endif

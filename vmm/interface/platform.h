@@ -75,6 +75,11 @@ void vtimer_init(struct vtimer *t, struct vm *vm, unsigned cpu, void (*fire)(voi
 /* (Re)arm for an absolute time; TIME_NEVER stops it. May be called from `fire` and with the device's lock held. */
 void vtimer_set(struct vtimer *t, uint64_t deadline);
 
+/* ---- Activity ---- */
+
+/* Does the guest do nothing but wait? None of its vCPUs executes instructions at the moment. */
+bool vm_guest_waits(const struct vm *vm);
+
 /* ---- Console ---- */
 
 /* Offer one byte of the guest's serial output to the machine's console. Returns false where its buffer is full: try again later. */

@@ -1,3 +1,4 @@
+/* A sorted table of ranges, with a hint for each group of addresses: the range that was found there last is tried before the search. */
 #include "vmm/io/io_space.h"
 
 /* The number of ranges that begin at or below `addr`: the only candidate is the one before. */

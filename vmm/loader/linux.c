@@ -1,3 +1,5 @@
+/* The loader of Linux kernels: the header is checked, memory is taken for kernel, initrd and command line, and boot_params is filled as a
+ * boot loader without a BIOS does it. */
 #include "vmm/loader/linux.h"
 
 #include "lib/string.h"

@@ -1,3 +1,5 @@
+/* The choice of the loader by the file's magic number, and what all loaders use: refusals with a reason, copies, a flat GDT, the BIOS data
+ * area. */
 #include "vmm/loader/loader.h"
 
 #include "lib/printf.h"

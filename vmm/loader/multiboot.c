@@ -1,3 +1,4 @@
+/* The loader of Multiboot kernels: modules are placed above the kernel, and everything that the kernel is told is written in one piece. */
 #include "vmm/loader/multiboot.h"
 
 #include "lib/string.h"

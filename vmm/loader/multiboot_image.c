@@ -1,3 +1,5 @@
+/* The header of a Multiboot file is searched and checked, and its segments are loaded, by the header's addresses or by ELF program
+ * headers. */
 #include "vmm/loader/multiboot_image.h"
 
 #include "lib/string.h"

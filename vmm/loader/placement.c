@@ -1,3 +1,4 @@
+/* A list of the parts taken so far; a new part goes to the lowest or the highest gap between them that is large enough. */
 #include "vmm/loader/placement.h"
 
 #include "lib/x86/paging.h"

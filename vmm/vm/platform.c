@@ -80,6 +80,14 @@ void vm_cpu_kick(struct vm *vm, unsigned cpu)
 	vcpu_notify(vm->vcpu[cpu], PENDING_POSTED);
 }
 
+bool vm_guest_waits(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		if (vm->vcpu[i]->state == VCPU_RUNNING)
+			return false;
+	return true;
+}
+
 bool vm_console_put(struct vm *vm, uint8_t byte)
 {
 	bool room = console_put_guest(byte, time_now());

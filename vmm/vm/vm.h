@@ -12,6 +12,7 @@
 #include "mm/pool.h"
 #include "vmm/config/config.h"
 #include "vmm/devices/acpi_pm.h"
+#include "vmm/devices/i8042.h"
 #include "vmm/devices/ioapic.h"
 #include "vmm/devices/lapic.h"
 #include "vmm/devices/pci.h"
@@ -59,6 +60,7 @@ struct vm {
 	struct rtc rtc;
 	struct acpi_pm acpi_pm;
 	struct uart uart;
+	struct i8042 i8042;
 	struct reset_ports reset_ports;
 	struct pci pci;
 	unsigned disk_count;

@@ -68,6 +68,16 @@ static void reset_uart(void *device)
 	uart_reset(device);
 }
 
+static int make_i8042(void *device, const struct device_home *home)
+{
+	return i8042_init(device, home->vm, home->pio);
+}
+
+static void reset_i8042(void *device)
+{
+	i8042_reset(device);
+}
+
 static int make_reset_ports(void *device, const struct device_home *home)
 {
 	return reset_ports_init(device, home->vm, home->pio);
@@ -108,6 +118,7 @@ static const struct {
 	DEVICE(rtc, "clock"),
 	DEVICE(acpi_pm, "power management"),
 	DEVICE(uart, "serial port"),
+	DEVICE(i8042, "keyboard controller (8042)"),
 	DEVICE(reset_ports, "reset ports"),
 	DEVICE(pci, "PCI"),
 #undef DEVICE

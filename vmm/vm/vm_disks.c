@@ -107,7 +107,7 @@ void vm_disks_placed(struct vm *vm)
 void vm_poll_disks(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->real_disk_count; i++)
-		vm_disk_poll(vm->real_disk[i]);
+		vm_disk_collect(vm->real_disk[i]);
 }
 
 void vm_disks_quiet(struct vm *vm)
