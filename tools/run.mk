@@ -94,6 +94,7 @@ help:
 	@echo 'make test-matrix    Debian to its shell on every CPU model that the emulators have (TESTS="zambezi" only on that)'
 	@echo 'make check          static checks'
 	@echo 'make unit           unit tests alone'
+	@echo 'make fuzz           each fuzzer for a minute (FUZZ_S=600 FUZZ="terminal config": these two, for ten)'
 	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs with either virtual MMU, AMD-V in QEMU'
 	@echo 'make bench-disk     disks: the guest'"'"'s speed over the bare machine'"'"'s, and exits for each request'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'

@@ -97,26 +97,23 @@ def keep(names):
         shutil.rmtree(fresh, ignore_errors=True)
         os.makedirs(fresh)
         findings = [file for file in os.listdir(kept(name)) if file.startswith("finding-")]
-        status, text = call(name, "-merge=1", fresh, kept(name), learnt(name))
+        # As few as reach all that is reached.
+        status, text = call(name, "-set_cover_merge=1", "-use_counters=0", fresh, kept(name), learnt(name))
         if status != 0:
             sys.stdout.write(text)
             return 1
-        # Merged, the smallest inputs come first and bring most.
-        files = sorted((os.path.getsize(os.path.join(fresh, file)), file) for file in os.listdir(fresh))
-        left, count = KEPT_BYTES - sum(os.path.getsize(os.path.join(kept(name), file)) for file in findings), KEPT_FILES - len(findings)
-        chosen = []
-        # Evenly over the sizes: the large ones go deepest.
-        step = max(1, -(-len(files) // max(count, 1)))
-        for size, file in files[::-1][::step]:
-            if size <= left:
+        files = sorted(((os.path.getsize(os.path.join(fresh, file)), file) for file in os.listdir(fresh)), reverse=True)
+        left, chosen = KEPT_BYTES - sum(os.path.getsize(os.path.join(kept(name), file)) for file in findings), []
+        for size, file in files:
+            if size <= left and len(findings) + len(chosen) < KEPT_FILES:
                 chosen.append(file)
                 left -= size
         for file in os.listdir(kept(name)):
             if file not in findings:
                 os.unlink(os.path.join(kept(name), file))
-        for file in chosen[:count]:
+        for file in chosen:
             shutil.copyfile(os.path.join(fresh, file), os.path.join(kept(name), file))
-        print(f"{name}: {len(findings) + len(chosen[:count])} files kept of {len(files)}")
+        print(f"{name}: {len(findings) + len(chosen)} files kept; {len(files)} reach all")
     return 0
 
 
