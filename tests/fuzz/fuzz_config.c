@@ -1,5 +1,5 @@
 /* SOURCES: vmm/config/config.c vmm/config/config_key.c vmm/config/config_disk.c vmm/config/monitor_mode.c */
-/* TEST: 10000 runs of up to 4096 bytes */
+/* TEST: 20000 runs of up to 4096 bytes */
 /* lamina.cfg: the input is the file up to a NUL, then keys and values of the boot command line, each up to a NUL. */
 #include "tests/fuzz/fuzz.h"
 

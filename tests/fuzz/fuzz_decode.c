@@ -1,5 +1,5 @@
 /* SOURCES: vmm/emulate/decode.c vmm/emulate/decode_tables.c */
-/* TEST: 100000 runs of up to 18 bytes */
+/* TEST: 200000 runs of up to 18 bytes */
 /* The decoder: the input is the mode and an instruction. What it says of it must hold of each shorter piece, too. */
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 /* SOURCES: vmm/devices/pic.c vmm/devices/pit.c vmm/devices/rtc.c vmm/devices/rtc_time.c vmm/devices/acpi_pm.c vmm/devices/uart.c vmm/devices/reset.c vmm/devices/pci.c vmm/devices/ioapic.c vmm/devices/tick_clock.c vmm/io/io_space.c */
-/* TEST: 4000 runs of up to 512 bytes */
+/* TEST: 1500 runs of up to 512 bytes */
 /* The devices of the PC but for the local APIC, all in one machine: the input is what a guest reads and writes, what comes from outside, and
  * how time goes on. */
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
 /* SOURCES: vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
-/* TEST: 8000 runs of up to 256 bytes */
+/* TEST: 25000 runs of up to 256 bytes */
 /* Instructions on a device's registers, and INS and OUTS: the input is a vCPU's state, its page tables and its code. */
 #include "tests/unit/emulate_fixture.h"
 #include "tests/fuzz/fuzz.h"

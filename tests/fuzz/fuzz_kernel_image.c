@@ -1,5 +1,5 @@
 /* SOURCES: boot/efi/kernel_image.c */
-/* TEST: 30000 runs of up to 1024 bytes */
+/* TEST: 150000 runs of up to 1024 bytes */
 /* lamina.efi's ELF reader: the input is the file, behind a byte that says how long it is beyond its last byte given. */
 #include "tests/fuzz/fuzz.h"
 

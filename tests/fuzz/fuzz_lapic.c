@@ -1,5 +1,5 @@
 /* SOURCES: vmm/devices/lapic.c vmm/devices/lapic_interrupt.c vmm/devices/lapic_timer.c vmm/devices/lapic_message.c */
-/* TEST: 5000 runs of up to 512 bytes */
+/* TEST: 15000 runs of up to 512 bytes */
 /* Four local APICs: the input is what their vCPUs write and read, by memory and by MSR, what arrives, and how time goes on. */
 #include "tests/unit/unit.h"
 #include "tests/fuzz/fuzz.h"

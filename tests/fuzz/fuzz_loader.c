@@ -1,5 +1,5 @@
 /* SOURCES: vmm/loader/loader.c vmm/loader/linux.c vmm/loader/multiboot.c vmm/loader/multiboot_image.c vmm/loader/placement.c vmm/memory/e820.c vmm/memory/guest_memory.c */
-/* TEST: 3000 runs of up to 1200 bytes */
+/* TEST: 15000 runs of up to 1200 bytes */
 /* The Linux and Multiboot loaders: the input is the guest's memory, the sizes of what goes with the kernel, and the kernel's file, which
  * zeroes follow, so that a header cut out of a large file serves. */
 #include "tests/fuzz/fuzz.h"

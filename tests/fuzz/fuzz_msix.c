@@ -1,5 +1,5 @@
 /* SOURCES: vmm/devices/msix.c vmm/devices/pci.c vmm/io/io_space.c */
-/* TEST: 20000 runs of up to 512 bytes */
+/* TEST: 40000 runs of up to 512 bytes */
 /* MSI-X on a device of its own: the input is the number of vectors, then accesses to configuration space, table and pending bits, and the
  * device's signals. */
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
 /* SOURCES: boot/multiboot2.c boot/boot_info.c */
-/* TEST: 10000 runs of up to 2048 bytes */
+/* TEST: 80000 runs of up to 2048 bytes */
 /* Boot information. The first byte's bit 0 chooses: multiboot2's tags as they stand, their total size put right where bit 1 is set; or a
  * struct boot_info as lamina.efi hands it over, made of (offset, length, bytes) on zeroes. */
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
 /* SOURCES: drivers/disk/partitions.c drivers/disk/disk.c tests/unit/disk_machine.c drivers/pci/pci_host.c */
-/* TEST: 4000 runs of up to 1024 bytes */
+/* TEST: 20000 runs of up to 1024 bytes */
 /* Partition tables: the input is the partition's number, the disk's size and block size, and what stands in its first and last blocks as
  * (block, offset, length, bytes). A GPT's checksums are made right where a flag says so. */
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
 /* SOURCES: tests/unit/step_machine.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
-/* TEST: 4000 runs of up to 320 bytes */
+/* TEST: 8000 runs of up to 320 bytes */
 /* The stepper in every mode: the input is a vCPU's state, what it finds in its descriptor and page tables, and its code, of which up to 16
  * instructions are run, and interrupts between them. */
 #include "tests/unit/unit.h"

@@ -1,5 +1,5 @@
 /* SOURCES: tests/unit/step_forms.c tests/unit/step_native.c vmm/emulate/step.c vmm/emulate/step_alu.c vmm/emulate/step_bits.c vmm/emulate/step_control.c vmm/emulate/step_descriptor.c vmm/emulate/step_far.c vmm/emulate/step_fpu.c vmm/emulate/step_interrupt.c vmm/emulate/step_io.c vmm/emulate/step_memory.c vmm/emulate/step_muldiv.c vmm/emulate/step_shift.c vmm/emulate/step_stack.c vmm/emulate/step_state.c vmm/emulate/step_system.c vmm/emulate/emulate.c vmm/emulate/access.c vmm/emulate/alu.c vmm/emulate/string.c vmm/emulate/decode.c vmm/emulate/decode_tables.c vmm/memory/guest_walk.c vmm/memory/guest_memory.c */
-/* TEST: 6000 runs of up to 128 bytes */
+/* TEST: 10000 runs of up to 128 bytes */
 /* The stepper against the host's CPU: the input chooses the mode and one of the instructions that both can run, then all that is left open
  * in it, operands and registers. */
 #include "tests/fuzz/fuzz.h"

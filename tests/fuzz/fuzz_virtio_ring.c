@@ -1,5 +1,5 @@
 /* SOURCES: vmm/devices/virtio_ring.c vmm/memory/guest_memory.c */
-/* TEST: 20000 runs of up to 512 bytes */
+/* TEST: 60000 runs of up to 512 bytes */
 /* A split virtqueue: the input is where it lies, then what the driver writes to memory and what the device asks of the ring, in turn. */
 #include "tests/fuzz/fuzz.h"
 
