@@ -11,6 +11,7 @@ KERNEL_H := $(sort $(shell find arch boot drivers lib mm vmm -name '*.h'))
 KERNEL_ASM := $(sort $(filter-out boot/efi/%,$(shell find boot arch -name '*.asm')))
 
 include tests/unit/unit.mk
+include tests/fuzz/fuzz.mk
 include vmm/devices/dsdt.mk
 include tests/guests/guests.mk
 include boot/efi/efi.mk

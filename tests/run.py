@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs every test, two at a time: unit tests, `make check`, the guests of our own, whole boots. Ends with "N passed, N failed".
+"""Runs every test, two at a time: unit tests, fuzzers, `make check`, the guests of our own, whole boots. Ends with "N passed, N failed".
 
     tests/run.py              everything
     tests/run.py --list       the names of the jobs
@@ -83,11 +83,14 @@ def judge_guest(job, status, _text):
 
 
 def unit_jobs():
-    """The tests of the runner itself, and the unit tests."""
+    """The tests of the runner itself, the unit tests, and a second of each fuzzer."""
     jobs = [Job("tools", [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/tools"], 120, 2, judge_pytest)]
     for path in sorted(glob.glob(os.path.join(TOP, "tests", "unit", "test_*.c"))):
         name = os.path.basename(path)[:-2]
         jobs.append(Job(f"unit/{name}", ["sh", "-c", f"make -s build/unit/{name} && build/unit/{name}"], 180, 5, judge_cmocka))
+    for path in sorted(glob.glob(os.path.join(TOP, "tests", "fuzz", "fuzz_*.c"))):
+        name = os.path.basename(path)[len("fuzz_"):-2]
+        jobs.append(Job(f"fuzz/{name}", ["sh", "-c", f"make -s build/fuzz/{name} && {PYTHON} tests/fuzz/fuzz.py test {name}"], 180, 5))
     return jobs
 
 

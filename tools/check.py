@@ -149,7 +149,7 @@ def check_headers():
     jobs = []
     for path in walk(*KERNEL_FOLDERS, "tests"):
         if path.endswith(".h"):
-            kind = "UNIT_CFLAGS" if path.startswith("tests/unit/") else "GUESTS_CFLAGS" if path.startswith("tests/") else \
+            kind = "UNIT_CFLAGS" if path.startswith(("tests/unit/", "tests/fuzz/")) else "GUESTS_CFLAGS" if path.startswith("tests/") else \
                 "EFI_CFLAGS" if path.startswith(EFI) else "KERNEL_CFLAGS"
             text = LISTS.get(path, "") + f'#include "{path}"\n' * 2
             jobs += [(compiler, kind, text) for compiler in ("gcc", "clang")]

@@ -95,6 +95,8 @@ help:
 	@echo 'make check          static checks'
 	@echo 'make unit           unit tests alone, a line for each suite; make unit-pic: one of them, in full'
 	@echo 'make mutate         do the unit tests notice small faults in the code? MUTATIONS=100 SEED=1 FILES="vmm/*" JOBS=2 THRESHOLD=90'
+	@echo 'make unit           unit tests alone'
+	@echo 'make fuzz           each fuzzer for a minute (FUZZ_S=600 FUZZ="terminal config": these two, for ten)'
 	@echo 'make bench          Lamina measured against the bare machine: VT-x in Bochs with either virtual MMU, AMD-V in QEMU'
 	@echo 'make bench-disk     disks: the guest'"'"'s speed over the bare machine'"'"'s, and exits for each request'
 	@echo 'make guests         fetch the systems that the demo, tests and bench boot'

@@ -15,7 +15,7 @@ declare -A group=(
 	[uefi]="ovmf"
 	[net]="ipxe-qemu grub-efi-amd64-bin"
 	# installed systems, whole boots, unit tests, static checks
-	[test]="debootstrap fdisk fio clang libcmocka-dev libzydis-dev python3-pytest python3-pexpect
+	[test]="debootstrap fdisk fio clang libclang-rt-14-dev libcmocka-dev libzydis-dev python3-pytest python3-pexpect
 		cppcheck clang-tidy clang-format shellcheck pyflakes3"
 )
 

@@ -180,6 +180,10 @@ int partition_find(struct disk *disk, unsigned number, uint64_t *first, uint64_t
 	struct mbr_entry entry[4];
 	int err;
 
+	if (!number) {
+		*why = "partitions are numbered from 1";
+		return ERR_NOENT;
+	}
 	if (disk->blocks < 3 || !read_mbr(disk, 0, entry)) {
 		*why = "no partition table, or it cannot be read";
 		return ERR_INVALID;

@@ -20,6 +20,7 @@ void (*model_hook)(void);
 static uint8_t *ram[3], *tables, *meta;
 static unsigned pages;
 static uint64_t seed_now;
+uint64_t (*model_random_source)(void);
 
 void model_seed(uint64_t seed)
 {
@@ -28,6 +29,8 @@ void model_seed(uint64_t seed)
 
 uint64_t model_random(void)
 {
+	if (model_random_source)
+		return model_random_source();
 	seed_now ^= seed_now << 13;
 	seed_now ^= seed_now >> 7;
 	seed_now ^= seed_now << 17;

@@ -67,6 +67,7 @@ void model_free(void);
 
 uint64_t model_random(void);
 void model_seed(uint64_t seed);
+extern uint64_t (*model_random_source)(void); /* where not NULL: what model_random() gives instead */
 
 /* Whether guest-physical memory is there, and where. */
 bool model_to_hpa(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size);

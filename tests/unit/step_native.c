@@ -34,12 +34,25 @@ bool native_have_ldt;
 
 static uint64_t random_state = 0x2545f4914f6cdd1d;
 
-uint64_t native_random64(void)
+uint64_t (*native_random_source)(void);
+
+void native_seed(uint64_t seed)
+{
+	random_state = seed;
+}
+
+/* Of the generator's own, whatever the source is. */
+static uint64_t noise64(void)
 {
 	random_state ^= random_state << 13;
 	random_state ^= random_state >> 7;
 	random_state ^= random_state << 17;
 	return random_state;
+}
+
+uint64_t native_random64(void)
+{
+	return native_random_source ? native_random_source() : noise64();
 }
 
 unsigned native_random_below(unsigned n)
@@ -233,7 +246,7 @@ bool native_run_both(enum decode_mode mode, const uint8_t *bytes, unsigned lengt
 	unsigned verdict, calls = 0;
 
 	for (unsigned i = 0; i < SHARED_SIZE; i += 8) {
-		uint64_t v = native_random64();
+		uint64_t v = noise64();
 
 		if (!(v & 0x700))
 			v = 0;

@@ -26,5 +26,9 @@ bool native_run_both(enum decode_mode mode, const uint8_t *bytes, unsigned lengt
 
 uint64_t native_random64(void);
 unsigned native_random_below(unsigned n);
+/* Where not NULL: what native_random64() gives instead. What memory holds stays the generator's, which native_seed() starts anew (not
+ * with 0). */
+extern uint64_t (*native_random_source)(void);
+void native_seed(uint64_t seed);
 
 #endif

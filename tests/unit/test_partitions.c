@@ -115,6 +115,7 @@ static void test_mbr(void **state)
 	expect_partition(5, 0, 101, 9);
 	expect_partition(6, 0, 122, 8);
 	expect_partition(128, ERR_NOENT, 0, 0);
+	expect_partition(0, ERR_NOENT, 0, 0);   /* they are numbered from 1 */
 }
 
 static uint32_t crc(const uint8_t *p, size_t n)
@@ -162,6 +163,7 @@ static void test_gpt(void **state)
 	expect_partition(2, 0, 40, 60);
 	expect_partition(1, ERR_NOENT, 0, 0);
 	expect_partition(9, ERR_NOENT, 0, 0);
+	expect_partition(0, ERR_NOENT, 0, 0);
 	medium[2 * 512 + 200] ^= 1;           /* an entry's byte: the first table's checksum is wrong */
 	expect_partition(2, 0, 50, 10);
 	assert_non_null(strstr(fake.log, "its first GPT is broken"));
