@@ -1,3 +1,5 @@
+/* The checks of a struct boot_info, and its memory map: ranges are laid over each other one by one, so that the map is sorted and disjoint
+ * after each. */
 #include "boot/boot_info.h"
 
 #include "lib/string.h"
@@ -156,7 +158,7 @@ static bool fits(uint8_t position, uint8_t size, uint8_t bpp)
 	return size && position + size <= bpp;
 }
 
-/* A framebuffer that makes no sense is no reason not to boot: there is none then. */
+/* A framebuffer that makes no sense is no reason not to boot: it is treated as absent. */
 static void check_framebuffer(struct boot_framebuffer *fb)
 {
 	uint64_t line = ((uint64_t)fb->width * fb->bpp + 7) / 8;

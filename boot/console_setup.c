@@ -1,3 +1,5 @@
+/* The choice of the serial port, from the command line, ACPI's SPCR table, COM1 and PCI in this order, and of the screen, a framebuffer or
+ * VGA text. There is an early console before the memory map is known and a final one after the ACPI tables are read. */
 #include "boot/console_setup.h"
 
 #include "arch/x86_64/memory.h"
@@ -22,7 +24,7 @@ static const char *settings_error;
 static struct serial serial;   /* the one in use */
 static bool serial_from_spcr;
 
-/* The early terminal needs no more: the whole one replaces it before much has been said. */
+/* The early terminal needs no more cells: the final one replaces it before many lines have been printed. */
 #define EARLY_COLUMNS VGA_TEXT_COLUMNS
 #define EARLY_ROWS VGA_TEXT_ROWS
 static uint16_t early_cells[TERMINAL_BYTES(EARLY_COLUMNS, EARLY_ROWS) / 2] __attribute__((section(".scratch")));
@@ -92,7 +94,7 @@ void console_setup_early(const struct boot_info *info)
 		console_use_screen(vga_text_draw, (void *)VGA_TEXT_PHYS, early_cells, VGA_TEXT_COLUMNS, VGA_TEXT_ROWS);
 	}
 	find_settings(info->cmdline);
-	/* What needs no mapping can be used at once. */
+	/* A port that needs no mapping can be used at once. */
 	if ((settings.where == SERIAL_AUTO && use_port(SERIAL_COM1, &settings.line)) ||
 	    (settings.where == SERIAL_PORT && use_port((uint16_t)settings.address, &settings.line)))
 		console_use_serial(&serial);
@@ -143,7 +145,7 @@ void console_setup_screen(const struct boot_info *info)
 	log_line("screen: VGA text mode: the loader gave no framebuffer");
 }
 
-/* What the SPCR table (Serial Port Console Redirection) names. Returns whether that is a UART that answers; logged where not. */
+/* Use the port that the SPCR table (Serial Port Console Redirection) names. Returns whether a UART answers there; logged where none does. */
 static bool use_spcr(const struct acpi_info *acpi)
 {
 	const struct acpi_register *reg = &acpi->spcr;
@@ -153,7 +155,7 @@ static bool use_spcr(const struct acpi_info *acpi)
 	const char *problem = NULL;
 
 	line.baud = acpi->spcr_baud;
-	/* As the firmware set it: what it was before Lamina used the same port to say its first lines. */
+	/* The table may say "as the firmware set it": that is the speed of the port before Lamina printed its first lines on it. */
 	if (!line.baud && serial.present && reg->space == ACPI_SPACE_IO && reg->address == serial.port && serial.firmware_divisor)
 		line.baud = SERIAL_CLOCK / serial.firmware_divisor;
 	if (acpi->spcr_type != SPCR_16550 && acpi->spcr_type != SPCR_16550_SUBSET && acpi->spcr_type != SPCR_16550_GAS)

@@ -15,7 +15,7 @@ void console_setup_leave_screen(void);
 void console_setup_screen(const struct boot_info *info);
 /* The ACPI tables are read: the final serial port. */
 void console_setup_serial(const struct acpi_info *acpi);
-/* The interrupt of the serial port in use. Returns false where it has none that is known: it is to be polled. */
+/* The interrupt of the serial port in use. Returns false where no interrupt of it is known: the port must be polled. */
 bool console_setup_serial_gsi(const struct acpi_info *acpi, uint32_t *gsi, uint16_t *flags);
 
 #endif

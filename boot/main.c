@@ -36,7 +36,7 @@ extern uint64_t boot_start_tsc;
 
 NORETURN void boot_main(uint32_t magic, uint32_t address);
 
-/* What only the boot needs, in pool pages: it is not part of the image. */
+/* The data that only the boot needs. It lies in pool pages, so that it is no part of the image. */
 static struct boot_info *info;
 static struct boot_data {
 	struct acpi_info acpi;
@@ -248,7 +248,7 @@ static void start_vms(void)
 		}
 		if (!vm_create(vm, &resources))
 			started++;
-		/* The next one is built in an address space without this one. */
+		/* The next VM is built in an address space that does not map this VM. */
 		address_space_load(kernel_table.root);
 	}
 	if (!boot->config.count)
@@ -324,7 +324,7 @@ void boot_main(uint32_t magic, uint32_t address)
 	const char *error;
 
 	if (read_boot_info(magic, address, &early, &error)) {
-		memset(&early, 0, sizeof(early)); /* nothing of it counts */
+		memset(&early, 0, sizeof(early)); /* none of its fields counts */
 		console_setup_early(&early);
 		boot_fatal("the boot information is unusable: %s", error);
 	}

@@ -1,3 +1,4 @@
+/* The walk over Multiboot2's tags: each tag is checked against the buffer's end, and its contents are copied into struct boot_info. */
 #include "boot/multiboot2.h"
 
 #include "lib/string.h"
@@ -184,7 +185,7 @@ static int parse_memory_map(struct parse *parse, const struct data *data)
 	return 0;
 }
 
-/* One with a palette or text is none for us; whether it makes sense, boot_info_check sees. */
+/* A framebuffer with a palette or with text is treated as absent; boot_info_check sees whether the others make sense. */
 static int parse_framebuffer(struct parse *parse, const struct data *data)
 {
 	struct tag_framebuffer tag;

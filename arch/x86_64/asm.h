@@ -108,13 +108,13 @@ static inline void cli(void)
 	__asm__ volatile("cli" : : : "memory");
 }
 
-/* Enable interrupts, wait for one, disable them again: STI's shadow makes it impossible to miss one that is pending. */
+/* Enable interrupts, wait for one, disable them again: STI's shadow makes it impossible to miss a pending interrupt. */
 static inline void sti_hlt_cli(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
-/* Take what is pending without waiting. */
+/* Take the interrupts that are pending now, without waiting for more. */
 static inline void sti_nop_cli(void)
 {
 	__asm__ volatile("sti; nop; cli" : : : "memory");

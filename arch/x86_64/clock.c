@@ -53,7 +53,7 @@ static uint32_t reference_read(const struct reference *ref)
 	return ref->counter ? *ref->counter : inl(ref->port);
 }
 
-/* Every wait is bounded by the TSC: a clock that stands still is none. */
+/* Every wait is bounded by the TSC: a clock that stands still is treated as absent. */
 static bool measure(const struct reference *ref, struct measurement *m)
 {
 	const uint64_t wanted = ref->hz * CALIBRATION_MS / 1000;
@@ -119,7 +119,7 @@ static bool measure_pit(struct measurement *m)
 	outb(PORT_PIT_CHANNEL_2, (uint8_t)count);
 	outb(PORT_PIT_CHANNEL_2, (uint8_t)(count >> 8));
 	if (inb(PORT_SYSTEM_B) & PORT_B_OUT2)
-		return false; /* its output is high before it has counted: there is none */
+		return false; /* the output is high before the PIT can have counted: there is no PIT */
 	tsc = rdtsc();
 	host_apic_timer_calibrate_start();
 	while (!(inb(PORT_SYSTEM_B) & PORT_B_OUT2))

@@ -34,14 +34,14 @@ struct cpu {
 	unsigned index;          /* 0 is the boot processor */
 	uint32_t apic_id;
 	uint64_t stack_top;
-	struct vcpu *vcpu;       /* whose state is loaded on this core; an address in its VM's address space */
+	struct vcpu *vcpu;       /* the vCPU whose state is loaded on this core; an address in its VM's address space */
 	uint64_t address_space;  /* CR3 of that VM, or the kernel's */
 	uint64_t timer_deadline; /* what the host timer is armed for, or TIME_NEVER */
 	volatile bool online;
 	uint64_t gdt[GDT_ENTRIES];
 	struct tss tss;
 	void *hw_page;           /* VMXON region; or host save area, then the VMCB for VMLOAD of the host's state */
-	const void *hw_vcpu;     /* whose control structure is current on this core */
+	const void *hw_vcpu;     /* the vCPU whose control structure is current on this core */
 	volatile bool kicked;    /* somebody wants this core to look at its vCPU */
 	bool nmi_seen, nmi_reported;
 };

@@ -43,7 +43,7 @@ const void *map_firmware(uint64_t phys, uint64_t size);
 /* Map `size` bytes of fresh zeroed pool pages as a stack with an unmapped page below. Returns its top, or 0. */
 uint64_t map_stack(uint64_t size);
 
-/* Run on it. */
+/* Run in the address space whose page tables begin at `root`. */
 void address_space_load(uint64_t root);
 
 /* Check that no leaf of `table` is both writable and executable. Returns the number of leaves that are. */

@@ -12,8 +12,8 @@ struct range {
 	uint64_t base, size;
 };
 
-/* What none of the write-back ranges covers, where the default is another type: some firmware forgets RAM at its upper end. The first MiB has
- * registers of its own. AMD's CPUs can have another default from 4 GiB on (SYSCFG, Tom2ForceMemTypeWB). */
+/* Report the memory that no write-back range covers, where the default type is another one: some firmware forgets RAM at its upper end. The
+ * first MiB has registers of its own. AMD's CPUs can have another default from 4 GiB on (SYSCFG, Tom2ForceMemTypeWB). */
 static void not_covered(const struct range *wb, unsigned count, uint64_t first, uint64_t end, void (*each)(uint64_t base, uint64_t size))
 {
 	if (!memcmp(cpu_features.vendor, "AuthenticAMD", 12) || !memcmp(cpu_features.vendor, "HygonGenuine", 12))

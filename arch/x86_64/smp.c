@@ -87,8 +87,8 @@ void smp_start(const struct acpi_info *acpi, unsigned limit)
 		start_core(cpu, page, (uint8_t)(phys >> 12));
 		if (!cpu->online) {
 			log_line("smp: core with APIC ID %u did not start within %u ms", entry->apic_id, START_TIMEOUT_MS);
-			host_apic_send_init(entry->apic_id); /* it waits for a start-up message again: its page tables are about to go */
-			break; /* it may wake late and run on what this page says then: nobody else starts */
+			host_apic_send_init(entry->apic_id); /* the core waits for start-up again: its page tables are about to go */
+			break; /* the core may wake late and run with the values that this page has then: no further core is started */
 		}
 		cpus[cpu_count++] = cpu;
 	}

@@ -5,8 +5,8 @@
 #include "drivers/acpi/acpi.h"
 #include "lib/types.h"
 
-/* Start every enabled core of the MADT (SDM vol. 3, "MP Initialization Protocol"), each with its own stacks; each calls core_main().
- * What does not come up is named in the log. At most `limit` cores in all. */
+/* Start every enabled core of the MADT (SDM vol. 3, "MP Initialization Protocol"), each with its own stacks; each calls core_main(). A core
+ * that does not come up is named in the log. At most `limit` cores in all. */
 void smp_start(const struct acpi_info *acpi, unsigned limit);
 /* Make a core look at its vCPU: it leaves guest mode or its halt. */
 void smp_kick(unsigned cpu);

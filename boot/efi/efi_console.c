@@ -1,3 +1,4 @@
+/* Output is formatted as Lamina does it and widened to the firmware's 16-bit characters; a key is waited for by the firmware's event. */
 #include "boot/efi/efi_console.h"
 
 #include "boot/efi/uefi.h"
@@ -32,7 +33,7 @@ void efi_wait_key(void)
 
 	if (!in)
 		return;
-	/* What was typed before the question is no answer to it. */
+	/* A key that was typed before the question is no answer to it. */
 	in->Reset(in, FALSE);
 	do {
 		efi_system->BootServices->WaitForEvent(1, &in->WaitForKey, &index);

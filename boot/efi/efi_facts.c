@@ -1,3 +1,4 @@
+/* Tables are found by their GUIDs in the firmware's configuration table, and the framebuffer by the graphics output protocol. */
 #include "boot/efi/efi_facts.h"
 
 #include "lib/string.h"

@@ -1,3 +1,4 @@
+/* Files are read through the firmware's simple file system protocol, in pieces, so that the progress can be shown. */
 #include "boot/efi/efi_file.h"
 
 #include "boot/efi/efi_console.h"

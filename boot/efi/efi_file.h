@@ -7,7 +7,7 @@
 #define EFI_FILE_NAME_SIZE 128
 
 struct efi_file {
-	uint64_t address; /* physical, on pages of its own; what is left of the last one is zero */
+	uint64_t address; /* physical, on pages of its own; the rest of the last page is zero */
 	uint64_t size;    /* bytes */
 };
 

@@ -1,3 +1,4 @@
+/* Allocation of whole pages from the firmware, its memory map turned into Lamina's types, and the exit from the boot services. */
 #include "boot/efi/efi_memory.h"
 
 #include "lib/printf.h"
@@ -7,7 +8,7 @@
 #define LOW_TRIES 16
 #define LEAVE_TRIES 8
 #define MEMORY_WB 0x8ULL            /* UEFI 2.10 section 7.2.3, EFI_MEMORY_WB */
-#define MEMORY_SPECIAL 0x40000ULL   /* EFI_MEMORY_SP: for a purpose of its own, not for everybody */
+#define MEMORY_SPECIAL 0x40000ULL   /* EFI_MEMORY_SP: memory for a special purpose, not for general use */
 
 static struct {
 	EFI_PHYSICAL_ADDRESS address;
@@ -28,7 +29,8 @@ uint64_t efi_alloc(uint64_t size, uint64_t limit, bool code)
 
 	if (size > UINT64_MAX - PAGE_SIZE)
 		return 0;
-	/* Firmware hands memory out from the top. Where it does not, what lies too low is kept, so that the next try gets something else. */
+	/* Firmware hands memory out from the top. Where it does not, memory that lies too low is kept, so that the next try gets other
+	 * memory. */
 	for (unsigned i = 0; i < LOW_TRIES && allocation_count < ALLOCATIONS_MAX; i++) {
 		EFI_PHYSICAL_ADDRESS address = limit ? limit - 1 : 0;
 

@@ -16,8 +16,9 @@ uint64_t efi_alloc(uint64_t size, uint64_t limit, bool code);
 void efi_free_all(void);
 
 /* Put the firmware's memory map into info->memory and leave the boot services (UEFI 2.10 section 7.4.6): the map is read again as long as
- * it changes in between. `first` to `end` (exclusive) is where the kernel goes: it must be memory that is free afterwards.
- * Returns NULL: there are no boot services any more. Or a sentence (valid until the next call): there are some, as far as the firmware allows. */
+ * it changes in between. `first` to `end` (exclusive) is where the kernel goes: it must be memory that is free afterwards. Returns NULL
+ * when the boot services have ended; or a sentence (valid until the next call) that says why they have not, and then they can be used as
+ * far as the firmware allows. */
 const char *efi_leave(EFI_HANDLE image, struct boot_info *info, uint64_t first, uint64_t end);
 
 #endif

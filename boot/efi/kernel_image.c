@@ -1,3 +1,4 @@
+/* The parser of lamina.elf's headers. The file is not trusted: each segment is checked before it is accepted. */
 #include "boot/efi/kernel_image.h"
 
 #include "lib/string.h"

@@ -92,7 +92,7 @@ static const char *load_vm(struct boot_info *info, const struct vm_config *vm)
 	return error;
 }
 
-/* lamina.cfg, and what it names for the VMs that can start: about the others, Lamina says the same again in its log. */
+/* Load lamina.cfg and the files that it names for the VMs that can start. What is wrong with the other VMs Lamina says again in its log. */
 static const char *load_files(struct boot_info *info)
 {
 	const char *error = add_module(info, CONFIG_FILE, strlen(CONFIG_FILE));
@@ -135,7 +135,7 @@ static const char *load_cmdline(struct boot_info *info)
 	return NULL;
 }
 
-/* Everything up to the end of the boot services. Returns a sentence where that is not reached. */
+/* Do everything up to the end of the boot services. Returns NULL, or a sentence that says why the end was not reached. */
 static const char *prepare(EFI_HANDLE image, uint64_t *code)
 {
 	uint64_t address = efi_alloc(sizeof(struct boot_info), BELOW_4G, false);

@@ -1,3 +1,5 @@
+/* The tables and rules of the choice: orders of preference by class of guest, the modes that CPU, build and settings allow, and the lines
+ * of the log that tell about them. */
 #include "vmm/config/monitor_mode.h"
 
 #include "lib/printf.h"

@@ -1,3 +1,5 @@
+/* The slow ways of fetching an instruction and of translating an operand: code that crosses a page, segments with limits, operands in two
+ * pieces. The short ways are inline in access.h. */
 #include "vmm/emulate/access.h"
 
 #include "lib/string.h"
@@ -38,7 +40,7 @@ static int walk_verdict(struct emulate_result *r, int err, enum segment_register
 	}
 }
 
-/* Undecodable bytes mean that the guest changed its code behind our back: it gets what the new code deserves. */
+/* Undecodable bytes mean that the guest has changed its code since the exit: it gets the exception that the new code raises. */
 static int decode_verdict(const struct insn *insn, int err, struct emulate_result *r)
 {
 	if (!err)

@@ -60,7 +60,7 @@ static inline int fetch_insn(struct emulator *e, const struct insn_memo **out, s
 	return fetch_insn_to(e, memo, &code, r);
 }
 
-/* A segment register's hidden part, asked for where that has not happened yet. */
+/* A segment register's hidden part, which is asked of the vCPU at its first use. */
 struct segment_state *segment_of(struct emulator *e, enum segment_register seg);
 
 /* Segmentation: the linear address of `size` bytes at seg:offset, `offset` being cut to the address size by the caller. `access`
@@ -92,7 +92,8 @@ static inline uint64_t size_mask(unsigned size)
 	return ~0ULL >> (64 - 8 * size);
 }
 
-/* Read or write a translated operand of 1, 2, 4 or 8 bytes, of which RAM or a page boundary is the rarer part. */
+/* Read or write a translated operand of 1, 2, 4 or 8 bytes, which is most often in a device; operands in RAM or across a page boundary are
+ * rarer. */
 uint64_t pieces_read(struct emulator *e, const struct place *place, unsigned size);
 void pieces_write(struct emulator *e, const struct place *place, unsigned size, uint64_t value);
 

@@ -1,3 +1,4 @@
+/* The result and the flags of one arithmetic operation, and the conditions of jumps. */
 #include "vmm/emulate/alu.h"
 
 #include "lib/x86/registers.h"

@@ -1,3 +1,4 @@
+/* The search for the sequence: from the first MOV over NOPs, the change of a bit and forward jumps to the second MOV. */
 #include "vmm/emulate/cr3_sequence.h"
 
 #include "lib/string.h"

@@ -1,3 +1,4 @@
+/* The decoder's stages, each over the same cursor: prefixes, opcode or vector prefix, ModRM with its memory operand, immediate. */
 #include "vmm/emulate/decode.h"
 
 #include "lib/string.h"

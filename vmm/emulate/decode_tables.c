@@ -1,3 +1,4 @@
+/* The opcode maps as tables, with short names for the attributes so that a row is eight opcodes of the manual's map. */
 #include "vmm/emulate/decode_tables.h"
 
 #define __ IMM_NONE

@@ -1,3 +1,5 @@
+/* The instructions with an operand in memory, carried out on RAM or on a device's registers. Plain MOVs of 64-bit code, the frequent case,
+ * have a path of their own. */
 #include "vmm/emulate/emulate.h"
 
 #include "lib/x86/registers.h"
@@ -16,7 +18,7 @@ static int locate_at(struct execution *x, unsigned size, unsigned access, int64_
 	uint64_t offset, linear, page_offset;
 	int verdict;
 
-	/* What the CPU executed had a memory operand. This has none: let it run. */
+	/* The instruction that the CPU executed had a memory operand. The code there has none now: let the guest run it. */
 	if (!(insn->flags & INSN_MEM))
 		return x->step ? EMULATE_CONTINUE : EMULATE_RETRY;
 	offset = effective_address(e, insn) + (uint64_t)displacement;
@@ -35,7 +37,8 @@ static int locate_at(struct execution *x, unsigned size, unsigned access, int64_
 		return EMULATE_CONTINUE;
 	}
 	verdict = translate(e, insn->segment, linear, size, access, place, x->r);
-	/* All in RAM: the page tables changed since the fault, and the CPU can do it itself (atomically if need be). */
+	/* The whole operand is in RAM: the page tables changed since the fault, and the CPU can execute the instruction itself (atomically
+	 * if need be). */
 	if (verdict == EMULATE_CONTINUE && place->ram[0] && (place->first == size || place->ram[1]) && !x->step && !e->written)
 		return EMULATE_RETRY;
 	return verdict;

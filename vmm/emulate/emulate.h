@@ -28,13 +28,14 @@ struct emulator {
 	void *ctx;             /* for the callbacks */
 	/* Fill in a segment register. In 64-bit mode asked for FS and GS only, for SEG_LDTR and SEG_TR by emulate_step() only. */
 	void (*segment)(void *ctx, enum segment_register which, struct segment_state *seg);
-	/* An access to what is not RAM; `size` is 1, 2, 4 or 8. Bits of a value above the size are ignored. */
+	/* An access to an address without RAM; `size` is 1, 2, 4 or 8. Bits of a value above the size are ignored. */
 	uint64_t (*mmio_read)(void *ctx, uint64_t gpa, unsigned size);
 	void (*mmio_write)(void *ctx, uint64_t gpa, unsigned size, uint64_t value);
-	/* Where not NULL: RAM [gpa, gpa+size) has been written. With it, emulate_mmio() serves writes to RAM that the hardware did not let
-	 * through, too: those to page tables that are traced. */
+	/* Where not NULL: RAM [gpa, gpa+size) has been written. With it, emulate_mmio() also serves writes to RAM that the hardware did not
+	 * let through: writes to traced page tables. */
 	void (*written)(void *ctx, uint64_t gpa, unsigned size);
-	/* With it: a repeated string instruction begins to write there. Returns true where the hardware lets it through from now on. */
+	/* Set together with `written`: a repeated string instruction begins to write at `gpa`. Returns true where the hardware lets such
+	 * writes through from now on. */
 	bool (*rewritten)(void *ctx, uint64_t gpa);
 	/* For emulate_string_io and emulate_step only; `size` is 1, 2 or 4. */
 	uint32_t (*port_read)(void *ctx, uint16_t port, unsigned size);
@@ -75,9 +76,9 @@ int emulate_mmio(struct emulator *e, uint64_t fault_gpa, struct emulate_result *
  * verdict; nothing in `e` but what it remembers has changed. */
 int emulate_operand(struct emulator *e, const struct insn *insn, unsigned size, uint64_t *value, struct emulate_result *r);
 
-/* Write it. */
+/* Write the memory operand of that instruction; likewise. */
 int emulate_operand_write(struct emulator *e, const struct insn *insn, unsigned size, uint64_t value, struct emulate_result *r);
-/* Its linear address, with no check, as INVLPG takes it. */
+/* The linear address of that operand, unchecked, as INVLPG takes it. */
 uint64_t emulate_linear(struct emulator *e, const struct insn *insn);
 
 /* An INS or OUTS, as the exit tells it (VMX: exit qualification and VM-exit instruction information). */

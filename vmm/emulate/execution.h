@@ -67,12 +67,12 @@ bool lockable(const struct insn *insn);
 /* XCHG with memory needs no prefix to be locked. */
 bool is_locked(const struct insn *insn);
 
-/* Execute a locked instruction by `instruction`, atomically for the guest's other CPUs where its operand is RAM. One that finds its
- * operand changed has not happened: EMULATE_RETRY. */
+/* Execute a locked instruction by `instruction`, atomically for the guest's other CPUs where its operand is RAM. An instruction that finds
+ * its operand changed has had no effect: EMULATE_RETRY. */
 int execute_locked(struct execution *x, int (*instruction)(struct execution *x));
 
-/* The instructions that emulate_mmio() and emulate_step() share: those with one operand in r/m that programs use on memory, and
- * the string instructions. Returns an enum emulate_verdict, EMULATE_UNSUPPORTED for all others. */
+/* The instructions that emulate_mmio() and emulate_step() share: instructions with one operand in r/m that programs use on memory, and the
+ * string instructions. Returns an enum emulate_verdict, EMULATE_UNSUPPORTED for all others. */
 int execute_common(struct execution *x);
 
 #endif

@@ -1,3 +1,5 @@
+/* One step of whole-instruction emulation: the instruction is fetched, sent to the part that knows its opcode, and followed by its
+ * exceptions and traps. */
 #include "vmm/emulate/step.h"
 
 #include "lib/x86/registers.h"

@@ -31,7 +31,8 @@ struct step_state {
 	uint32_t changed; /* bits are only ever set here */
 	uint8_t shadow;   /* in and out */
 
-	/* All get the emulator's ctx. Those that return int return 0, or the vector to raise: VECTOR_GP (error code 0), VECTOR_UD ...
+	/* All callbacks get the emulator's ctx. A callback that returns int returns 0, or the vector to raise: VECTOR_GP (error code 0),
+	 * VECTOR_UD ...
 	 *
 	 * MOV to CR0, CR3, CR4 or CR8 that breaks no rule which the emulator knows: the combinations of PE, PG, NW, CD, PAE, LME, LA57.
 	 * The callee refuses reserved bits; the emulator then takes the value over, with the PDPTEs and EFER.LMA that follow. */

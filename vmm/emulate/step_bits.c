@@ -1,3 +1,4 @@
+/* Bit scans, POPCNT and BSWAP. */
 #include "lib/x86/registers.h"
 #include "vmm/emulate/step_parts.h"
 #include "vmm/exits/cpuid_bits.h"

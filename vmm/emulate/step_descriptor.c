@@ -1,3 +1,4 @@
+/* Descriptors and segment registers: how they are read, checked and loaded, and the instructions on descriptor tables. */
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "lib/x86/vectors.h"

@@ -135,7 +135,7 @@ static int transfer_real(struct execution *x, uint16_t selector, uint64_t offset
 
 #define GATE_PARAMETERS_MAX 32
 
-/* CALL through a call gate to an inner level: onto that level's stack go the caller's, and its parameters. */
+/* CALL through a call gate to an inner level: the caller's stack pointer and its parameters go onto the inner level's stack. */
 static int call_inner(struct execution *x, uint16_t selector, struct descriptor *code, uint64_t offset, unsigned size, unsigned count)
 {
 	struct emulator *e = x->e;

@@ -1,3 +1,4 @@
+/* IN, OUT, INS and OUTS, with the check of the TSS's I/O permission bitmap. */
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"

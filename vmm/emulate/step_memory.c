@@ -1,3 +1,5 @@
+/* Memory, stack and system-table accesses for the parts of emulate_step(), and snapshots of the state that an instruction changes before it
+ * can be sure to end well. */
 #include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"
 

@@ -1,3 +1,4 @@
+/* Multiplication and division, and the other instructions of group 3. */
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "vmm/emulate/step_parts.h"

@@ -161,7 +161,7 @@ int interrupt_deliver(struct execution *x, uint8_t vector, bool software, unsign
 int code_segment_enter(struct execution *x, uint16_t selector, struct descriptor *d, unsigned level, uint64_t offset, unsigned ext);
 /* Load SS for privilege level `level`, which the CPL becomes: errors are `vector`, #SS where it is not present. */
 int stack_segment_enter(struct execution *x, uint16_t selector, unsigned level, uint8_t vector, unsigned ext);
-/* The same with the TSS's stack for `level`; *sp gets its stack pointer. */
+/* The same with the stack that the TSS names for `level`; *sp gets its stack pointer. */
 int tss_stack_enter(struct execution *x, unsigned level, unsigned ext, uint64_t *sp);
 /* After a return to an outer level: data segments that it may not use become null. */
 void drop_inner_segments(struct emulator *e);

@@ -1,3 +1,4 @@
+/* Pushes and pops of operands, segments, flags and all registers; ENTER and LEAVE. */
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"

@@ -1,3 +1,4 @@
+/* The mode that the guest's registers stand for, and whether the CPU itself could run the guest from here. */
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
 #include "vmm/emulate/step_parts.h"

@@ -11,7 +11,7 @@
 #define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR3_KEEP_TLB BIT(63) /* with PCIDs */
 
-/* What a callback gave: go on, or raise it. */
+/* The verdict on a callback's result: go on, or raise the vector that it returned. */
 static int accepted(struct execution *x, int vector)
 {
 	if (!vector)

@@ -1,3 +1,5 @@
+/* String instructions element by element. Each of the two operands remembers the translation of the page that it is in, and a repeated
+ * instruction stops after a bounded number of elements. */
 #include "vmm/emulate/string.h"
 
 #include "lib/x86/registers.h"
@@ -133,7 +135,7 @@ static int read_io_insn(struct emulator *e, struct string_io *io, struct emulate
 
 	if (verdict != EMULATE_CONTINUE)
 		return verdict;
-	/* The guest may have changed it since the exit: then it runs what is there now. */
+	/* The guest may have changed the instruction since the exit: then it runs the instruction that is there now. */
 	if (insn->encoding != ENCODING_LEGACY || insn->map != MAP_ONE_BYTE || (insn->opcode & 0xfe) != (io->in ? 0x6c : 0x6e) ||
 	    (insn->operand_size > 4 ? 4 : insn->operand_size) != io->size || io->rep != !!(insn->flags & (INSN_REPE | INSN_REPNE)))
 		return EMULATE_RETRY;

@@ -1,3 +1,5 @@
+/* A guest's CPUID table is built once, from the host's leaves, the list of features and the engine's grants. At an exit most leaves are a
+ * row of the table; the others depend on the vCPU's state and are computed. */
 #include "vmm/exits/cpuid.h"
 
 #include "lib/string.h"

@@ -30,7 +30,7 @@ int exit_write_cr(struct vcpu *v, unsigned cr, uint64_t value);
 void exit_lookup_cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* Let the core's interrupts in, and see whether another vCPU wants the core. */
 void exit_take_turn(struct vcpu *v);
-/* The same, where the guest keeps them off by IF=0. */
+/* The same, but only if the guest keeps interrupts off by IF=0. */
 void exit_turn_is_over(struct vcpu *v);
 /* Called where the guest reads a device's register, as it does on and on when it polls. */
 static inline void exit_device_read(struct vcpu *v)

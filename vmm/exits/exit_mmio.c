@@ -10,8 +10,9 @@
 #include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/vcpu_emulator.h"
 
-/* With shadow paging: a page that was a page table, written by what cannot be emulated (SSE, PUSH, an event's frame). Unless a vCPU has it as
- * root it is taken for none, and the CPU does it. Where CR0.WP = 0 alone allows the write that would not help. */
+/* With shadow paging: a page that was a page table is written in a way that cannot be emulated (SSE, PUSH, an event's delivery). Unless a
+ * vCPU has it as root, its shadow tables are dropped and the CPU does the write. That does not help where CR0.WP = 0 alone allows the
+ * write. */
 __attribute__((noinline)) static bool no_table_any_more(struct vcpu *v, uint64_t gpa)
 {
 	return v->shadow_mmu && v->shadow->paging.cr0 & CR0_WP && guest_ptr(v->memory, gpa, 1) &&

@@ -1,3 +1,5 @@
+/* The list of MSRs that a guest may read and write by exits, with their values and their reserved bits. An MSR that is not in the list
+ * raises #GP. */
 #include "vmm/exits/msr.h"
 
 #include "lib/string.h"
@@ -81,7 +83,7 @@ static void set_tsc_offset(struct vcpu *v, int64_t offset)
 	v->engine->tsc_offset(v, offset);
 }
 
-/* What the CPU's own vendor has: the other's MSRs do not exist. */
+/* Whether the CPU is AMD's: the guest gets the MSRs of its CPU's vendor, and not the other vendor's. */
 static bool amd(const struct vcpu *v)
 {
 	return v->cpuid->basic[0][CPUID_EBX] == 0x68747541; /* "Auth" */
@@ -172,7 +174,7 @@ static int write_apic_base(struct vcpu *v, uint64_t value)
 	if (lapic_set_base(&v->lapic, value))
 		return ERR_INVALID;
 	vcpu_apply_apic_mode(v);
-	/* A disabled one lets the 8259s through. */
+	/* A disabled local APIC lets the 8259s' interrupts through. */
 	vcpu_look_again(v, PENDING_EVALUATE);
 	return 0;
 }
@@ -188,7 +190,7 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 	case MSR_BIOS_SIGN_ID: /* written before CPUID, to ask for the microcode's revision */
 		return 0;
 	case MSR_MISC_ENABLE:
-		/* Only the enabling of what is there: fast strings, and the limit of CPUID leaves, which is ignored. */
+		/* The guest may change only the bits of features that exist: fast strings, and the limit of CPUID leaves, which is ignored. */
 		if ((value ^ MISC_ENABLE_DEFAULT) & (MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS))
 			return ERR_INVALID;
 		v->misc_enable = value;

@@ -1,4 +1,4 @@
-/* The guest's model-specific registers: those that it does not touch directly. An allow-list; everything else raises #GP. */
+/* The model-specific registers that a guest reads and writes by exits. They are an allow-list: any other MSR raises #GP. */
 #ifndef VMM_EXITS_MSR_H
 #define VMM_EXITS_MSR_H
 

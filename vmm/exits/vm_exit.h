@@ -70,12 +70,13 @@ struct vm_exit {
 	enum vm_exit_kind kind;
 	uint32_t length; /* of the instruction, in bytes; only for kinds that an instruction causes. 0: the CPU did not say */
 	union {
-		uint8_t vector; /* EXTERNAL_INTERRUPT: acknowledged already; 0: still pending in the CPU. EOI: whose. REFUSED: the exception that the guest gets */
+		/* EXTERNAL_INTERRUPT: acknowledged already; 0: still pending in the CPU. EOI: its vector. REFUSED: the exception that the guest gets. */
+		uint8_t vector;
 		struct {
 			uint8_t vector;
 			bool has_error;
 			uint32_t error;
-		} exception;    /* the guest's own, for the guest's handler; DR6 is up to date */
+		} exception;    /* an exception of the guest's own, to be injected; DR6 is up to date */
 		struct {
 			uint16_t port;
 			uint8_t size; /* bytes */

@@ -20,7 +20,7 @@ unsigned core_count(void);
 void core_kick(unsigned core);
 /* Interrupt this core at an absolute machine time, or never; earlier where the console wants it. */
 void core_timer_set(uint64_t deadline);
-/* Interrupt it at this time at the latest. */
+/* Interrupt this core at this time at the latest. */
 void core_timer_by(uint64_t deadline);
 /* Handle the interrupts that are pending now. Returns whether this core's timer was among them. */
 bool core_take_interrupts(void);
@@ -28,7 +28,7 @@ bool core_take_interrupts(void);
 void core_idle(void);
 /* An interrupt that a VM exit acknowledged: handle it. Returns whether it was this core's timer. */
 bool core_interrupt(uint8_t vector);
-/* A non-maskable interrupt, a machine check, that a VM exit reported. */
+/* Handle a non-maskable interrupt, or a machine check, that a VM exit reported. */
 void core_nmi(void);
 NORETURN void core_machine_check(void);
 /* The guest's FPU, which is in the CPU while its vCPU is loaded: FNINIT, FNSTSW, FNSTCW. */

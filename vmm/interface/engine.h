@@ -93,15 +93,15 @@ struct engine {
 
 	/* What all vCPUs of a VM share, from its arena; before the first vcpu_create. Returns 0 or an error, logged. */
 	int (*vm_create)(struct engine_vm *vm);
-	/* Make the vCPU's control structures, from its VM's arena. Returns 0, or an error after a log line that says which. */
+	/* Make the vCPU's control structures, from its VM's arena. Returns 0, or an error, logged. */
 	int (*vcpu_create)(struct vcpu *v);
 	/* What vm_create (with the tables that it adds to `nested`) and vcpu_create will allocate. */
 	void (*plan_vm)(struct arena_plan *plan, bool shadow);
 	void (*plan_vcpu)(struct arena_plan *plan);
-	/* Bring them to the state after RESET, or after INIT, which leaves the FPU and most MSRs alone (SDM vol. 3, "Processor State After
-	 * Reset"), except for the GPRs. */
+	/* Bring these structures to the state after RESET, or after INIT, which leaves the FPU and most MSRs alone (SDM vol. 3, "Processor
+	 * State After Reset"), except for the GPRs. */
 	void (*vcpu_reset)(struct vcpu *v, bool init);
-	/* Make this vCPU current on this core, and no longer. */
+	/* Make this vCPU current on this core, and take it off the core again. */
 	void (*load)(struct vcpu *v);
 	void (*unload)(struct vcpu *v);
 	/* Run until vcpu_exit() says to leave. The vCPU is loaded. */
@@ -117,8 +117,8 @@ struct engine {
 	int (*set_cr4)(struct vcpu *v, uint64_t value);
 	int (*set_efer)(struct vcpu *v, uint64_t value);
 
-	/* Move RIP over an instruction of `length` bytes, and end the shadow of STI or MOV SS. 0: the engine finds out how long the
-	 * instruction at RIP is, which is that of this exit. */
+	/* Move RIP over an instruction of `length` bytes, and end the shadow of STI or MOV SS. With `length` 0 the engine finds out how
+	 * long the instruction at RIP is, which caused this exit. */
 	void (*advance)(struct vcpu *v, unsigned length);
 	/* Whether an event of this type could be delivered at the next entry: nothing else is queued and nothing blocks it. */
 	bool (*can_inject)(struct vcpu *v, enum vcpu_event_type type);
@@ -126,9 +126,9 @@ struct engine {
 	/* Ask for an exit as soon as an interrupt (or an NMI) could be delivered. */
 	void (*interrupt_window)(struct vcpu *v, bool on);
 	void (*nmi_window)(struct vcpu *v, bool on);
-	/* NULL, or: have the guest take this vector of its local APIC as soon as it can, without an exit, in place of the one offered before
-	 * (-1: none). The engine calls lapic_acknowledge() at the first exit after the guest has taken it. Returns false where that cannot be:
-	 * inject it. */
+	/* NULL, or: have the guest take this vector of its local APIC as soon as it can, without an exit, in place of the vector offered
+	 * before (-1: offer none). The engine calls lapic_acknowledge() at the first exit after the guest has taken it. Returns false where
+	 * the vector cannot be offered: then inject it. */
 	bool (*offer_interrupt)(struct vcpu *v, int vector);
 	/* Exit when the guest lowers its TPR class below `threshold` (0..15; 0: never). */
 	void (*tpr_threshold)(struct vcpu *v, unsigned threshold);
@@ -142,9 +142,11 @@ struct engine {
 	/* With shadow paging only: the root of the shadow tables; drop the cached translation of one linear address. */
 	void (*shadow_root)(struct vcpu *v, uint64_t root);
 	void (*flush_address)(struct vcpu *v, uint64_t linear);
-	/* For modes that are emulated. The event that is queued for the next entry, which is queued no longer. Returns false for none. */
+	/* For modes that are emulated: take the event that is queued for the next entry out of the queue. Returns false where there is
+	 * none. */
 	bool (*take_event)(struct vcpu *v, struct vcpu_event *event);
-	/* MSRs that the guest otherwise reads and writes without exits. Returns 0, or ERR_INVALID: it is none of them, or a wrong value. */
+	/* MSRs that the guest otherwise reads and writes without exits. Returns 0, or ERR_INVALID where `msr` is none of them or the value
+	 * is wrong. */
 	int (*read_direct_msr)(struct vcpu *v, uint32_t msr, uint64_t *value);
 	int (*write_direct_msr)(struct vcpu *v, uint32_t msr, uint64_t value);
 	/* Print the state that only the engine knows. */

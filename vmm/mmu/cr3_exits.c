@@ -42,7 +42,7 @@ enum verdict handle_cr3_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
-/* What is known of the code at `rip`, which begins with MOV from CR3 to `reg`; NULL where nothing can be. */
+/* What is known of the code at `rip`, which begins with MOV from CR3 to `reg`; NULL where the code cannot be read. */
 static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct vcpu *v, struct sequence_memo *memo, uint64_t rip, unsigned reg)
 {
 	unsigned avail = PAGE_SIZE - (unsigned)(rip & (PAGE_SIZE - 1));
@@ -62,7 +62,7 @@ static __attribute__((noinline)) const struct cr3_sequence *look_at_code(struct 
 	return &memo->sequence;
 }
 
-/* The code still lies where it lay: nothing in the shadow tables has changed, or not this. */
+/* Whether the code still lies where it lay: nothing in the shadow tables has changed, or at least not the code's translation. */
 static bool same_page(struct vcpu *v, struct sequence_memo *memo)
 {
 	if (memo->changes == v->shadow_mmu->entry_changes && memo->place.space == v->shadow->root)
@@ -103,7 +103,7 @@ static bool run_sequence(struct vcpu *v, struct vm_exit *exit)
 	else
 		v->gpr[s->reg] = value;
 	vcpu_write(v, VCPU_RFLAGS, logic_flags(rflags, value));
-	/* What it refuses, it refuses again at the MOV itself. */
+	/* A value that set_cr3() refuses here, it refuses again at the second MOV itself. */
 	exit->length = set_cr3(v, value) ? s->last : s->length;
 	return true;
 }

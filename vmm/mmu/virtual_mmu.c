@@ -15,7 +15,7 @@
 #include "vmm/vm/arena.h"
 #include "vmm/vm/vm.h"
 
-/* So many pages of shadow tables, where the user does not say: a table maps 2 MiB, and processes share few of them. */
+/* The number of pages for shadow tables, where the user does not set it: a table maps 2 MiB, and processes share few tables. */
 static unsigned table_pages(const struct vm_config *config)
 {
 	if (config->shadow_memory)
@@ -57,9 +57,9 @@ static bool to_hpa(void *ctx, uint64_t gpa, uint64_t *hpa, uint64_t *size)
 	return true;
 }
 
-/* A vCPU that does not run guest code sees its flush before it does again. So it may be in the guest again when this core looks next (which
- * may be late, where another hypervisor has taken the core away meanwhile): then it has taken the bit. The caller holds the MMU's lock,
- * which nobody takes while running guest code. */
+/* A vCPU that does not run guest code sees its flush before it runs guest code again. So it may be in the guest again when this core looks
+ * next (which may be late, where another hypervisor has taken the core away meanwhile): then it has taken PENDING_FLUSH. The caller holds
+ * the MMU's lock, which nobody takes while running guest code. */
 static void kick(void *ctx, unsigned index)
 {
 	struct vcpu *v = ((struct vm *)ctx)->vcpu[index];

@@ -13,7 +13,7 @@ int virtual_mmu_create(struct vm *vm);
 /* What virtual_mmu_create and virtual_mmu_add_vcpu allocate. */
 void virtual_mmu_plan(struct arena_plan *plan, const struct vm_config *config);
 void virtual_mmu_plan_vcpu(struct arena_plan *plan);
-/* The vCPU's view of it. Returns 0 or an error. */
+/* Make the vCPU's view of the shadow MMU. Returns 0 or an error. */
 int virtual_mmu_add_vcpu(struct vcpu *v);
 /* The VM starts over. */
 void virtual_mmu_reset(struct vm *vm);

@@ -10,7 +10,7 @@
 
 #define SLOTS_PER_CORE 32
 #define SLICE_HZ 200 /* a vCPU's turn is a 200th of a second */
-#define TURN_MIN_HZ 20000 /* and a 20000th at least, however often others are woken */
+#define TURN_MIN_HZ 20000 /* and a 20000th at least, however often other vCPUs are woken */
 
 struct core_queue { /* fits a page */
 	unsigned count;
@@ -192,7 +192,7 @@ void sched_run(void)
 
 		if (slot) {
 			run_slot(queue, slot, now);
-			(void)core_take_interrupts(); /* it need not have run guest code, nor does the core get idle */
+			(void)core_take_interrupts(); /* the vCPU may not have run guest code, and the core does not become idle */
 			continue;
 		}
 		core_timer_set(deadline);

@@ -1,4 +1,4 @@
-/* Which vCPU runs on which core. A vCPU stays on its core; where a core has several they share it by time slices.
+/* Which vCPU runs on which core. A vCPU stays on its core; the vCPUs of one core share it by time slices.
  *
  * The slots are Lamina's, mapped in every address space: a core looks at them whichever VM's address space it is in. */
 #ifndef VMM_SCHED_SCHED_H
@@ -24,7 +24,7 @@ struct sched_slot {
 	uint64_t deadline;        /* its first timer, while another vCPU runs or the core is idle */
 };
 
-/* A core takes part. Returns 0 or ERR_NOMEM. */
+/* Let a core take part in the scheduling. Returns 0 or ERR_NOMEM. */
 int sched_add_core(unsigned core);
 /* A slot for a VM's vCPU on a core. Returns NULL where the tables are full. Before sched_run(). */
 struct sched_slot *sched_add_vcpu(struct vm_handle *vm, struct vcpu *vcpu, unsigned core);

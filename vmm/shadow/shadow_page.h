@@ -54,8 +54,8 @@ struct shadow_page {
 	uint8_t writes_since_use;   /* emulated writes to an upper table since it last got a link or became a root */
 	bool live;                  /* it is a table: in the hash */
 	bool unsynced;              /* out of sync: the guest writes its table freely, and the shadow may differ from it until the next sync */
-	bool used_since_reclaim;    /* it was of use since reclaim last came by */
-	bool filled_since_sync;     /* faults made entries since it was last synced */
+	bool used_since_reclaim;    /* the table was of use since reclaim last came by */
+	bool filled_since_sync;     /* faults made entries since the table was last synced */
 	bool emulate_writes;        /* a leaf table that gets few writes between two loads of CR3: each is emulated */
 	uint8_t streak;             /* with emulate_writes: its writes in this epoch; else epochs in a row in which it went out of sync */
 	uint32_t epoch;             /* mmu->epoch of its last write fault */

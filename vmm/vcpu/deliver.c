@@ -69,11 +69,12 @@ static void deliver_lapic(struct vcpu *v)
 		v->engine->interrupt_window(v, true);
 }
 
-/* With the CPU's help it finds the next vector itself, at the guest's EOI too. But an interrupt waits for an interrupt window where
- * the guest cannot take it now, and goes in by injection where another one waits behind it: no virtual interrupt is recognized while
- * interrupt-window exiting is on (SDM vol. 3, "Evaluation of Pending Virtual Interrupts"). The architecture needs neither; it is a
- * guard: Bochs 2.7 delivers a virtual interrupt that is recognized while the guest's IF is 0 when one of the host's comes in, and a
- * guest that holds a lock then waits for itself. Left open there: what the guest makes recognizable alone, by a self-IPI or its TPR. */
+/* With the CPU's help it finds the next vector itself, at the guest's EOI too. But an interrupt waits for an interrupt window where the
+ * guest cannot take it now, and goes in by injection where another one waits behind it: no virtual interrupt is recognized while
+ * interrupt-window exiting is on (SDM vol. 3, "Evaluation of Pending Virtual Interrupts"). The architecture needs neither; it is a guard:
+ * Bochs 2.7 delivers a virtual interrupt that is recognized while the guest's IF is 0 as soon as an interrupt of the host's comes in, and a
+ * guest that holds a lock then waits for itself. The guard does not cover virtual interrupts that the guest makes recognizable without an
+ * exit, by a self-IPI or its TPR. */
 static void deliver_virtual(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;

@@ -5,7 +5,7 @@
 #include "vmm/vcpu/deliver.h"
 #include "vmm/vm/vm_services.h"
 
-#define ROUNDS_MAX 8 /* so often vcpu_prepare() looks for more to do before it lets the core go */
+#define ROUNDS_MAX 8 /* rounds in which vcpu_prepare() looks for more to do before it lets the core go */
 
 void vcpu_notify(struct vcpu *v, uint32_t reasons)
 {
@@ -67,7 +67,8 @@ bool vcpu_prepare(struct vcpu *v)
 		bool apic_changed;
 
 		if (__builtin_expect(++rounds > ROUNDS_MAX, 0)) {
-			/* Other vCPUs ask for more all the time; the core has interrupts to take, and other VMs' vCPUs to run (sched_run). */
+			/* Other vCPUs may set new bits all the time; the core has interrupts to take and other VMs' vCPUs to run
+			 * (sched_run). */
 			__atomic_or_fetch(&v->pending, pending, __ATOMIC_SEQ_CST);
 			sched_wake(v->slot);
 			return false;

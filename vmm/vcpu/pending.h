@@ -98,7 +98,7 @@ static inline bool vcpu_has_pending(const struct vcpu *v)
 /* Take all that is posted and do what it asks for, again and again until nothing is. Returns whether the guest may be entered; if not, the
  * vCPU's state, or PENDING_YIELD, is why. */
 bool vcpu_prepare(struct vcpu *v);
-/* The same, for the engine's loop: from a true result on the vCPU is in_guest. */
+/* The same for the engine's loop. If it returns true, the vCPU is in_guest from then on. */
 bool vcpu_may_enter(struct vcpu *v);
 
 /* The guest runs no longer: other vCPUs need not wait for this vCPU. */

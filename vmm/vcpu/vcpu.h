@@ -36,8 +36,8 @@ struct vcpu {
 	bool held_back;          /* an interrupt of the local APIC's waits for an interrupt window all the same */
 	bool nmi_pending;
 	bool has_core;           /* it is in vcpu_run(), on its core */
-	bool kickable;           /* others must know whether it runs guest code: its VM's vCPUs share shadow page tables */
-	bool in_guest;           /* atomic: it does, or is about to; kept only where `kickable` */
+	bool kickable;           /* other vCPUs must know whether it runs guest code, because they share shadow page tables with it */
+	bool in_guest;           /* atomic: it runs guest code, or is about to; kept only where `kickable` */
 	bool by_emulation;       /* in a mode that the CPU does not run */
 	bool park_unreported;    /* it has parked for a request of the VM, and vm_vcpu_parked() has not been told */
 	uint8_t sipi_vector;
@@ -56,7 +56,7 @@ struct vcpu {
 	void *hw;                /* the engine's own */
 	struct sched_slot *slot;
 	struct shadow_vcpu *shadow; /* NULL with nested paging */
-	uint64_t shadow_root;    /* that the engine knows */
+	uint64_t shadow_root;    /* the root that the engine was last given */
 	uint64_t cr3;            /* with shadow paging: as the guest knows it */
 	struct real_mode *real_mode; /* NULL where the CPU runs all modes */
 	struct lapic lapic;
@@ -68,12 +68,12 @@ struct vcpu {
 	uint64_t xcr0;
 	uint64_t misc_enable;
 	uint32_t exit_start;     /* core_ticks() when its handling began */
-	uint32_t turn_start, turn_ticks; /* core_ticks() when interrupts were let in last, and after how many to do so again */
+	uint32_t turn_start, turn_ticks; /* core_ticks() when interrupts were last let in, and the ticks after which to let them in again */
 	struct vm_exit exit;     /* the exit being handled: the engine's word to its handler */
 	uint64_t msr_value;      /* what RDMSR gives */
 	uint64_t exit_count[EXIT_KINDS];
 	uint64_t exit_ticks[EXIT_KINDS];
-	uint64_t emulated_instructions; /* because of the mode */
+	uint64_t emulated_instructions; /* instructions emulated because the CPU does not run the guest's mode */
 };
 
 static inline uint64_t vcpu_read(struct vcpu *v, enum vcpu_register reg)
@@ -117,7 +117,7 @@ void vcpu_inject_exception(struct vcpu *v, uint8_t vector, uint32_t error);
 /* Tell the engine of the local APIC's mode and of the interrupts in its page. */
 void vcpu_apply_apic_mode(struct vcpu *v);
 
-/* Run the guest for as long as it may and wants to; then its `state` says why it stopped. */
+/* Run the guest until it must leave the core or waits; the vCPU's `state` then says why. */
 void vcpu_run(struct vcpu *v);
 
 /* Print every register, where the guest is and the bytes there. */

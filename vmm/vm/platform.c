@@ -30,7 +30,7 @@ void vm_msi_send(struct vm *vm, uint64_t address, uint32_t data)
 		.assert = true,
 	};
 
-	/* Only the local APICs' window is an interrupt; other writes of a device's are to memory that is not there. */
+	/* Only a write to the local APICs' addresses is an interrupt; a device's other writes go to memory that is not there. */
 	if (address >> 20 == 0xfee)
 		vm_apic_message(vm, &msg);
 }

@@ -46,8 +46,8 @@ int vm_start_guest(struct vm *vm)
 	}
 	msr_reset(&vm->msr, vm->cpuid.extended[8][CPUID_EAX] & 0xff);
 	vm->tsc_offset = -(int64_t)time_now();
-	/* Everybody is parked: what was left for the old life is dropped. The boot processor comes last, so that its IPIs find the
-	 * others' local APICs enabled. */
+	/* All vCPUs are parked: bits that were still pending for the old life are dropped. The boot processor comes last, so that its IPIs
+	 * find the others' local APICs enabled. */
 	for (unsigned i = vm->vcpu_count; i-- > 0;) {
 		struct vcpu *v = vm->vcpu[i];
 

@@ -19,7 +19,7 @@ void *vm_file_map(struct vm *vm, struct vm_file *file, bool writable)
 
 	if (file->written || (writable && file->read))
 		return NULL;
-	/* It may be there, named twice. */
+	/* The file is mapped already where the VM names it twice. */
 	if (page_table_lookup(&vm->space, va, &pa, NULL, NULL) &&
 	    (!size || page_table_map(&vm->space, va, file->phys, size, PT_READ | (writable ? PT_WRITE : 0))))
 		return NULL;

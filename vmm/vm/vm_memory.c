@@ -7,7 +7,7 @@
 /* A leaf of a level maps 2^LEVEL_SHIFT bytes, a table of it 2^LEVEL_SHIFT(level + 1). */
 #define LEVEL_SHIFT(level) (12 + 9 * ((level) - 1))
 
-/* Where a byte of the VM's RAM is in the guest's eyes: low memory first, then from 4 GiB on. */
+/* The guest-physical address of a byte of the VM's RAM: low memory first, then from 4 GiB on. */
 static uint64_t ram_to_gpa(uint64_t offset)
 {
 	return offset < LAYOUT_LOW_RAM_MAX ? offset : offset - LAYOUT_LOW_RAM_MAX + LAYOUT_HIGH_RAM;

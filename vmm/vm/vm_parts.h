@@ -57,7 +57,7 @@ void vm_disks_print_statistics(const struct vm *vm);
 
 /* ---- Life (vm.c) ---- */
 
-/* Load the guest's files and start vCPU 0 on them: at first and after each reset. Returns 0 or an error, logged. */
+/* Load the guest's files and start vCPU 0 on them, when the VM is built and after each reset. Returns 0 or an error, logged. */
 int vm_start_guest(struct vm *vm);
 
 #endif

@@ -13,7 +13,7 @@ struct vcpu *vm_vcpu(const struct vm *vm, unsigned index);
 void vm_vcpu_parked(struct vm *vm, unsigned index);
 /* Hand waiting console input to the guest's UART. */
 void vm_console_input(struct vm *vm);
-/* Take what the VM's disks have ended. */
+/* Collect the requests that the VM's disks have ended. */
 void vm_poll_disks(struct vm *vm);
 /* The 8259s' answer to an interrupt acknowledge cycle: a vector. */
 uint8_t vm_pic_acknowledge(struct vm *vm);

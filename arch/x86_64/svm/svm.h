@@ -35,10 +35,10 @@ struct svm_vcpu {
 	uint32_t clean;            /* VMCB clean bits to set at an exit */
 	uint8_t tpr;               /* CR8 as the local APIC's page has it */
 	bool offered;              /* V_IRQ is a vector of the local APIC's, which has not been acknowledged yet */
-	uint16_t seen;             /* V_TPR and V_IRQ as they are known, or SVM_LOOK_CLOSER: what an exit compares with them */
+	uint16_t seen;             /* V_TPR and V_IRQ as Lamina last saw them, with which an exit compares them; or SVM_LOOK_CLOSER */
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
-	bool nmi_wanted;           /* one waits: look again at every exit */
+	bool nmi_wanted;           /* an NMI waits: look at every exit whether it can be delivered */
 	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
 	uint64_t iret_rip;
 	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */
@@ -118,7 +118,7 @@ int svm_set_cr0(struct vcpu *v, uint64_t value);
 int svm_set_cr4(struct vcpu *v, uint64_t value);
 int svm_set_efer(struct vcpu *v, uint64_t value);
 void svm_shadow_root(struct vcpu *v, uint64_t root);
-/* Instructions (svm_instruction.c). `length` 0: see there how long it is. */
+/* Instructions (svm_instruction.c). With `length` 0, svm_advance() finds out how long the instruction is. */
 void svm_advance(struct vcpu *v, unsigned length);
 /* Events (svm_events.c). */
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type);

@@ -82,7 +82,7 @@ const char *svm_probe(void)
 	const char *problem;
 	uint32_t r[4];
 
-	s->vm_cr = has_msr(MSR_VM_CR); /* where it is missing nothing could have switched SVM off */
+	s->vm_cr = has_msr(MSR_VM_CR); /* where VM_CR is missing, the firmware cannot have switched SVM off */
 	s->c1e = may_have_c1e();
 	problem = firmware_problem();
 	if (problem)

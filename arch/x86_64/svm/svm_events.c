@@ -71,8 +71,8 @@ void svm_inject(struct vcpu *v, const struct vcpu_event *event)
 	b->event_injection = info | (info & EVENT_HAS_ERROR ? (uint64_t)error << 32 : 0);
 }
 
-/* INTn, INT3 and INTO are executed again: RIP is still at them. And a virtual interrupt that still waits comes again by itself: QEMU 7.2
- * reports one whose delivery was cut off, as an exception of that vector, before it clears V_IRQ. */
+/* INTn, INT3 and INTO are executed again: RIP is still at them. A virtual interrupt that still waits in V_IRQ comes again by itself as
+ * well: QEMU 7.2 reports a virtual interrupt whose delivery was cut off, as an exception of that vector, before it clears V_IRQ. */
 void svm_requeue(struct vcpu *v)
 {
 	struct vmcb *b = vmcb_of(v);
@@ -116,8 +116,8 @@ static void set_virtual_interrupt(struct svm_vcpu *x, bool on, bool intercepted,
 	intercept_cr8(x);
 }
 
-/* A virtual interrupt that is intercepted: the exit comes as soon as the guest would take one. An offer gives way: after that exit it is made
- * again. */
+/* A virtual interrupt that is intercepted: the exit comes as soon as the guest would take one. A vector on offer gives way to it and is
+ * offered again after that exit. */
 void svm_interrupt_window(struct vcpu *v, bool on)
 {
 	struct svm_vcpu *x = svm_of(v);
@@ -126,10 +126,10 @@ void svm_interrupt_window(struct vcpu *v, bool on)
 		set_virtual_interrupt(x, on, on, 0);
 }
 
-/* A virtual interrupt that is not: the guest takes it as soon as it can, and no exit tells of it. The next one, for whatever reason, finds
- * V_IRQ clear, which is early enough: nobody can look at the local APIC without an exit. Not while Lamina steps the guest, whose RFLAGS.TF
- * the delivery would save. And not with shadow paging, where the delivery itself often exits by a page fault: Bochs 2.7 has cleared V_IRQ
- * then, and says in EXITINTINFO that another event was under way. */
+/* A virtual interrupt that is not intercepted: the guest takes it as soon as it can, and no exit tells of it. The next exit, for whatever
+ * reason, finds V_IRQ clear, which is early enough: the local APIC cannot be read without an exit. Not while Lamina steps the guest, whose
+ * RFLAGS.TF the delivery would save. And not with shadow paging, where the delivery itself often exits by a page fault: Bochs 2.7 has
+ * cleared V_IRQ then, and says in EXITINTINFO that another event was under way. */
 bool svm_offer_interrupt(struct vcpu *v, int vector)
 {
 	struct svm_vcpu *x = svm_of(v);
@@ -155,7 +155,7 @@ void svm_virtual_changed(struct vcpu *v)
 		x->offered = false;
 		intercept_cr8(x);
 	}
-	/* MOV to CR8: nothing waited for it, or it would have exited. */
+	/* The guest wrote CR8: no request waited for a lower TPR, or the MOV would have exited. */
 	if (b->v_tpr != x->tpr) {
 		x->tpr = b->v_tpr;
 		lapic_set_cr8(&v->lapic, b->v_tpr);
@@ -186,7 +186,7 @@ bool svm_step_done(struct vcpu *v)
 	return true;
 }
 
-/* There is no window exit for NMIs. While one waits every exit looks again; this makes sure that one comes. */
+/* There is no window exit for NMIs. While an NMI waits, every exit looks whether it can be delivered; this makes sure that an exit comes. */
 void svm_nmi_window(struct vcpu *v, bool on)
 {
 	struct svm_vcpu *x = svm_of(v);

@@ -54,7 +54,7 @@ static inline bool hand_on(struct vcpu *v, enum vm_exit_kind kind)
 	return vcpu_exit(v);
 }
 
-/* The exit came in the middle of an event's delivery. That of an instruction cannot. */
+/* Whether the exit came in the middle of an event's delivery. An exit that an instruction causes cannot. */
 static inline bool delivering(const struct vmcb *b)
 {
 	return b->exit_interrupt_info & EVENT_VALID;
@@ -229,7 +229,7 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 	return EXIT_ENTRY_FAILED;
 }
 
-/* What is not in dispatch(): seldom, or with much to decode. */
+/* The exits that dispatch() leaves out, because they are rare or have much to decode. */
 __attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b)
 {
 	uint64_t code = b->exit_code;
@@ -315,7 +315,7 @@ static inline __attribute__((always_inline)) bool dispatch(struct vcpu *v, struc
 		if (__builtin_expect(b->cpl, 0)) /* the intercept comes before the check of the CPL */
 			return hand_on(v, decode_refused(v, VECTOR_GP));
 		return hand_on(v, EXIT_XSETBV);
-	default: /* its code would be far from the others in the switch's table */
+	default: /* a case of its own would have its code far from the others, in the switch's table */
 		if (__builtin_expect(b->exit_code != CODE_NESTED_FAULT || delivering(b), 0))
 			return decode_rest(v, b);
 		decode_nested_fault(b, &v->exit);
@@ -323,7 +323,7 @@ static inline __attribute__((always_inline)) bool dispatch(struct vcpu *v, struc
 	}
 }
 
-/* What is seldom to be done, and then the exit. */
+/* Do the work that is seldom due at an exit, and then dispatch the exit. */
 __attribute__((noinline)) static bool look_closer(struct vcpu *v, struct vmcb *b)
 {
 	struct svm_vcpu *x = svm_of(v);

@@ -161,10 +161,10 @@ void svm_read_context(struct vcpu *v, struct vcpu_context *c)
 	}
 }
 
-/* With shadow paging: paging is always on, in real mode too ("Paged Real Mode", APM vol. 2), in PAE's format or with four levels, and
- * WP makes the read-only entries of page tables that are traced bind the guest's kernel. Guests without paging know neither SMEP nor
- * SMAP. Where the guest's value is another than the real one each access exits; else the hardware answers reads, and what bears on
- * paging is seen when it changes. */
+/* With shadow paging: paging is always on, in real mode too ("Paged Real Mode", APM vol. 2), in PAE's format or with four levels, and WP
+ * makes the guest's kernel, too, heed the read-only entries by which page tables are traced. Guests without paging know neither SMEP nor
+ * SMAP. Where the guest's value differs from the real one, each access exits; else the hardware answers reads, and a change of bits that
+ * bear on paging exits. */
 static void write_shadowed_cr(struct vcpu *v)
 {
 	const struct svm_vcpu *x = svm_of(v);

@@ -62,7 +62,7 @@ void svm_run(struct vcpu *v)
 void svm_flush(struct vcpu *v)
 {
 	vmcb_of(v)->tlb_control = svm_features.flush;
-	svm_of(v)->seen = SVM_LOOK_CLOSER; /* done once, and not at every entry from then on */
+	svm_of(v)->seen = SVM_LOOK_CLOSER; /* the flush is done at one entry, and not at every entry from then on */
 }
 
 void svm_flush_address(struct vcpu *v, uint64_t linear)

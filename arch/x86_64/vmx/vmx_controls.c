@@ -149,7 +149,7 @@ const char *vmx_controls_negotiate(void)
 		return error;
 	c->no_nested_paging = negotiate_nested(c);
 	if (c->no_nested_paging) {
-		/* Shadow paging needs none of that; it is the better for VPID. */
+		/* Shadow paging needs none of that, but is faster with VPID. */
 		error = NEGOTIATE("secondary processor-based", MSR_VMX_PROCBASED_CTLS2, 0,
 				  apic | PROC2_WBINVD | PROC2_VPID | PROC2_RDTSCP | PROC2_XSAVES, proc2_names, &c->proc2);
 		if (!error && c->proc2 & PROC2_VPID && negotiate_vpid(c))
@@ -164,7 +164,7 @@ const char *vmx_controls_negotiate(void)
 				  ENTRY_LOAD_DEBUG | (c->no_nested_paging ? 0 : entry_msrs), entry_msrs, entry_names, &c->entry);
 	if (error)
 		return error;
-	/* APIC virtualization is all or nothing: one way with every exit that it saves, one way without. */
+	/* APIC virtualization is used with all its controls or not at all, so that there are two ways of delivery and not more. */
 	c->apic_virtualization = (c->proc2 & apic) == apic;
 	if (!c->apic_virtualization)
 		c->proc2 &= ~apic;

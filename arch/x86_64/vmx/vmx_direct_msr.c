@@ -7,7 +7,7 @@
 #include "lib/x86/apic.h"
 #include "lib/x86/msr.h"
 
-/* MSRs that the guest uses directly and Lamina never: they change hands only between vCPUs. */
+/* MSRs that the guest uses directly and Lamina never: they are saved and loaded only when another vCPU takes the core. */
 static const uint32_t switched_msrs[VMX_SWITCHED_MSRS] = {
 	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE, MSR_TSC_AUX,
 };

@@ -256,7 +256,8 @@ static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *ex
 	return EXIT_ENTRY_FAILED;
 }
 
-/* For each reason the kind, or the function that reads the rest of the exit information and says the kind; without both it is unknown. */
+/* For each reason the kind, or the function that reads the rest of the exit information and returns the kind; a reason that has neither is
+ * unknown. */
 struct decoder {
 	enum vm_exit_kind (*decode)(struct vcpu *v, struct vm_exit *exit);
 	enum vm_exit_kind kind;
@@ -308,7 +309,7 @@ bool vmx_handle_exit(struct vcpu *v)
 	const struct decoder *decoder = &decoders[reason < REASONS ? reason : reason & REASON_ENTRY_FAILED ? FAILED : UNKNOWN];
 	enum vm_exit_kind kind = decoder->kind;
 
-	/* Undefined where no instruction caused the exit; nobody looks at it then. */
+	/* The length is undefined where no instruction caused the exit; no handler looks at it then. */
 	v->exit.length = vmread32(VMCS_EXIT_INSTRUCTION_LENGTH);
 	if (kind == EXIT_UNKNOWN)
 		kind = decoder->decode ? decoder->decode(v, &v->exit) : decode_unknown(v, &v->exit);

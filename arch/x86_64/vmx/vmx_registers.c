@@ -195,7 +195,7 @@ static void write_cr4_state(struct vcpu *v, uint64_t value)
 static void write_cr0_state(struct vcpu *v, uint64_t value)
 {
 	/* Unrestricted guest frees PE and PG; the other fixed bits (NE) stay as VMX wants them, the shadow shows the guest's own. With
-	 * shadow paging all are fixed, and WP makes the read-only entries of page tables that are traced bind the guest's kernel too. */
+	 * shadow paging all are fixed, and WP makes the guest's kernel, too, heed the read-only entries by which page tables are traced. */
 	uint64_t fixed = v->shadow ? vmx_controls.cr0_fixed0 | CR0_WP : vmx_controls.cr0_fixed0 & ~(CR0_PE | CR0_PG);
 
 	vmwrite(VMCS_GUEST_CR0, (value | fixed) & vmx_controls.cr0_fixed1 & ~(CR0_CD | CR0_NW));

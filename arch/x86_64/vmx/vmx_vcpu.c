@@ -12,8 +12,8 @@
 #include "vmm/exits/cpuid.h"
 #include "vmm/vm/arena.h"
 
-/* A guest that causes no exits gets one so often. Host interrupts exit by themselves; but an emulator may hold them back as long as the guest
- * keeps RFLAGS.IF clear (Bochs 2.7 decides that only when IF changes), and no guest shall have a core for itself. */
+/* How often a second a guest that causes no exits is made to exit. Host interrupts exit by themselves; but an emulator may hold them back
+ * as long as the guest keeps RFLAGS.IF clear (Bochs 2.7 decides that only when IF changes), and no guest shall have a core for itself. */
 #define SLICE_HZ 100
 
 #define ACTIVITY_ACTIVE 0
@@ -155,7 +155,7 @@ void vmx_reset(struct vcpu *v, bool init)
 	x->cr4_owned = x->cr4_offered & ~(uint64_t)CR4_MCE;
 	x->cr0_owned = CR0_TS | CR0_EM | CR0_MP | CR0_WP | CR0_AM;
 	if (v->shadow) {
-		/* What bears on paging must be seen. */
+		/* The guest's changes of bits that bear on paging must exit. */
 		x->cr0_owned &= ~(uint64_t)CR0_WP;
 		x->cr4_owned &= ~(uint64_t)(CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP);
 	}
