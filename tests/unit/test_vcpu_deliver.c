@@ -10,7 +10,6 @@
 #include "vmm/devices/lapic_registers.h"
 #include "vmm/interface/core.h"
 #include "vmm/mmu/virtual_mmu.h"
-#include "vmm/sched/sched.h"
 #include "vmm/vcpu/pending.h"
 #include "vmm/vcpu/real_mode.h"
 #include "vmm/vcpu/vcpu_emulator.h"

@@ -7,8 +7,6 @@
 #include "vmm/emulate/code_memory.h"
 #include "vmm/exits/exit_instruction.h"
 
-#define ATTRIBUTE_L BIT(9)
-
 /* By exit code, the length of the usual encoding of the instruction that causes it. */
 #define CODE_FIRST 0x72
 static const uint8_t usual[] = {

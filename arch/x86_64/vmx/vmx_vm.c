@@ -5,8 +5,8 @@
 #include "mm/page_table.h"
 #include "vmm/vm/arena.h"
 
-#define IO_BITMAP_PAGES 2
-#define MSR_BITMAP_PAGES 2   /* one for each mode of the local APIC */
+#define BITMAP_PAGES_IO 2
+#define BITMAP_PAGES_MSR 2   /* one for each mode of the local APIC */
 #define APIC_ACCESS_TABLES 2 /* no RAM is in its GiB: nested paging needs a directory and a table for the page */
 
 /* Not with shadow paging: exits in the middle of a delivery are everyday there, and Bochs 2.7 then reports the event before as the one to
@@ -24,7 +24,7 @@ bool vmx_hw_delivery(const struct engine_vm *vm)
 void vmx_plan_vm(struct arena_plan *plan, bool shadow)
 {
 	arena_plan_alloc(plan, sizeof(struct vmx_vm));
-	arena_plan_pages(plan, IO_BITMAP_PAGES + MSR_BITMAP_PAGES);
+	arena_plan_pages(plan, BITMAP_PAGES_IO + BITMAP_PAGES_MSR);
 	if (delivers(shadow))
 		arena_plan_pages(plan, 1 + APIC_ACCESS_TABLES);
 }
@@ -32,13 +32,13 @@ void vmx_plan_vm(struct arena_plan *plan, bool shadow)
 int vmx_vm_create(struct engine_vm *vm)
 {
 	struct vmx_vm *x = vm_alloc(vm->vm, sizeof(*x));
-	uint8_t *io = vm_alloc_pages(vm->vm, IO_BITMAP_PAGES);
-	uint8_t *msr = vm_alloc_pages(vm->vm, MSR_BITMAP_PAGES);
+	uint8_t *io = vm_alloc_pages(vm->vm, BITMAP_PAGES_IO);
+	uint8_t *msr = vm_alloc_pages(vm->vm, BITMAP_PAGES_MSR);
 	uint8_t *access;
 
 	if (!x || !io || !msr)
 		return ERR_NOMEM;
-	memset(io, 0xff, (size_t)IO_BITMAP_PAGES * PAGE_SIZE); /* no port goes to the machine */
+	memset(io, 0xff, (size_t)BITMAP_PAGES_IO * PAGE_SIZE); /* no port goes to the machine */
 	vmx_fill_msr_bitmap(vm, msr);
 	vmx_fill_x2apic_bitmap(vm, msr + PAGE_SIZE);
 	x->io_bitmap_a = vm_phys(vm->vm, io);
