@@ -23,7 +23,7 @@ static const struct config_key keys[] = {
 	{ .name = "guestOS", .kind = KEY_GUEST_OS, FIELD(guest_os) },
 	{ .name = MONITOR_KEY_EXEC, .kind = KEY_SETTING, .machine_wide = true, FIELD(monitor.exec) },
 	{ .name = MONITOR_KEY_MMU, .kind = KEY_SETTING, .machine_wide = true, FIELD(monitor.mmu) },
-	{ .name = "monitor.shadow_memory", .kind = KEY_NUMBER, FIELD(shadow_memory), .min = 1, .max = 4096, .unit = " (MiB)" },
+	{ .name = "monitor.shadow_memory", .kind = KEY_NUMBER, FIELD(shadow_memory), .min = 1, .max = 24, .unit = " (MiB)" },
 };
 _Static_assert(ARRAY_SIZE(keys) <= 64, "vm_config.given has a bit for each key");
 
