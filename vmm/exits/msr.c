@@ -26,15 +26,16 @@ void msr_reset(struct msr_state *state, unsigned phys_bits)
 	state->mtrr_variable[1] = ((BIT(phys_bits) - 1) & ~0x3fffffffULL) | MTRR_PHYSMASK_VALID;
 }
 
-static uint64_t *fixed_mtrr(struct msr_state *state, uint32_t msr)
+/* The index of a fixed-range MTRR in mtrr_fixed, or a negative number for any other MSR. */
+static int fixed_mtrr(uint32_t msr)
 {
 	if (msr == MSR_MTRR_FIX64K_00000)
-		return &state->mtrr_fixed[0];
+		return 0;
 	if (msr >= MSR_MTRR_FIX16K_80000 && msr <= MSR_MTRR_FIX16K_A0000)
-		return &state->mtrr_fixed[1 + msr - MSR_MTRR_FIX16K_80000];
+		return (int)(1 + msr - MSR_MTRR_FIX16K_80000);
 	if (msr >= MSR_MTRR_FIX4K_C0000 && msr <= MSR_MTRR_FIX4K_F8000)
-		return &state->mtrr_fixed[3 + msr - MSR_MTRR_FIX4K_C0000];
-	return NULL;
+		return (int)(3 + msr - MSR_MTRR_FIX4K_C0000);
+	return -1;
 }
 
 static bool valid_type(uint8_t type)
@@ -45,14 +46,14 @@ static bool valid_type(uint8_t type)
 static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
 {
 	struct msr_state *state = v->msr;
-	uint64_t *fixed = fixed_mtrr(state, msr);
+	int fixed = fixed_mtrr(msr);
 	uint64_t beyond = ~(BIT(v->cpuid->extended[8][CPUID_EAX] & 0xff) - 1);
 
-	if (fixed) {
+	if (fixed >= 0) {
 		for (unsigned i = 0; i < 8; i++)
 			if (!valid_type((uint8_t)(value >> 8 * i)))
 				return ERR_INVALID;
-		*fixed = value;
+		state->mtrr_fixed[fixed] = value;
 		return 0;
 	}
 	if (msr == MSR_MTRR_DEF_TYPE) {
@@ -70,10 +71,9 @@ static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
 static int read_mtrr(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
 	struct msr_state *state = v->msr;
-	uint64_t *fixed = fixed_mtrr(state, msr);
+	int fixed = fixed_mtrr(msr);
 
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it holds that fixed being NULL could mean that state is */
-	*value = fixed ? *fixed : msr == MSR_MTRR_DEF_TYPE ? state->mtrr_def_type : state->mtrr_variable[msr - MSR_MTRR_PHYSBASE0];
+	*value = fixed >= 0 ? state->mtrr_fixed[fixed] : msr == MSR_MTRR_DEF_TYPE ? state->mtrr_def_type : state->mtrr_variable[msr - MSR_MTRR_PHYSBASE0];
 	return 0;
 }
 
