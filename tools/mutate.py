@@ -10,6 +10,7 @@ import argparse
 import collections
 import concurrent.futures
 import fnmatch
+import glob
 import hashlib
 import os
 import queue
@@ -17,6 +18,7 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,7 +57,9 @@ class Test:
         lines = read(os.path.join(top, main)).splitlines() + ["", ""]
         sources = re.match(r"/\* SOURCES: (.*) \*/$", lines[0])
         libs = re.match(r"/\* LIBS: (.*) \*/$", lines[1])
-        self.units = [main, *fakes, *(sources.group(1).split() if sources else [])]
+        named = sources.group(1).split() if sources else []
+        linked = [path for pattern in named for path in (sorted(glob.glob(pattern, root_dir=top)) if "*" in pattern else [pattern])]
+        self.units = [main, *fakes, *linked]
         words = shlex.split(libs.group(1)) if libs else []
         self.libs = words
         self.flags = [word for word in words if not word.startswith(("-l", "-Wl,"))]
@@ -102,7 +106,7 @@ class Project:
         names = sorted(name[:-2] for name in os.listdir(os.path.join(self.top, TESTS)) if re.fullmatch(r"test_\w+\.c", name))
         self.tests = [Test(self.top, name, shlex.split(options.fakes)) for name in names]
         self.sources = sorted({source for test in self.tests for source in test.holds if not source.startswith(("tests/", "build/"))})
-        self.cache = self.prepare_cache()
+        self.cache = None if options.list else self.prepare_cache()
         self.object = Once(self.make_object)
         self.plain_object = Once(self.make_plain_object)
         self.unmutated = Once(self.run_unmutated)
@@ -191,13 +195,49 @@ class Project:
         return [test for test in found if self.unmutated(test) is not None]
 
 
+class Running:
+    """The tests that run now. Each leads a process group of its own, so that it is ended with all that it started."""
+
+    def __init__(self):
+        self.tests, self.lock, self.stopped = set(), threading.Lock(), False
+
+    def start(self, binary, place):
+        with self.lock:
+            if self.stopped:
+                raise InterruptedError
+            test = subprocess.Popen([binary], cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                    env=dict(os.environ, **SANITIZERS), start_new_session=True)
+            self.tests.add(test)
+            return test
+
+    def end(self, test):
+        with self.lock:
+            self.tests.discard(test)
+            if test.poll() is None:
+                os.killpg(test.pid, signal.SIGKILL)
+        test.wait()
+
+    def stop(self):
+        """Ends them all, and lets no other start."""
+        with self.lock:
+            self.stopped = True
+            for test in self.tests:
+                if test.poll() is None:
+                    os.killpg(test.pid, signal.SIGKILL)
+
+
+running = Running()
+
+
 def run(binary, place, limit):
     """The exit status of a test, or -1 after so many seconds."""
+    test = running.start(binary, place)
     try:
-        return subprocess.run([binary], cwd=place, timeout=limit, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, check=False, env=dict(os.environ, **SANITIZERS)).returncode
+        return test.wait(limit)
     except subprocess.TimeoutExpired:
         return -1
+    finally:
+        running.end(test)
 
 
 def draws(project, patterns, seed):
@@ -312,6 +352,8 @@ def parse():
 
 
 def main():
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     options = parse()
     project = Project(options)
     drawn = draws(project, options.files.split(), options.seed)
@@ -340,6 +382,7 @@ def main():
                 elif result.result() == SURVIVED:
                     print(f"survived: {describe(project, draw)}", flush=True)
         except BaseException:
+            running.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
