@@ -5,6 +5,9 @@ One at a time, small random mutations (tools/mutations.py) are made in the sourc
 the tree. The unit tests of that source are run one after another until one fails: then the mutant is killed. A mutant that no test
 notices survived, and is printed. A mutant that runs into the time limit is killed too. What does not compile, or compiles to
 the same code as before, is no mutant: another is drawn. The same seed draws the same mutations, however many jobs there are.
+
+Three sorts of lines are not judged, since no unit test could: those of NOT_JUDGED, those that execute PRIVILEGED instructions, and the values
+of TIMES. A function that is linked but that no test calls is judged like any other: that it survives is a gap of the tests.
 """
 import argparse
 import collections
@@ -39,6 +42,17 @@ SANITIZERS = {"ASAN_OPTIONS": "symbolize=0:hard_rss_limit_mb=2048", "UBSAN_OPTIO
 
 # A test may take --limit seconds and so many times what it takes without a mutation.
 LIMIT_FACTOR = 6
+
+# Sources that are not judged, and why.
+NOT_JUDGED = {
+    "vmm/shadow/shadow_check.c": "a part of the tests themselves, which finds something only where the shadow MMU is broken",
+}
+
+# Lines of arch/ that no process may execute: whole boots test them. Where a test includes the source, it has put functions of its own there.
+PRIVILEGED = re.compile(r"\b(?:rdmsr|wrmsr|xgetbv|xsetbv|read_cr\d|write_cr\d)\(")
+
+# Whether a device has a second or a thousandth less before it is given up is nothing that a test should hold on to.
+TIMES = re.compile(r"#define \w+_(?:MS|US) ")
 
 Draw = collections.namedtuple("Draw", "path mutation")
 
@@ -110,6 +124,13 @@ class Project:
         self.object = Once(self.make_object)
         self.plain_object = Once(self.make_plain_object)
         self.unmutated = Once(self.run_unmutated)
+
+    def judged(self, path, line):
+        """Whether a unit test could notice a mutation of this line, see above."""
+        if path in NOT_JUDGED or TIMES.match(line):
+            return False
+        included = any(unit != path for test in self.tests for unit in test.holds.get(path, ()))
+        return included or not (path.startswith("arch/") and PRIVILEGED.search(line))
 
     def code(self):
         """Every C file and header of the tree, and the sources among them that are built."""
@@ -248,8 +269,10 @@ def draws(project, patterns, seed):
     lines = collections.defaultdict(lambda: collections.defaultdict(list))
     for path in project.sources:
         if not patterns or any(fnmatch.fnmatch(path, pattern) for pattern in patterns):
+            text = texts[path].splitlines()
             for mutation in mutations.find(texts[path], printers, errors):
-                lines[path, mutation.line][mutation.kind].append(mutation)
+                if project.judged(path, text[mutation.line - 1]):
+                    lines[path, mutation.line][mutation.kind].append(mutation)
 
     order = random.Random(seed)
     left = [(path, kinds) for (path, _), kinds in lines.items()]

@@ -29,7 +29,7 @@ static struct vcpu_context context;
 static unsigned resets, inits, mmu_looks, mode_looks, runs, emulations, dumps, planned, wires, lapic_inits;
 static bool may_enter, no_memory, bus_full, delivery, walk_fails;
 static int apic_mode, irr, isr;
-static unsigned told_irr, told_isr;
+static unsigned told_irr, told_isr, told_eoi;
 static struct vcpu_event event;
 static struct { uint64_t address, value, size; unsigned count; } mmio, port, apic, written;
 
@@ -48,7 +48,7 @@ static int engine_create(struct vcpu *of) { (void)of; return 0; }
 static bool engine_delivery(const struct engine_vm *of) { (void)of; return delivery; }
 static void engine_plan(struct arena_plan *plan) { (void)plan; planned |= 1; }
 static void engine_mode(struct vcpu *of, enum vcpu_apic_mode mode) { (void)of; apic_mode = (int)mode; }
-static void engine_eoi(struct vcpu *of, const uint64_t bitmap[4]) { assert_ptr_equal(bitmap, of->lapic.eoi_exit); }
+static void engine_eoi(struct vcpu *of, const uint64_t bitmap[4]) { assert_ptr_equal(bitmap, of->lapic.eoi_exit); told_eoi++; }
 static void engine_virtual(struct vcpu *of, uint8_t highest_irr, uint8_t highest_isr) { (void)of; told_irr = highest_irr; told_isr = highest_isr; }
 static const struct engine engine = {
 	.read = engine_read, .write = engine_write, .read_context = engine_context, .read_segment = engine_read_segment,
@@ -152,6 +152,7 @@ static int setup(void **state)
 	may_enter = true;
 	apic_mode = irr = isr = -1;
 	told_irr = told_isr = 99;
+	told_eoi = 0;
 	create(0, false);
 	return 0;
 }
@@ -316,7 +317,7 @@ static void test_apic_mode(void **state)
 	v.hw_delivery = true;
 	vcpu_apply_apic_mode(&v);
 	assert_int_equal(apic_mode, APIC_MODE_DISABLED);
-	assert_true(told_irr == 0 && told_isr == 0);
+	assert_true(told_irr == 0 && told_isr == 0 && told_eoi == 1);
 	v.lapic.enabled = true;
 	irr = 0x41;
 	isr = 0x31;
