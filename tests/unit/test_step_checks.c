@@ -398,6 +398,13 @@ static void test_control(void **state)
 	/* Without long mode no PCIDs. */
 	gpr[REG_RAX] = CR4_PCIDE | CR4_PAE;
 	REFUSED("\x0f\x22\xe0", VECTOR_GP, 0);
+	/* 32-bit code has 32 bits of the register, whatever is above them. */
+	protected_mode_setup();
+	gpr[REG_RAX] = 0xffffffff00005000;
+	WELL("\x0f\x22\xd8");
+	assert_int_equal(emu.paging.cr3, 0x5000);
+	WELL("\x0f\x20\xd9");
+	assert_int_equal(gpr[REG_RCX], 0x5000);
 	/* A breakpoint register. */
 	protected_mode_setup();
 	dr[7] = 0x455;

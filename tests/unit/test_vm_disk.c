@@ -74,6 +74,8 @@ static void test_part_of_a_disk(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
 		teardown(NULL);
 		assert_int_equal(setup_disk(&parts[i]), 0);
+		assert_int_equal(d->block.block_size, 512);
+		assert_int_equal(d->block.sectors, i ? 1 : BLOCKS - PART_FIRST);
 		submit(0, BLOCK_READ, 0, memory, 512);
 		interrupt();
 		assert_int_equal(c.order[0], PART_FIRST);
@@ -235,12 +237,16 @@ static void test_lost_interrupt(void **state)
 /* A disk without an interrupt is looked at 4000 times a second as long as it has something to do; another one once a second. */
 static void test_periods(void **state)
 {
+	uint64_t checked;
+
 	(void)state;
 	submit(0, BLOCK_READ, 1, memory, 512);
 	assert_int_equal(d->timer.deadline, fake.now + fake.hz);
 	fake_advance_to(d->timer.deadline);
 	assert_int_equal(user[0].done, 1);
 	assert_int_equal(d->timer.deadline, TIME_NEVER);
+	checked = fake.now; /* for time-outs too, once a second */
+	assert_int_equal(d->timeouts_checked_at, checked);
 	disk->has_no_interrupt = true;
 	c.holds = true;
 	submit(0, BLOCK_READ, 1, memory, 512);
@@ -248,6 +254,7 @@ static void test_periods(void **state)
 		assert_int_equal(d->timer.deadline, fake.now + fake.hz / 4000);
 		fake_advance_to(d->timer.deadline);
 	}
+	assert_int_equal(d->timeouts_checked_at, checked);
 	assert_int_equal(user[0].done, 0);
 	c.holds = false;
 	fake_advance_to(d->timer.deadline);
