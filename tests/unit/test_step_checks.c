@@ -487,6 +487,33 @@ static void test_fpu(void **state)
 	expect_delivered(VECTOR_NM, false, 0);
 }
 
+/* Hints do nothing but end; what is beside them is no instruction that start-up code has. */
+static void test_hints(void **state)
+{
+	(void)state;
+	protected_mode_setup();
+	WELL("\x0f\x0d\x08");
+	assert_int_equal(emu.rip, PROGRAM_AT + 3);
+	for (unsigned op = 0x18; op <= 0x1f; op++) {
+		const char bytes[] = { 0x0f, (char)op, 0 };
+
+		protected_mode_setup();
+		assert_int_equal(step_bytes(bytes, 3), EMULATE_DONE);
+		assert_false(result.delivered);
+		assert_int_equal(emu.rip, PROGRAM_AT + 3);
+	}
+	for (unsigned op = 0; op < 3; op++) { /* UD2, UD1, UD0 */
+		static const char bytes[][3] = { { 0x0f, 0x0b, 0 }, { 0x0f, (char)0xb9, 0 }, { 0x0f, (char)0xff, 0 } };
+
+		protected_mode_setup();
+		assert_int_equal(step_bytes(bytes[op], 3), EMULATE_DONE);
+		expect_delivered(VECTOR_UD, false, 0);
+	}
+	protected_mode_setup();
+	assert_int_equal(STEP("\x0f\xb8\xc8"), EMULATE_DONE); /* POPCNT without its prefix */
+	expect_delivered(VECTOR_UD, false, 0);
+}
+
 /* What the manual leaves undefined, as Intel's CPUs have it: a product's ZF is clear. */
 static void test_multiply_flags(void **state)
 {
@@ -547,7 +574,8 @@ int main(void)
 		cmocka_unit_test_setup(test_far_returns, setup), cmocka_unit_test_setup(test_system_segments, setup),
 		cmocka_unit_test_setup(test_lar_lsl, setup), cmocka_unit_test_setup(test_control, setup),
 		cmocka_unit_test_setup(test_msrs, setup), cmocka_unit_test_setup(test_fpu, setup),
-		cmocka_unit_test_setup(test_multiply_flags, setup), cmocka_unit_test_setup(test_enterable, setup),
+		cmocka_unit_test_setup(test_hints, setup), cmocka_unit_test_setup(test_multiply_flags, setup),
+		cmocka_unit_test_setup(test_enterable, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,6 +83,21 @@ static void test_part_of_a_disk(void **state)
 		submit(0, BLOCK_READ, i ? 1 : BLOCKS - PART_FIRST, memory, 512);
 		assert_int_equal(user[0].status, ERR_RANGE);
 	}
+	/* Read-only where either of them says so. */
+	for (unsigned i = 0; i < 4; i++) {
+		struct disk_config config = parts[0];
+
+		config.read_only = i & 1;
+		teardown(NULL);
+		assert_int_equal(setup_disk(&config), 0);
+		assert_int_equal(d->block.read_only, i & 1);
+		disk->read_only = i & 2;
+		disk->client_count = 0; /* it is free again */
+		assert_int_equal(vm_disk_init(d, vm, 0, &config), 0);
+		assert_int_equal(d->block.read_only, i != 0);
+	}
+	teardown(NULL);
+	assert_int_equal(setup_disk(&parts[1]), 0);
 	/* It is this VM's already. */
 	assert_int_not_equal(vm_disk_init(d, vm, 1, &parts[0]), 0);
 	assert_log("belongs to vm test already");
