@@ -405,7 +405,11 @@ static void test_control(void **state)
 	assert_int_equal(emu.paging.cr3, 0x5000);
 	WELL("\x0f\x20\xd9");
 	assert_int_equal(gpr[REG_RCX], 0x5000);
-	/* A breakpoint register. */
+	/* Breakpoint registers likewise. */
+	protected_mode_setup();
+	gpr[REG_RAX] = 0xffffffff00000455;
+	WELL("\x0f\x23\xf8");
+	assert_int_equal(dr[7], 0x455);
 	protected_mode_setup();
 	dr[7] = 0x455;
 	WELL("\x0f\x21\xf9");
@@ -547,6 +551,7 @@ static void test_enterable(void **state)
 		{ SEG_CS, 0xffffffff, 0xc01b, 8, 0, false }, { SEG_CS, 0xffffffff, 0xc08b, 8, 0, false }, { SEG_CS, 0xffff0000, 0xc09b, 8, 0, false },
 		{ SEG_CS, 0xffffffff, 0xc0fb, 8, 0, false }, { SEG_CS, 0xffffffff, 0xc09f, 8, 0, true }, { SEG_CS, 0xffffffff, 0xc0ff, 8, 0, false },
 		{ SEG_CS, 0xffffffff, 0x1c09b, 8, 0, false }, { SEG_TR, 0x67, 0x8b, 0x40, 0, true }, { SEG_TR, 0x67, 0x83, 0x40, 0, true },
+		{ SEG_TR, 0x67, 0x8b, 0x43, 0, true }, { SEG_LDTR, 0x1f, 0x82, 0x5b, 0, true },
 		{ SEG_TR, 0x67, 0x89, 0x40, 0, false }, { SEG_TR, 0x67, 0x81, 0x40, 0, false }, { SEG_TR, 0x67, 0x0b, 0x40, 0, false },
 		{ SEG_TR, 0x67, 0x9b, 0x40, 0, false }, { SEG_TR, 0x67, 0x8b, 0x44, 0, false }, { SEG_TR, 0x67, 0x1008b, 0x40, 0, false },
 		{ SEG_TR, 0x100000, 0x8b, 0x40, 0, false }, { SEG_LDTR, 0x1f, 0x82, 0x58, 0, true }, { SEG_LDTR, 0x1f, 0x82, 0x5c, 0, false },
