@@ -80,6 +80,27 @@ static void test_segment_loads(void **state)
 	assert_false(emu.rflags & RFLAGS_ZF);
 }
 
+/* SGDT and SIDT store, LGDT and LIDT load; with a prefix the base has 24 bits. */
+static void test_table_registers(void **state)
+{
+	(void)state;
+	protected_mode_setup();
+	assert_int_equal(STEP("\x0f\x01\x05\x00\x50\x00\x00"), EMULATE_DONE);
+	assert_true(word(0x5000) == step.gdtr.limit && dword(0x5002) == GDT_AT);
+	assert_int_equal(STEP("\x0f\x01\x0d\x10\x50\x00\x00"), EMULATE_DONE);
+	assert_true(word(0x5010) == 256 * 8 - 1 && dword(0x5012) == IDT_AT);
+	assert_true(step.gdtr.base == GDT_AT && step.idtr.base == IDT_AT);
+	assert_int_equal(step.changed & (STEP_CHANGED_GDTR | STEP_CHANGED_IDTR), 0);
+	set_dword(0x5000, 0x56780123);
+	set_dword(0x5004, 0x1234);
+	assert_int_equal(STEP("\x0f\x01\x1d\x00\x50\x00\x00"), EMULATE_DONE);
+	assert_true(step.idtr.limit == 0x123 && step.idtr.base == 0x12345678);
+	assert_int_equal(step.changed & (STEP_CHANGED_GDTR | STEP_CHANGED_IDTR), STEP_CHANGED_IDTR);
+	assert_int_equal(STEP("\x66\x0f\x01\x15\x00\x50\x00\x00"), EMULATE_DONE);
+	assert_true(step.gdtr.limit == 0x123 && step.gdtr.base == 0x345678);
+	assert_true(step.changed & STEP_CHANGED_GDTR);
+}
+
 static void test_privilege(void **state)
 {
 	uint64_t esp;
@@ -485,6 +506,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_segment_loads, setup),
+		cmocka_unit_test_setup(test_table_registers, setup),
 		cmocka_unit_test_setup(test_privilege, setup),
 		cmocka_unit_test_setup(test_interrupts, setup),
 		cmocka_unit_test_setup(test_v86, setup),
