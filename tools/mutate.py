@@ -5,11 +5,15 @@ One at a time, small random mutations (tools/mutations.py) are made in the sourc
 the tree. The unit tests of that source are run one after another until one fails: then the mutant is killed. A mutant that no test
 notices survived, and is printed. A mutant that runs into the time limit is killed too. What does not compile, or compiles to
 the same code as before, is no mutant: another is drawn. The same seed draws the same mutations, however many jobs there are.
+
+Three sorts of lines are not judged, since no unit test could: those of NOT_JUDGED, those that execute PRIVILEGED instructions, and the values
+of TIMES. A function that is linked but that no test calls is judged like any other: that it survives is a gap of the tests.
 """
 import argparse
 import collections
 import concurrent.futures
 import fnmatch
+import glob
 import hashlib
 import os
 import queue
@@ -17,6 +21,7 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +43,17 @@ SANITIZERS = {"ASAN_OPTIONS": "symbolize=0:hard_rss_limit_mb=2048", "UBSAN_OPTIO
 # A test may take --limit seconds and so many times what it takes without a mutation.
 LIMIT_FACTOR = 6
 
+# Sources that are not judged, and why.
+NOT_JUDGED = {
+    "vmm/shadow/shadow_check.c": "a part of the tests themselves, which finds something only where the shadow MMU is broken",
+}
+
+# Lines of arch/ that no process may execute: whole boots test them. Where a test includes the source, it has put functions of its own there.
+PRIVILEGED = re.compile(r"\b(?:rdmsr|wrmsr|xgetbv|xsetbv|read_cr\d|write_cr\d)\(")
+
+# Whether a device has a second or a thousandth less before it is given up is nothing that a test should hold on to.
+TIMES = re.compile(r"#define \w+_(?:MS|US) ")
+
 Draw = collections.namedtuple("Draw", "path mutation")
 
 
@@ -55,7 +71,9 @@ class Test:
         lines = read(os.path.join(top, main)).splitlines() + ["", ""]
         sources = re.match(r"/\* SOURCES: (.*) \*/$", lines[0])
         libs = re.match(r"/\* LIBS: (.*) \*/$", lines[1])
-        self.units = [main, *fakes, *(sources.group(1).split() if sources else [])]
+        named = sources.group(1).split() if sources else []
+        linked = [path for pattern in named for path in (sorted(glob.glob(pattern, root_dir=top)) if "*" in pattern else [pattern])]
+        self.units = [main, *fakes, *linked]
         words = shlex.split(libs.group(1)) if libs else []
         self.libs = words
         self.flags = [word for word in words if not word.startswith(("-l", "-Wl,"))]
@@ -102,10 +120,17 @@ class Project:
         names = sorted(name[:-2] for name in os.listdir(os.path.join(self.top, TESTS)) if re.fullmatch(r"test_\w+\.c", name))
         self.tests = [Test(self.top, name, shlex.split(options.fakes)) for name in names]
         self.sources = sorted({source for test in self.tests for source in test.holds if not source.startswith(("tests/", "build/"))})
-        self.cache = self.prepare_cache()
+        self.cache = None if options.list else self.prepare_cache()
         self.object = Once(self.make_object)
         self.plain_object = Once(self.make_plain_object)
         self.unmutated = Once(self.run_unmutated)
+
+    def judged(self, path, line):
+        """Whether a unit test could notice a mutation of this line, see above."""
+        if path in NOT_JUDGED or TIMES.match(line):
+            return False
+        included = any(unit != path for test in self.tests for unit in test.holds.get(path, ()))
+        return included or not (path.startswith("arch/") and PRIVILEGED.search(line))
 
     def code(self):
         """Every C file and header of the tree, and the sources among them that are built."""
@@ -191,13 +216,49 @@ class Project:
         return [test for test in found if self.unmutated(test) is not None]
 
 
+class Running:
+    """The tests that run now. Each leads a process group of its own, so that it is ended with all that it started."""
+
+    def __init__(self):
+        self.tests, self.lock, self.stopped = set(), threading.Lock(), False
+
+    def start(self, binary, place):
+        with self.lock:
+            if self.stopped:
+                raise InterruptedError
+            test = subprocess.Popen([binary], cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                    env=dict(os.environ, **SANITIZERS), start_new_session=True)
+            self.tests.add(test)
+            return test
+
+    def end(self, test):
+        with self.lock:
+            self.tests.discard(test)
+            if test.poll() is None:
+                os.killpg(test.pid, signal.SIGKILL)
+        test.wait()
+
+    def stop(self):
+        """Ends them all, and lets no other start."""
+        with self.lock:
+            self.stopped = True
+            for test in self.tests:
+                if test.poll() is None:
+                    os.killpg(test.pid, signal.SIGKILL)
+
+
+running = Running()
+
+
 def run(binary, place, limit):
     """The exit status of a test, or -1 after so many seconds."""
+    test = running.start(binary, place)
     try:
-        return subprocess.run([binary], cwd=place, timeout=limit, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, check=False, env=dict(os.environ, **SANITIZERS)).returncode
+        return test.wait(limit)
     except subprocess.TimeoutExpired:
         return -1
+    finally:
+        running.end(test)
 
 
 def draws(project, patterns, seed):
@@ -208,8 +269,10 @@ def draws(project, patterns, seed):
     lines = collections.defaultdict(lambda: collections.defaultdict(list))
     for path in project.sources:
         if not patterns or any(fnmatch.fnmatch(path, pattern) for pattern in patterns):
+            text = texts[path].splitlines()
             for mutation in mutations.find(texts[path], printers, errors):
-                lines[path, mutation.line][mutation.kind].append(mutation)
+                if project.judged(path, text[mutation.line - 1]):
+                    lines[path, mutation.line][mutation.kind].append(mutation)
 
     order = random.Random(seed)
     left = [(path, kinds) for (path, _), kinds in lines.items()]
@@ -312,6 +375,8 @@ def parse():
 
 
 def main():
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     options = parse()
     project = Project(options)
     drawn = draws(project, options.files.split(), options.seed)
@@ -340,6 +405,7 @@ def main():
                 elif result.result() == SURVIVED:
                     print(f"survived: {describe(project, draw)}", flush=True)
         except BaseException:
+            running.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

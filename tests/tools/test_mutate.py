@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -95,6 +96,49 @@ def test_a_test_that_fails_anyway_judges_nothing(project):
     (project / "tests/unit/test_max.c").write_text(TEST.replace("CLAMP", " && 0"))
     status, text = mutate(project)
     assert status == 1 and "test_max fails without a mutation" in text and "no mutants" in text
+
+
+def test_a_pattern_names_its_sources(project):
+    (project / "tests/unit/test_max.c").write_text(TEST.replace("lib/max.c", "lib/m*.c lib/unlinked.c", 1).replace("CLAMP", ""))
+    text = mutate(project, "--list")[1]
+    assert "lib/max.c:" in text and "lib/unlinked.c:" in text
+
+
+def test_what_no_unit_test_could_notice(project):
+    (project / "arch").mkdir()
+    (project / "arch/cpu.c").write_text("#define WAIT_MS 10\nint cpu(int a)\n{\n\tif (a > 3)\n\t\twrmsr(1, a);\n\treturn a + 2;\n}\n")
+    (project / "vmm/shadow").mkdir(parents=True)
+    (project / "vmm/shadow/shadow_check.c").write_text("int check(int a)\n{\n\treturn a + 2;\n}\n")
+    (project / "tests/unit/test_max.c").write_text("/* SOURCES: arch/cpu.c vmm/shadow/shadow_check.c */\nint main(void) { return 0; }\n")
+    changed = {line.split(": ")[0] for line in mutate(project, "--list")[1].splitlines()}
+    assert changed == {"arch/cpu.c:4", "arch/cpu.c:6"}
+    (project / "tests/unit/test_max.c").write_text("/* SOURCES: */\n#include \"arch/cpu.c\"\nint main(void) { return 0; }\n")
+    assert "arch/cpu.c:5: " in mutate(project, "--list")[1]
+
+
+def test_an_end_ends_the_tests_too(project):
+    """A mutant that never ends, and the tool that is told to."""
+    (project / "lib/max.c").write_text("int max(int a, int b)\n{\n\twhile (a == 77)\n\t\tb--;\n\treturn a > b ? a : b;\n}\n")
+    mark = project / "pid"
+    (project / "tests/unit/test_max.c").write_text(
+        "/* SOURCES: lib/max.c */\n#include <stdio.h>\n#include <unistd.h>\n#include \"lib/max.h\"\nint main(void)\n{\n"
+        f"\tFILE *f = fopen(\"{mark}\", \"w\");\n\tfprintf(f, \"%d\\n\", getpid());\n\tfclose(f);\n"
+        "\tif (max(1, 2) != 2)\n\t\tsleep(600);\n\treturn max(2, 1) != 2;\n}\n")
+    tool = subprocess.Popen([sys.executable, os.path.join(TOP, "tools", "mutate.py"), f"--top={project}", "--cc=gcc", "--cflags=-O1 -I. -Wall",
+                             "--fakes=tests/unit/fakes.c", "--limit=300", "--files=lib/max.c", "--jobs=1"],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    hung, same = None, 0
+    for _ in range(600):
+        time.sleep(0.1)
+        pid = mark.read_text().strip() if mark.exists() else ""
+        same = same + 1 if pid and pid == hung and os.path.exists(f"/proc/{pid}") else 0
+        hung = pid
+        if same == 10:
+            break
+    assert same == 10, "no mutant hangs"
+    tool.terminate()
+    assert tool.wait(20) != 0
+    assert not os.path.exists(f"/proc/{hung}")
 
 
 LOG = """void log_line(const char *fmt, ...) PRINTF_LIKE(1, 2);

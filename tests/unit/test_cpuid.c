@@ -20,6 +20,7 @@ static struct {
 	uint32_t max_basic, max_extended;
 	bool everything; /* all feature bits set */
 	uint32_t xcr0;
+	unsigned more_caches; /* than four */
 	unsigned calls;
 } machine;
 
@@ -48,8 +49,8 @@ static void fake_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
 		break;
 	case 4:
 		memset(regs, 0, 16);
-		if (subleaf < 4) {
-			static const uint32_t types[] = { 0x21, 0x22, 0x43, 0x63 };
+		if (subleaf < 4 + machine.more_caches) {
+			static const uint32_t types[] = { 0x21, 0x22, 0x43, 0x63, 0x83, 0x83, 0x83 };
 
 			regs[0] = types[subleaf] | 0x100 | 7 << 26 | (subleaf == 3 ? 15 : 1) << 14;
 			regs[1] = 0x1c0003f;
@@ -345,6 +346,18 @@ static void dynamic_bits(void **state)
 	assert_int_equal(D, 0x12345);
 }
 
+/* A host with more of them than are kept. */
+static void many_caches(void **state)
+{
+	(void)state;
+	machine.more_caches = 3;
+	build();
+	look(4, 4);
+	assert_int_equal(A & 0xff, 0x83);
+	assert_zero(4, 5);
+	assert_zero(4, 6);
+}
+
 static void topology(void **state)
 {
 	static const struct { unsigned vcpus, shift; } sizes[] = { { 1, 0 }, { 2, 1 }, { 3, 2 }, { 4, 2 }, { 5, 3 }, { 33, 6 }, { 64, 6 } };
@@ -544,6 +557,7 @@ int main(void)
 		cmocka_unit_test_setup(xcr0_rules, setup),
 		cmocka_unit_test_setup(dynamic_bits, setup),
 		cmocka_unit_test_setup(topology, setup),
+		cmocka_unit_test_setup(many_caches, setup),
 		cmocka_unit_test_setup(time_leaves, setup),
 		cmocka_unit_test_setup(hypervisor_leaves, setup),
 		cmocka_unit_test_setup(out_of_range_intel, setup),

@@ -156,6 +156,7 @@ static void test_invalid(void **state)
 	INVALID(DECODE_64, "\x9a\x00\x00\x00\x00\x00\x00");
 	INVALID(DECODE_64, "\x0f\x04");
 	INVALID(DECODE_64, "\x66\xc5\xf8\x10\x00"); /* prefixes that VEX implies */
+	INVALID(DECODE_64, "\xc5\xf8\x05\xc0"); /* no instruction of VEX's is where SYSCALL is */
 	INVALID(DECODE_64, "\x48\xc5\xf8\x10\x00");
 	INVALID(DECODE_64, "\xf0\xc5\xf8\x10\x00");
 	INVALID(DECODE_64, "\xc4\xe0\x78\x10\x00"); /* map 0 */

@@ -169,6 +169,12 @@ static void deadline(void **state)
 	assert_true(l->timer.vtimer.deadline == 25000);
 	lapic_set_tsc_offset(l, 10000);
 	assert_int_equal(take(), 0xee);
+	/* A new deadline when the old has passed, though nobody has looked since: both come. */
+	lapic_deadline_write(l, 31000);
+	fake.now = 22000;
+	lapic_deadline_write(l, 90000);
+	assert_int_equal(take(), 0xee);
+	assert_int_equal(lapic_deadline_read(l), 90000);
 	/* Far away, around the end of 64 bits. */
 	lapic_deadline_write(l, UINT64_MAX);
 	assert_int_equal(take(), -1);

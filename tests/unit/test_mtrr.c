@@ -104,6 +104,31 @@ static void test_forgotten(void **state)
 	__builtin_memset(cpu_features.vendor, 0, 13);
 }
 
+/* The first MiB is the fixed ranges', where they are on; else what no range covers begins at 0. MTRRs that are off leave everything uncached. */
+static void test_first_mib(void **state)
+{
+	(void)state;
+	for (unsigned fixed = 0; fixed < 2; fixed++) {
+		set(36, 0, GIB(1) | MTRR_TYPE_WB, 0xfc0000800); /* 1 .. 2 GiB */
+		msrs[MSR_MTRR_DEF_TYPE] |= fixed ? MTRR_DEF_TYPE_FIXED : 0;
+		mtrr_not_write_back(GIB(2), each);
+		assert_int_equal(count, 1);
+		assert_int_equal(found[0].base, fixed ? MIB(1) : 0);
+		assert_int_equal(found[0].size, GIB(1) - (fixed ? MIB(1) : 0));
+	}
+	set(36, 0, GIB(1) | MTRR_TYPE_WB, 0xfc0000800);
+	msrs[MSR_MTRR_DEF_TYPE] = MTRR_TYPE_WB;
+	mtrr_not_write_back(GIB(2), each);
+	assert_true(count == 1 && found[0].base == 0 && found[0].size == GIB(2));
+	/* A range that is not valid does not count, nor does a range behind the end. */
+	set(36, MTRR_TYPE_WB, GIB(1), 0xfc0000000);
+	mtrr_not_write_back(GIB(2), each);
+	assert_int_equal(count, 0);
+	set(36, MTRR_TYPE_WB, GIB(2), 0xfc0000800);
+	mtrr_not_write_back(GIB(2), each);
+	assert_int_equal(count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -111,6 +136,7 @@ int main(void)
 		cmocka_unit_test(test_masks_narrower_than_cpuid_says),
 		cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_forgotten),
+		cmocka_unit_test(test_first_mib),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

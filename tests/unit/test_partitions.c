@@ -81,6 +81,8 @@ static void mbr_entry(unsigned block, unsigned n, uint8_t type, uint32_t first, 
 	medium[block * 512 + 511] = 0xaa;
 }
 
+static const char *last_why;
+
 static void expect_partition(unsigned number, int err, uint64_t first, uint64_t blocks)
 {
 	uint64_t got_first = 0, got_blocks = 0;
@@ -93,6 +95,7 @@ static void expect_partition(unsigned number, int err, uint64_t first, uint64_t 
 	} else {
 		assert_non_null(why);
 	}
+	last_why = why;
 }
 
 static void test_mbr(void **state)
@@ -110,6 +113,7 @@ static void test_mbr(void **state)
 	mbr_entry(120, 1, 0x05, 20, 10);        /* a loop */
 	expect_partition(1, 0, 10, 20);
 	expect_partition(2, ERR_INVALID, 0, 0);
+	assert_string_equal(last_why, "the partition reaches beyond the disk");
 	expect_partition(3, ERR_INVALID, 0, 0);
 	expect_partition(4, ERR_NOENT, 0, 0);
 	expect_partition(5, 0, 101, 9);

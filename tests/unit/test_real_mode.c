@@ -375,10 +375,13 @@ static bool stop_at_look(void) { return false; }
 static void test_triple_fault_resets(void **state)
 {
 	(void)state;
-	CODE("\x0f\x0b");
+	CODE("\x44\x0f\x0b"); /* inc sp; ud2 */
 	reg[VCPU_IDT_LIMIT] = 0;
+	reg[VCPU_RSP] = 0x4000;
 	on_look = stop_at_look;
 	real_mode_run(v);
+	assert_int_equal(reg[VCPU_RSP], 0x4001); /* the state is the engine's again */
+	assert_int_equal(reg[VCPU_RIP], CODE_AT + 1);
 	assert_true(fake.request_count > 0);
 	assert_int_equal(fake.request, VM_REQUEST_RESET);
 	assert_int_equal(seen, PENDING_LEAVE);

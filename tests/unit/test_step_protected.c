@@ -80,6 +80,27 @@ static void test_segment_loads(void **state)
 	assert_false(emu.rflags & RFLAGS_ZF);
 }
 
+/* SGDT and SIDT store, LGDT and LIDT load; with a prefix the base has 24 bits. */
+static void test_table_registers(void **state)
+{
+	(void)state;
+	protected_mode_setup();
+	assert_int_equal(STEP("\x0f\x01\x05\x00\x50\x00\x00"), EMULATE_DONE);
+	assert_true(word(0x5000) == step.gdtr.limit && dword(0x5002) == GDT_AT);
+	assert_int_equal(STEP("\x0f\x01\x0d\x10\x50\x00\x00"), EMULATE_DONE);
+	assert_true(word(0x5010) == 256 * 8 - 1 && dword(0x5012) == IDT_AT);
+	assert_true(step.gdtr.base == GDT_AT && step.idtr.base == IDT_AT);
+	assert_int_equal(step.changed & (STEP_CHANGED_GDTR | STEP_CHANGED_IDTR), 0);
+	set_dword(0x5000, 0x56780123);
+	set_dword(0x5004, 0x1234);
+	assert_int_equal(STEP("\x0f\x01\x1d\x00\x50\x00\x00"), EMULATE_DONE);
+	assert_true(step.idtr.limit == 0x123 && step.idtr.base == 0x12345678);
+	assert_int_equal(step.changed & (STEP_CHANGED_GDTR | STEP_CHANGED_IDTR), STEP_CHANGED_IDTR);
+	assert_int_equal(STEP("\x66\x0f\x01\x15\x00\x50\x00\x00"), EMULATE_DONE);
+	assert_true(step.gdtr.limit == 0x123 && step.gdtr.base == 0x345678);
+	assert_true(step.changed & STEP_CHANGED_GDTR);
+}
+
 static void test_privilege(void **state)
 {
 	uint64_t esp;
@@ -364,14 +385,135 @@ static void test_control_registers(void **state)
 	expect_delivered(VECTOR_NM, false, 0);
 }
 
+/* ---- Jumps, calls, loops ---- */
+
+static void begin(void)
+{
+	protected_mode_setup();
+	segments[SEG_CS].limit = 0xffff;
+	segments[SEG_CS].access &= ~(uint32_t)SEGMENT_G;
+	gpr[REG_RCX] = 0x5000;
+	set_dword(0x5000, 0x4321);
+	set_dword(0x5004, 8);
+}
+
+/* FF /2 to /5, C2 and what lies behind the segment's end, where nothing may have happened. */
+static void test_indirect(void **state)
+{
+	(void)state;
+	begin();
+	assert_int_equal(STEP("\xff\x11"), EMULATE_DONE); /* call (ecx) */
+	assert_true(emu.rip == 0x4321 && gpr[REG_RSP] == 0x6ffc && dword(0x6ffc) == PROGRAM_AT + 2);
+	begin();
+	assert_int_equal(STEP("\xff\x21"), EMULATE_DONE); /* jmp (ecx) */
+	assert_true(emu.rip == 0x4321 && gpr[REG_RSP] == 0x7000);
+	begin();
+	assert_int_equal(STEP("\xff\xe1"), EMULATE_DONE); /* jmp ecx */
+	assert_int_equal(emu.rip, 0x5000);
+	begin();
+	assert_int_equal(STEP("\x66\xff\x11"), EMULATE_DONE); /* a word of it */
+	assert_true(emu.rip == 0x4321 && gpr[REG_RSP] == 0x6ffe && word(0x6ffe) == PROGRAM_AT + 3);
+	begin();
+	assert_int_equal(STEP("\xff\x19"), EMULATE_DONE); /* call far (ecx) */
+	assert_true(emu.rip == 0x4321 && gpr[REG_RSP] == 0x6ff8 && dword(0x6ff8) == PROGRAM_AT + 2 && dword(0x6ffc) == 8);
+	begin();
+	assert_int_equal(STEP("\xff\x29"), EMULATE_DONE); /* jmp far (ecx) */
+	assert_true(emu.rip == 0x4321 && gpr[REG_RSP] == 0x7000);
+	begin();
+	assert_int_equal(STEP("\xff\xd9"), EMULATE_DONE); /* a far pointer in a register */
+	expect_delivered(VECTOR_UD, false, 0);
+	begin();
+	set_dword(0x7000, 0x1234);
+	assert_int_equal(STEP("\xc2\x10\x00"), EMULATE_DONE);
+	assert_true(emu.rip == 0x1234 && gpr[REG_RSP] == 0x7014);
+	begin();
+	set_dword(0x5000, 0x10000);
+	assert_int_equal(STEP("\xff\x11"), EMULATE_DONE);
+	expect_delivered(VECTOR_GP, true, 0);
+	assert_int_equal(dword((unsigned)gpr[REG_RSP] + 4), PROGRAM_AT);
+	assert_int_equal(gpr[REG_RSP], 0x7000 - 16);
+	begin();
+	set_dword(0x5000, 0xffff);
+	assert_int_equal(STEP("\xff\x21"), EMULATE_DONE);
+	assert_false(result.delivered);
+}
+
+static void test_loops(void **state)
+{
+	static const struct { uint8_t op; uint32_t count; bool zf, jumps; } all[] = {
+		{ 0xe2, 2, false, true }, { 0xe2, 1, false, false }, { 0xe2, 0, true, true }, { 0xe1, 2, true, true }, { 0xe1, 2, false, false },
+		{ 0xe1, 1, true, false }, { 0xe0, 2, false, true }, { 0xe0, 2, true, false }, { 0xe0, 1, false, false },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		const char bytes[] = { (char)all[i].op, 0x10 };
+
+		begin();
+		gpr[REG_RCX] = all[i].count;
+		emu.rflags |= all[i].zf ? RFLAGS_ZF : 0;
+		assert_int_equal(step_bytes(bytes, 2), EMULATE_DONE);
+		assert_int_equal(gpr[REG_RCX], all[i].count - 1U);
+		assert_int_equal(emu.rip, PROGRAM_AT + 2 + (all[i].jumps ? 0x10 : 0));
+	}
+	for (unsigned count = 0; count < 2; count++) { /* JECXZ */
+		begin();
+		gpr[REG_RCX] = count;
+		assert_int_equal(STEP("\xe3\x10"), EMULATE_DONE);
+		assert_int_equal(emu.rip, PROGRAM_AT + 2 + (count ? 0 : 0x10));
+		assert_int_equal(gpr[REG_RCX], count);
+	}
+	/* A jump that faults leaves the count. */
+	begin();
+	segments[SEG_CS].limit = PROGRAM_AT + 0x10;
+	gpr[REG_RCX] = 5;
+	assert_int_equal(STEP("\xe2\x40"), EMULATE_DONE);
+	expect_delivered(VECTOR_GP, true, 0);
+	assert_int_equal(gpr[REG_RCX], 5);
+}
+
+static void test_bound_and_overflow(void **state)
+{
+	static const struct { uint32_t index; bool raises; } all[] = { { 10, false }, { 20, false }, { 9, true }, { 21, true }, { 0xffffffff, true } };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		begin();
+		set_dword(0x5000, 10);
+		set_dword(0x5004, 20);
+		gpr[REG_RDX] = all[i].index;
+		assert_int_equal(STEP("\x62\x11"), EMULATE_DONE);
+		assert_int_equal(result.delivered, all[i].raises);
+		if (all[i].raises)
+			expect_delivered(VECTOR_BR, false, 0);
+	}
+	begin();
+	assert_int_equal(STEP("\xce"), EMULATE_DONE);
+	assert_false(result.delivered);
+	emu.rflags |= RFLAGS_OF;
+	assert_int_equal(STEP("\xce"), EMULATE_DONE);
+	expect_delivered(VECTOR_OF, false, 0);
+	assert_int_equal(dword((unsigned)gpr[REG_RSP]), PROGRAM_AT + 1);
+	begin();
+	assert_int_equal(STEP("\xcc"), EMULATE_DONE);
+	expect_delivered(VECTOR_BP, false, 0);
+	begin();
+	assert_int_equal(STEP("\xf1"), EMULATE_DONE);
+	expect_delivered(VECTOR_DB, false, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_segment_loads, setup),
+		cmocka_unit_test_setup(test_table_registers, setup),
 		cmocka_unit_test_setup(test_privilege, setup),
 		cmocka_unit_test_setup(test_interrupts, setup),
 		cmocka_unit_test_setup(test_v86, setup),
 		cmocka_unit_test_setup(test_control_registers, setup),
+		cmocka_unit_test_setup(test_indirect, setup),
+		cmocka_unit_test_setup(test_loops, setup),
+		cmocka_unit_test_setup(test_bound_and_overflow, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,6 +199,191 @@ static void test_cut_off(void **state)
 	assert_int_equal(lapic_highest_isr(&v.lapic), 0x41);
 }
 
+/* ---- Injection ---- */
+
+static void inject(enum vcpu_event_type type, uint8_t vector, bool has_error, uint32_t error)
+{
+	const struct vcpu_event event = { .type = type, .vector = vector, .has_error = has_error, .error = error };
+
+	svm_inject(&v, &event);
+}
+
+#define QUEUED(kind, vector) ((vector) | EVENT_VALID | (uint64_t)(kind) << EVENT_KIND_SHIFT)
+
+static void test_inject(void **state)
+{
+	(void)state;
+	inject(EVENT_INTERRUPT, 0x41, false, 9);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_INTERRUPT, 0x41));
+	assert_int_equal(x.nmi, NMI_OPEN);
+	assert_int_equal(x.vmcb.rflags, 2 | RFLAGS_IF);
+	assert_int_equal(x.vmcb.clean, CLEAN_ALL);
+	assert_int_equal(kicks, 0);
+}
+
+/* A fault saves RF. Real mode has no error codes. */
+static void test_inject_exceptions(void **state)
+{
+	(void)state;
+	x.vmcb.cr0 = CR0_PE;
+	inject(EVENT_EXCEPTION, 13, true, 0x18);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_EXCEPTION, 13) | EVENT_HAS_ERROR | 0x18ULL << 32);
+	assert_true(x.vmcb.rflags & RFLAGS_RF);
+	x.vmcb.event_injection = 0;
+	x.vmcb.rflags = 2;
+	inject(EVENT_EXCEPTION, 1, false, 7);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_EXCEPTION, 1));
+	assert_int_equal(x.vmcb.rflags, 2);
+	x.vmcb.event_injection = 0;
+	x.vmcb.cr0 = 0;
+	inject(EVENT_EXCEPTION, 13, true, 0x18);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_EXCEPTION, 13));
+}
+
+/* APM vol. 2, "#DF: Double-Fault Exception". */
+static void test_double_faults(void **state)
+{
+	(void)state;
+	for (unsigned first = 0; first < 32; first++)
+		for (unsigned second = 0; second < 32; second++) {
+			bool contributory = second == 0 || (second >= 10 && second <= 13);
+			bool is_double = first == 14 ? contributory || second == 14 :
+			                                 contributory && (first == 0 || (first >= 10 && first <= 13));
+
+			if (first == 8)
+				continue;
+			x.vmcb.cr0 = CR0_PE;
+			x.vmcb.event_injection = QUEUED(EVENT_KIND_EXCEPTION, first);
+			inject(EVENT_EXCEPTION, (uint8_t)second, true, 5);
+			assert_int_equal(x.vmcb.event_injection, is_double ? QUEUED(EVENT_KIND_EXCEPTION, 8) | EVENT_HAS_ERROR :
+				QUEUED(EVENT_KIND_EXCEPTION, second) | EVENT_HAS_ERROR | 5ULL << 32);
+		}
+	x.vmcb.cr0 = 0;
+	x.vmcb.event_injection = QUEUED(EVENT_KIND_EXCEPTION, 13);
+	inject(EVENT_EXCEPTION, 13, true, 5);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_EXCEPTION, 8));
+	/* An interrupt of the same number is no exception, nor is what is not valid. */
+	x.vmcb.event_injection = QUEUED(EVENT_KIND_INTERRUPT, 13);
+	inject(EVENT_EXCEPTION, 13, false, 0);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_EXCEPTION, 13));
+	x.vmcb.event_injection = QUEUED(EVENT_KIND_EXCEPTION, 13) & ~EVENT_VALID;
+	inject(EVENT_EXCEPTION, 13, false, 0);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_EXCEPTION, 13));
+	assert_int_equal(fake.request_count, 0);
+	x.vmcb.event_injection = QUEUED(EVENT_KIND_EXCEPTION, 8);
+	inject(EVENT_EXCEPTION, 3, false, 0);
+	assert_int_equal(fake.request_count, 1);
+	assert_int_equal(fake.request, VM_REQUEST_RESET);
+}
+
+static void test_can_inject(void **state)
+{
+	(void)state;
+	assert_true(svm_can_inject(&v, EVENT_INTERRUPT));
+	assert_true(svm_can_inject(&v, EVENT_NMI));
+	x.vmcb.rflags = 2;
+	assert_false(svm_can_inject(&v, EVENT_INTERRUPT));
+	assert_true(svm_can_inject(&v, EVENT_NMI));
+	x.vmcb.rflags = 2 | RFLAGS_IF;
+	x.vmcb.interrupt_shadow = SHADOW;
+	assert_false(svm_can_inject(&v, EVENT_INTERRUPT));
+	assert_false(svm_can_inject(&v, EVENT_NMI));
+	x.vmcb.interrupt_shadow = 2; /* the guest's interrupt mask */
+	assert_true(svm_can_inject(&v, EVENT_INTERRUPT));
+	x.vmcb.event_injection = EVENT_VALID;
+	assert_false(svm_can_inject(&v, EVENT_INTERRUPT));
+	assert_false(svm_can_inject(&v, EVENT_NMI));
+}
+
+/* From its delivery until the IRET is over. */
+static void test_nmi(void **state)
+{
+	(void)state;
+	x.nmi_wanted = true;
+	inject(EVENT_NMI, 2, false, 0);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_NMI, 2));
+	assert_false(x.nmi_wanted);
+	assert_true(x.vmcb.intercept_misc1 & INTERCEPT_IRET);
+	assert_int_equal(x.vmcb.clean, CLEAN_ALL & ~CLEAN_CONTROLS);
+	x.vmcb.event_injection = 0;
+	assert_false(svm_can_inject(&v, EVENT_NMI));
+	assert_true(svm_can_inject(&v, EVENT_INTERRUPT));
+	/* While it is blocked nothing is stepped: the IRET exits. */
+	svm_nmi_window(&v, true);
+	assert_true(x.nmi_wanted);
+	assert_int_equal(x.seen, SVM_LOOK_CLOSER);
+	assert_false(x.stepping);
+	x.vmcb.rip = 0x1000;
+	x.vmcb.clean = CLEAN_ALL;
+	svm_iret(&v);
+	assert_false(x.vmcb.intercept_misc1 & INTERCEPT_IRET);
+	assert_int_equal(x.vmcb.clean, CLEAN_ALL & ~CLEAN_CONTROLS);
+	assert_false(svm_can_inject(&v, EVENT_NMI));
+	svm_nmi_window(&v, true);
+	assert_true(x.stepping);
+	assert_true(svm_step_done(&v));
+	x.vmcb.rip = 0x2000;
+	assert_true(svm_can_inject(&v, EVENT_NMI));
+	x.nmi = NMI_BLOCKED;
+	x.vmcb.rip = 0x1000;
+	assert_false(svm_can_inject(&v, EVENT_NMI));
+	/* An event that is queued comes first, and an exit right after it. */
+	x.vmcb.event_injection = EVENT_VALID;
+	assert_int_equal(kicks, 0);
+	svm_nmi_window(&v, true);
+	assert_int_equal(kicks, 1);
+	assert_false(x.stepping);
+}
+
+/* Lamina's own single step is not in the RFLAGS that the delivery saves; an NMI that still waits has another exit for it. */
+static void test_inject_while_stepping(void **state)
+{
+	(void)state;
+	svm_nmi_window(&v, true);
+	assert_true(x.stepping);
+	inject(EVENT_EXCEPTION, 6, false, 0);
+	assert_false(x.stepping);
+	assert_false(x.vmcb.rflags & RFLAGS_TF);
+	assert_int_equal(kicks, 1);
+	x.vmcb.event_injection = 0;
+	svm_nmi_window(&v, true);
+	inject(EVENT_NMI, 2, false, 0);
+	assert_false(x.stepping);
+	assert_int_equal(kicks, 1);
+	/* The guest that steps itself exits anyhow, and keeps its TF. */
+	x.vmcb.event_injection = 0;
+	x.nmi = NMI_OPEN;
+	x.vmcb.rflags |= RFLAGS_TF;
+	svm_nmi_window(&v, true);
+	assert_false(x.stepping);
+	inject(EVENT_INTERRUPT, 0x41, false, 0);
+	assert_true(x.vmcb.rflags & RFLAGS_TF);
+	assert_int_equal(kicks, 1);
+}
+
+/* INTn, INT3 and INTO are executed again. */
+static void test_requeue(void **state)
+{
+	static const struct { uint8_t kind, vector; bool again; } all[] = {
+		{ EVENT_KIND_INTERRUPT, 0x41, true }, { EVENT_KIND_NMI, 2, true }, { EVENT_KIND_EXCEPTION, 14, true },
+		{ EVENT_KIND_EXCEPTION, 1, true }, { EVENT_KIND_EXCEPTION, 3, false }, { EVENT_KIND_EXCEPTION, 4, false },
+		{ EVENT_KIND_EXCEPTION, 5, true }, { EVENT_KIND_SOFT_INTERRUPT, 0x80, false }, { EVENT_KIND_INTERRUPT, 3, true },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		x.vmcb.event_injection = 0;
+		x.vmcb.exit_interrupt_info = QUEUED(all[i].kind, all[i].vector) | 6ULL << 32;
+		svm_requeue(&v);
+		assert_int_equal(x.vmcb.event_injection, all[i].again ? x.vmcb.exit_interrupt_info : 0);
+	}
+	/* An NMI is none of the local APIC's, though its vector is on offer. */
+	svm_offer_interrupt(&v, 2);
+	x.vmcb.exit_interrupt_info = QUEUED(EVENT_KIND_NMI, 2);
+	svm_requeue(&v);
+	assert_int_equal(x.vmcb.event_injection, QUEUED(EVENT_KIND_NMI, 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +394,13 @@ int main(void)
 		cmocka_unit_test_setup(test_shadow_paging, setup),
 		cmocka_unit_test_setup(test_step, setup),
 		cmocka_unit_test_setup(test_cut_off, setup),
+		cmocka_unit_test_setup(test_inject, setup),
+		cmocka_unit_test_setup(test_inject_exceptions, setup),
+		cmocka_unit_test_setup(test_double_faults, setup),
+		cmocka_unit_test_setup(test_can_inject, setup),
+		cmocka_unit_test_setup(test_nmi, setup),
+		cmocka_unit_test_setup(test_inject_while_stepping, setup),
+		cmocka_unit_test_setup(test_requeue, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

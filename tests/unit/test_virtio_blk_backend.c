@@ -146,6 +146,36 @@ static void test_slow_disk_in_parts(void **unused)
 	assert_int_equal(last_used_len(0), 1);
 }
 
+/* A backend that reports many ends at once: the device goes on when it has reported them all. */
+static void test_batches(void **unused)
+{
+	(void)unused;
+	m.slow.block.max_sectors = 24;
+	build(DESC_AT(0), 0, VIRTIO_BLK_T_IN, 0, 64 * 512, 0);
+	offer(0, 0);
+	kick(0);
+	m.slow.block.in_batch = true;
+	slow_complete(0, 0);
+	assert_int_equal(m.slow.count, 0);
+	m.slow.block.in_batch = false;
+	m.slow.block.batch_done(m.slow.block.user);
+	assert_int_equal(m.slow.count, 1);
+	assert_int_equal(m.slow.held[0]->sector, 24);
+	/* A reset in between ends the request for good: a driver that starts again has nothing under way. */
+	m.slow.block.in_batch = true;
+	slow_complete(0, 0);
+	m.slow.block.in_batch = false;
+	status_write(0);
+	assert_int_equal(status_read(), 0);
+	m.slow.block.batch_done(m.slow.block.user); /* the queue does not run */
+	assert_int_equal(m.slow.count, 0);
+	driver_start(ALL_FEATURES, 128, false);
+	kick(0);
+	assert_int_equal(m.slow.count, 0);
+	assert_int_equal(used_idx(0), 0);
+	assert_int_equal(m.ram[STATUS_AT], UNTOUCHED);
+}
+
 static unsigned resets;
 
 /* Another vCPU resets the device while this one is in the backend, and may start it again before this one comes back. */
@@ -283,6 +313,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_endless_refill_is_bounded, setup_slow, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_disk, setup_slow, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_disk_in_parts, setup_slow, teardown),
+		cmocka_unit_test_setup_teardown(test_batches, setup_slow, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_during_a_submit, setup_slow, teardown),
 		cmocka_unit_test_setup_teardown(test_durable_without_flush, setup_slow, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_waits_for_what_is_under_way, setup_slow, teardown),

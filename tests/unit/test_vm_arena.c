@@ -304,6 +304,19 @@ static uint64_t random_below(uint64_t limit)
 	return x % limit;
 }
 
+/* The guest's RAM is where the layout has it, and ends there. */
+static void expect_ram(const struct vm *vm)
+{
+	uint64_t size = MIB(vm->config.memsize), low = MIN(size, GIB(3)), end = GIB(4) + size - low;
+
+	assert_ptr_equal(guest_ptr(&vm->memory, 0, 1), (void *)GUEST_WINDOW_BASE);
+	assert_ptr_equal(guest_ptr(&vm->memory, low - 1, 1), (void *)(GUEST_WINDOW_BASE + low - 1));
+	assert_null(guest_ptr(&vm->memory, low, 1));
+	if (size > low)
+		assert_ptr_equal(guest_ptr(&vm->memory, end - 1, 1), (void *)(GUEST_WINDOW_BASE + end - 1));
+	assert_null(guest_ptr(&vm->memory, end, 1));
+}
+
 /* Pieces of any size and alignment, more various than frames_alloc_guest gives them: the tables are counted as they are made. */
 static void any_pieces(void **state)
 {
@@ -334,6 +347,7 @@ static void any_pieces(void **state)
 		assert_int_equal(vm_memory_make(vm, &ram), 0);
 		assert_int_equal(plan.pages, vm->nested.table_count);
 		assert_int_equal(plan.pages, vm->arena.used);
+		expect_ram(vm);
 		free(vm);
 	}
 }

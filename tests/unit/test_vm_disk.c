@@ -74,6 +74,8 @@ static void test_part_of_a_disk(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
 		teardown(NULL);
 		assert_int_equal(setup_disk(&parts[i]), 0);
+		assert_int_equal(d->block.block_size, 512);
+		assert_int_equal(d->block.sectors, i ? 1 : BLOCKS - PART_FIRST);
 		submit(0, BLOCK_READ, 0, memory, 512);
 		interrupt();
 		assert_int_equal(c.order[0], PART_FIRST);
@@ -81,6 +83,21 @@ static void test_part_of_a_disk(void **state)
 		submit(0, BLOCK_READ, i ? 1 : BLOCKS - PART_FIRST, memory, 512);
 		assert_int_equal(user[0].status, ERR_RANGE);
 	}
+	/* Read-only where either of them says so. */
+	for (unsigned i = 0; i < 4; i++) {
+		struct disk_config config = parts[0];
+
+		config.read_only = i & 1;
+		teardown(NULL);
+		assert_int_equal(setup_disk(&config), 0);
+		assert_int_equal(d->block.read_only, i & 1);
+		disk->read_only = i & 2;
+		disk->client_count = 0; /* it is free again */
+		assert_int_equal(vm_disk_init(d, vm, 0, &config), 0);
+		assert_int_equal(d->block.read_only, i != 0);
+	}
+	teardown(NULL);
+	assert_int_equal(setup_disk(&parts[1]), 0);
 	/* It is this VM's already. */
 	assert_int_not_equal(vm_disk_init(d, vm, 1, &parts[0]), 0);
 	assert_log("belongs to vm test already");
@@ -235,12 +252,16 @@ static void test_lost_interrupt(void **state)
 /* A disk without an interrupt is looked at 4000 times a second as long as it has something to do; another one once a second. */
 static void test_periods(void **state)
 {
+	uint64_t checked;
+
 	(void)state;
 	submit(0, BLOCK_READ, 1, memory, 512);
 	assert_int_equal(d->timer.deadline, fake.now + fake.hz);
 	fake_advance_to(d->timer.deadline);
 	assert_int_equal(user[0].done, 1);
 	assert_int_equal(d->timer.deadline, TIME_NEVER);
+	checked = fake.now; /* for time-outs too, once a second */
+	assert_int_equal(d->timeouts_checked_at, checked);
 	disk->has_no_interrupt = true;
 	c.holds = true;
 	submit(0, BLOCK_READ, 1, memory, 512);
@@ -248,6 +269,7 @@ static void test_periods(void **state)
 		assert_int_equal(d->timer.deadline, fake.now + fake.hz / 4000);
 		fake_advance_to(d->timer.deadline);
 	}
+	assert_int_equal(d->timeouts_checked_at, checked);
 	assert_int_equal(user[0].done, 0);
 	c.holds = false;
 	fake_advance_to(d->timer.deadline);

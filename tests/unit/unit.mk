@@ -22,6 +22,7 @@ $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 # They include their sources.
 build/unit/test_log: drivers/console/log.c
 build/unit/test_mtrr: arch/x86_64/mtrr.c
+build/unit/test_printf: lib/printf.c
 
 # Debian's kernel, whose code a test walks.
 build/unit/test_decode_zydis: | build/guests/vmlinux
