@@ -24,6 +24,8 @@ static bool readable;
 static unsigned decoded, exits;
 
 uint64_t svm_read(struct vcpu *of, enum vcpu_register reg) { (void)of; (void)reg; return 0x80000011; }
+static uint64_t cr2;
+void svm_write(struct vcpu *of, enum vcpu_register reg, uint64_t value) { (void)of; assert_int_equal(reg, VCPU_CR2); cr2 = value; }
 void svm_requeue(struct vcpu *of) { (void)of; }
 void svm_virtual_changed(struct vcpu *of) { (void)of; }
 void svm_iret(struct vcpu *of) { (void)of; }
@@ -231,6 +233,28 @@ static void test_invlpg(void **state)
 	assert_int_equal(e->page_fault.linear, 0x7000);
 }
 
+/* While Lamina steps the guest, its exceptions exit and are its own. */
+static void test_exceptions_of_a_step(void **state)
+{
+	const struct vm_exit *e;
+
+	(void)state;
+	x.vmcb.exit_info1 = 6;
+	x.vmcb.exit_info2 = 0x12345678;
+	e = LEAVE(0x4e, "");
+	assert_int_equal(e->kind, EXIT_EXCEPTION);
+	assert_int_equal(e->exception.vector, 14);
+	assert_true(e->exception.has_error);
+	assert_int_equal(e->exception.error, 6);
+	assert_int_equal(cr2, 0x12345678);
+	e = LEAVE(0x4d, "");
+	assert_int_equal(e->exception.vector, 13);
+	assert_true(e->exception.has_error);
+	e = LEAVE(0x46, "");
+	assert_int_equal(e->exception.vector, 6);
+	assert_false(e->exception.has_error);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +265,7 @@ int main(void)
 		cmocka_unit_test_setup(test_memory, setup),
 		cmocka_unit_test_setup(test_other_code, setup),
 		cmocka_unit_test_setup(test_invlpg, setup),
+		cmocka_unit_test_setup(test_exceptions_of_a_step, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,17 +79,12 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	struct vmcb *b = &x->vmcb;
 
 	exit->exception.vector = (uint8_t)(b->exit_code - CODE_EXCEPTION);
-	exit->exception.has_error = exit->exception.vector == 17;
+	exit->exception.has_error = vector_has_error_code(exit->exception.vector);
 	exit->exception.error = exit->exception.has_error ? (uint32_t)b->exit_info1 : 0;
 	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
 	if (exit->exception.vector == VECTOR_DB) {
-		if (__builtin_expect(x->stepping, 0)) {
-			/* An IRET has loaded the guest's own TF; anything else still has Lamina's. */
-			uint64_t own = x->nmi == NMI_IN_IRET && b->rip != x->iret_rip ? b->rflags & RFLAGS_TF : 0;
-
-			(void)svm_step_done(v);
-			b->rflags |= own;
+		if (__builtin_expect(svm_step_done(v), 0)) {
 			b->dr6 &= ~DR6_BS;
 			svm_changed(b, CLEAN_DR);
 			if (!(b->dr6 & 0xf))
@@ -184,9 +179,16 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	}
 }
 
-/* Intercepted with shadow paging only. CR2 is as it was (APM vol. 2, "#PF (Page Fault)"). */
-static enum vm_exit_kind decode_page_fault(const struct vmcb *b, struct vm_exit *exit)
+/* Intercepted with shadow paging; with nested paging only while Lamina steps the guest, whose own fault it is then. CR2 is as it was
+ * (APM vol. 2, "#PF (Page Fault)"). */
+static enum vm_exit_kind decode_page_fault(struct vcpu *v, struct vm_exit *exit)
 {
+	const struct vmcb *b = vmcb_of(v);
+
+	if (__builtin_expect(!v->shadow, 0)) {
+		svm_write(v, VCPU_CR2, b->exit_info2);
+		return decode_exception(v, exit);
+	}
 	exit->page_fault.linear = b->exit_info2;
 	exit->page_fault.error = (uint32_t)b->exit_info1;
 	exit->page_fault.vectoring = delivering(b);
@@ -257,7 +259,7 @@ __attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b
 		kind = decode_cr(v, &v->exit);
 		break;
 	case CODE_EXCEPTION + VECTOR_PF:
-		kind = decode_page_fault(b, &v->exit);
+		kind = decode_page_fault(v, &v->exit);
 		break;
 	case CODE_INVLPG:
 		kind = decode_invlpg(v, &v->exit);
