@@ -269,7 +269,7 @@ __attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b
 		kind = decode_exception(v, &v->exit);
 		break;
 	case CODE_RDPMC:
-		kind = decode_refused(v, VECTOR_GP);
+		kind = EXIT_RDPMC;
 		break;
 	case CODE_IRET:
 		svm_iret(v);
