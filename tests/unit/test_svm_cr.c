@@ -30,7 +30,9 @@ void svm_requeue(struct vcpu *of) { (void)of; }
 void svm_virtual_changed(struct vcpu *of) { (void)of; }
 void svm_iret(struct vcpu *of) { (void)of; }
 bool svm_step_done(struct vcpu *of) { (void)of; return false; }
-void svm_explain_entry_failure(struct vcpu *of) { (void)of; }
+static unsigned complaints, explained;
+unsigned svm_explain_entry_failure(struct vcpu *of, bool aloud) { (void)of; explained += aloud; return complaints; }
+uint64_t vcpu_read_gpr(struct vcpu *of, unsigned gpr) { return of->gpr[gpr]; }
 uint64_t exit_operand_linear(struct vcpu *of, const struct insn *i) { (void)of; (void)i; return 0x1234; }
 
 const struct insn *exit_instruction(struct vcpu *of, struct insn_memo *memo, uint64_t space)
@@ -233,6 +235,57 @@ static void test_invlpg(void **state)
 	assert_int_equal(e->page_fault.linear, 0x7000);
 }
 
+/* VMEXIT_INVALID at a MOV that should have raised #GP, and as it is meant. */
+static void test_wrong_cr_writes(void **state)
+{
+	static const struct {
+		const char *code;
+		uint64_t value, cr4;
+		bool wrong, compatibility;
+	} cases[] = {
+		{ "\x0f\x22\xd9", BIT(40), 0, true, false }, /* mov %rcx, %cr3 */
+		{ "\x0f\x22\xd9", BIT(62), 0, true, false },
+		{ "\x0f\x22\xd9", BIT(63), 0, true, false },
+		{ "\x0f\x22\xd9", BIT(63), CR4_PCIDE, false, false },
+		{ "\x0f\x22\xd9", BIT(40), 0, false, true },
+		{ "\x0f\x22\xd9", BIT(39) | 0x18, 0, false, false },
+		{ "\x0f\x22\xe1", CR4_PAE | BIT(30), 0, true, false }, /* mov %rcx, %cr4 */
+		{ "\x0f\x22\xe1", CR4_PAE | BIT(32), 0, true, false },
+		{ "\x0f\x22\xe1", CR4_PAE | BIT(32), 0, false, true },
+		{ "\x0f\x22\xe1", CR4_PAE | CR4_PGE, 0, false, false },
+		{ "\x0f\x20\xd9", BIT(40), 0, false, false }, /* mov %cr3, %rcx */
+		{ "\x0f\x22\xc1", BIT(40), 0, false, false }, /* mov %rcx, %cr0 */
+		{ "\x44\x0f\x22\xc1", BIT(40), 0, false, false }, /* mov %rcx, %cr8 */
+		{ "\x90\x22\xd9", BIT(40), 0, false, false },
+	};
+
+	(void)state;
+	v.emulator.paging.maxphyaddr = 40;
+	x.cr4_offered = CR4_PAE | CR4_PGE;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		for (complaints = 0; complaints < 2; complaints++) {
+			const struct vm_exit *e;
+			bool fault = cases[i].wrong && !complaints;
+
+			x.vmcb.efer = EFER_LMA;
+			x.vmcb.cs.attributes = cases[i].compatibility ? 0 : ATTRIBUTE_L;
+			x.vmcb.cr4 = cases[i].cr4;
+			v.gpr[GPR_RCX] = cases[i].value;
+			explained = 0;
+			e = leave(0xffffffff, cases[i].code, 4);
+			if (e->kind != (fault ? EXIT_REFUSED : EXIT_ENTRY_FAILED))
+				fail_msg("case %u, %u complaints: kind %u", i, complaints, e->kind);
+			if (fault)
+				assert_int_equal(e->vector, 13);
+			assert_int_equal(explained, !fault);
+		}
+	}
+	/* The code cannot be read. */
+	readable = false;
+	complaints = 0;
+	assert_int_equal(leave(0xffffffff, cases[0].code, 4)->kind, EXIT_ENTRY_FAILED);
+}
+
 /* While Lamina steps the guest, its exceptions exit and are its own. */
 static void test_exceptions_of_a_step(void **state)
 {
@@ -265,6 +318,7 @@ int main(void)
 		cmocka_unit_test_setup(test_memory, setup),
 		cmocka_unit_test_setup(test_other_code, setup),
 		cmocka_unit_test_setup(test_invlpg, setup),
+		cmocka_unit_test_setup(test_wrong_cr_writes, setup),
 		cmocka_unit_test_setup(test_exceptions_of_a_step, setup),
 	};
 

@@ -154,7 +154,8 @@ bool svm_step_done(struct vcpu *v);
 void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
 /* The dump and the named checks of guest state (svm_dump.c). */
 void svm_dump(struct vcpu *v);
-void svm_explain_entry_failure(struct vcpu *v);
+/* Returns how many checks fail; `aloud`: and print which. */
+unsigned svm_explain_entry_failure(struct vcpu *v, bool aloud);
 /* Decode the exit and hand it on; called by svm_entry.asm. */
 bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x);
 

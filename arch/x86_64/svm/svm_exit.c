@@ -222,12 +222,34 @@ static inline void decode_nested_fault(const struct vmcb *b, struct vm_exit *exi
 	exit->fault.vectoring = b->exit_interrupt_info & EVENT_VALID;
 }
 
+/* Whether the guest is at a MOV to CR3 or CR4 of a value with reserved bits. CLTS and LMSW do not come here, and CPL 0 has been checked. */
+static bool at_wrong_cr_write(struct vcpu *v, const struct vmcb *b)
+{
+	const struct insn *insn = exit_instruction(v, insn_memo_at(&v->emulator.code, b->rip), b->cr3);
+	uint64_t value, width = v->emulator.paging.maxphyaddr;
+	unsigned cr;
+
+	if (!insn || insn->encoding != ENCODING_LEGACY || insn->map != MAP_0F || insn->opcode != 0x22)
+		return false;
+	cr = (insn->modrm >> 3 & 7) | (insn->rex & 4) << 1;
+	value = vcpu_read_gpr(v, (insn->modrm & 7) | (insn->rex & 1) << 3);
+	if (!(b->efer & EFER_LMA && b->cs.attributes & ATTRIBUTE_L))
+		value = (uint32_t)value;
+	if (cr == 3)
+		return value >> width & ~(b->cr4 & CR4_PCIDE ? BIT(63 - width) : 0);
+	return cr == 4 && value & ~svm_of(v)->cr4_offered;
+}
+
+/* QEMU 7.2 ends a MOV to CR3 or CR4 with reserved bits, where no intercept is set, in VMEXIT_INVALID at that instruction; a CPU raises #GP. An
+ * intercept of every MOV would cost all others an exit. */
 static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *exit)
 {
+	if (svm_explain_entry_failure(v, false) == 0 && at_wrong_cr_write(v, vmcb_of(v)))
+		return decode_refused(v, VECTOR_GP);
 	exit->raw.reason = vmcb_of(v)->exit_code;
 	exit->raw.qualification = 0;
 	log_line("vm %s: vcpu %u: VMRUN refused the guest's state (VMEXIT_INVALID)", v->vm_name, v->index);
-	svm_explain_entry_failure(v);
+	(void)svm_explain_entry_failure(v, true);
 	return EXIT_ENTRY_FAILED;
 }
 
