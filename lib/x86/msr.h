@@ -60,12 +60,21 @@
 #define MSR_GS_BASE 0xc0000101
 #define MSR_KERNEL_GS_BASE 0xc0000102
 #define MSR_TSC_AUX 0xc0000103
+#define MSR_K7_PERF_CTL0 0xc0010000 /* four, then the four counters */
+#define MSR_K7_PERF_CTR3 0xc0010007
 #define MSR_SYSCFG 0xc0010010
 #define MSR_HWCR 0xc0010015
 #define MSR_NB_CFG 0xc001001f
+#define MSR_MC0_CTL_MASK 0xc0010044
+#define MSR_MC5_CTL_MASK 0xc0010049
 #define MSR_INT_PENDING 0xc0010055
 #define MSR_VM_CR 0xc0010114
 #define MSR_VM_HSAVE_PA 0xc0010117
+#define MSR_LS_CFG 0xc0011020 /* and those of the instruction cache, the data cache and the bus unit */
+#define MSR_BU_CFG 0xc0011023
+#define MSR_DE_CFG 0xc0011029
+
+#define DE_CFG_LFENCE_SERIALIZES BIT(1)
 
 #define APIC_BASE_BSP BIT(8)
 #define APIC_BASE_X2APIC BIT(10)

@@ -25,6 +25,7 @@
 #define CR4_PAE BIT(5)
 #define CR4_MCE BIT(6)
 #define CR4_PGE BIT(7)
+#define CR4_PCE BIT(8)
 #define CR4_OSFXSR BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_ALWAYS 0x7ffULL /* VME to OSXMMEXCPT: every x86-64 CPU has them */

@@ -53,7 +53,7 @@ static void bar_write(void *ctx, uint64_t offset, unsigned size, uint64_t value)
 	pci_device_msi_enabled(d, value & 1);
 }
 
-static const struct io_ops bar_ops = { bar_read, bar_write };
+static const struct io_ops bar_ops = { .read = bar_read, .write = bar_write };
 
 static void config_touched(struct pci_device *d, unsigned offset, unsigned size)
 {

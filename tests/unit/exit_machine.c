@@ -45,7 +45,8 @@ static int engine_set_cr4(struct vcpu *of, uint64_t value) { (void)of; done.cr4 
 static void engine_context(struct vcpu *of, struct vcpu_context *c)
 {
 	(void)of;
-	*c = (struct vcpu_context){ .efer = EFER_LMA, .cs_access = next.compatibility ? 0xc09b : 0xa09b };
+	*c = (struct vcpu_context){ .efer = EFER_LMA, .cs_access = next.compatibility ? 0xc09b : 0xa09b,
+				    .cr0 = next.cr0, .cr4 = next.cr4, .ss_access = 0xc093 | next.cpl << 5 };
 }
 static const struct engine engine = {
 	.read = engine_read,
@@ -93,6 +94,12 @@ int msr_read(struct vcpu *of, uint32_t msr, uint64_t *value)
 {
 	(void)of;
 	*value = 0x1122334455667788 + msr;
+	return next.refuse_msr ? ERR_INVALID : 0;
+}
+int msr_read_counter(struct vcpu *of, uint32_t counter, uint64_t *value)
+{
+	(void)of;
+	*value = 0x1122334455667788 + counter;
 	return next.refuse_msr ? ERR_INVALID : 0;
 }
 int msr_write(struct vcpu *of, uint32_t msr, uint64_t value)

@@ -42,6 +42,8 @@ extern struct exit_next {
 	bool may_enter, yield;
 	uint64_t operand;
 	bool compatibility;
+	uint64_t cr0, cr4; /* of the context */
+	unsigned cpl;
 } next;
 
 /* Where core_machine_check() goes, which does not return. */

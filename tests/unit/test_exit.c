@@ -245,6 +245,35 @@ static void test_msr(void **state)
 	injected(VECTOR_GP, true, 0);
 }
 
+/* In user mode it needs CR4.PCE; real mode has no user mode. */
+static void test_rdpmc(void **state)
+{
+	static const struct { uint64_t cr0, cr4; unsigned cpl; bool refuse, works; } cases[] = {
+		{ CR0_PE, 0, 0, false, true }, { CR0_PE, 0, 3, false, false }, { CR0_PE, CR4_PCE, 3, false, true },
+		{ 0, 0, 3, false, true }, { CR0_PE, 0, 0, true, false },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		next.cr0 = cases[i].cr0;
+		next.cr4 = cases[i].cr4;
+		next.cpl = cases[i].cpl;
+		next.refuse_msr = cases[i].refuse;
+		v.gpr[GPR_RAX] = v.gpr[GPR_RDX] = 0x99;
+		v.gpr[GPR_RCX] = 0xffffffff00000001;
+		leave(EXIT_RDPMC);
+		if (cases[i].works) {
+			advanced();
+			assert_int_equal(v.gpr[GPR_RAX], 0x55667789);
+			assert_int_equal(v.gpr[GPR_RDX], 0x11223344);
+		} else {
+			injected(VECTOR_GP, true, 0);
+			assert_int_equal(v.gpr[GPR_RAX], 0x99);
+			assert_int_equal(v.gpr[GPR_RDX], 0x99);
+		}
+	}
+}
+
 static void test_xsetbv(void **state)
 {
 	(void)state;
@@ -397,6 +426,7 @@ int main(void)
 		cmocka_unit_test_setup(test_io, exit_setup),
 		cmocka_unit_test_setup(test_polling, exit_setup),
 		cmocka_unit_test_setup(test_msr, exit_setup),
+		cmocka_unit_test_setup(test_rdpmc, exit_setup),
 		cmocka_unit_test_setup(test_xsetbv, exit_setup),
 		cmocka_unit_test_setup(test_caches_and_pause, exit_setup),
 		cmocka_unit_test_setup(test_windows, exit_setup),

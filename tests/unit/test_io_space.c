@@ -1,6 +1,7 @@
 /* SOURCES: vmm/io/io_space.c */
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/unit/fakes.h"
@@ -41,7 +42,7 @@ static void probe_write(void *dev, uint64_t offset, unsigned size, uint64_t valu
 	probe->locked = lock.held;
 }
 
-static const struct io_ops ops = { probe_read, probe_write };
+static const struct io_ops ops = { .read = probe_read, .write = probe_write };
 
 static int setup(void **state)
 {
@@ -89,17 +90,78 @@ static void test_unclaimed(void **state)
 	assert_true(io_space_read(&space, 0, 1) == UINT64_MAX);
 	io_space_write(&space, 0, 1, 0);
 	assert_int_equal(io_space_add(&space, 0x20, 2, &ops, &a, NULL), 0);
-	/* Before, behind, and over an edge. */
+	/* Before, and behind. */
 	assert_true(io_space_read(&space, 0x1f, 1) == UINT64_MAX);
-	assert_true(io_space_read(&space, 0x1f, 2) == UINT64_MAX);
-	assert_true(io_space_read(&space, 0x21, 2) == UINT64_MAX);
-	assert_true(io_space_read(&space, 0x20, 4) == UINT64_MAX);
+	assert_true(io_space_read(&space, 0x1e, 2) == UINT64_MAX);
 	assert_true(io_space_read(&space, 0x22, 1) == UINT64_MAX);
-	assert_true(io_space_read(&space, UINT64_MAX, 8) == UINT64_MAX);
-	io_space_write(&space, 0x21, 2, 0);
+	assert_true(io_space_read(&space, UINT64_MAX - 7, 8) == UINT64_MAX);
 	io_space_write(&space, 0x22, 1, 0);
 	io_space_write(&space, UINT64_MAX - 3, 8, 0);
 	assert_int_equal(a.reads + a.writes, 0);
+}
+
+/* Devices that write down the accesses they get, as "offset/size=value". */
+static char trace[512];
+
+static uint64_t trace_read(void *dev, uint64_t offset, unsigned size)
+{
+	unsigned at = (unsigned)strlen(trace);
+
+	snprintf(trace + at, sizeof(trace) - at, " %s%u/%u", (const char *)dev, (unsigned)offset, size);
+	assert_int_equal(lock.held, *(const char *)dev == 'b');
+	return 0xfffffffffffff000 | (uint64_t)*(const char *)dev << 4 | offset; /* bits above `size` are to be ignored */
+}
+
+static void trace_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
+{
+	unsigned at = (unsigned)strlen(trace);
+
+	snprintf(trace + at, sizeof(trace) - at, " %s%u/%u=%llx", (const char *)dev, (unsigned)offset, size, (unsigned long long)value);
+}
+
+static void test_parts(void **state)
+{
+	static const struct io_ops bytes = { .read = trace_read, .write = trace_write, .widest = 1 };
+	static const struct io_ops words = { .read = trace_read, .write = trace_write, .widest = 2 };
+	static const struct io_ops any = { .read = trace_read, .write = trace_write };
+	static const struct {
+		uint64_t addr;
+		unsigned size;
+		uint64_t value; /* read; written is 0x8877665544332211 */
+		const char *reads, *writes;
+	} cases[] = {
+		{ 0x20, 2, 0x2120, " b0/1 b1/1", " b0/1=11 b1/1=22" },
+		{ 0x20, 4, 0x23222120, " b0/1 b1/1 b2/1 b3/1", " b0/1=11 b1/1=22 b2/1=33 b3/1=44" },
+		{ 0x1f, 2, 0x20ff, " b0/1", " b0/1=22" },
+		{ 0x22, 4, 0xf7702322, " b2/1 b3/1 w0/2", " b2/1=11 b3/1=22 w0/2=4433" },
+		{ 0x24, 4, 0xf772f770, " w0/2 w2/2", " w0/2=2211 w2/2=4433" },
+		{ 0x25, 2, 0xf771, " w1/2", " w1/2=2211" },
+		{ 0x27, 2, 0xff73, " w3/1", " w3/1=11" },
+		{ 0x26, 8, 0xfffffffffffff772, " w2/2", " w2/2=2211" },
+		{ 0x40, 8, 0xfffffffffffff610, " a0/8", " a0/8=8877665544332211" },
+		{ 0x44, 8, 0xfffffffffffff614, " a4/4", " a4/4=44332211" },
+		{ 0x3e, 4, 0xf610ffff, " a0/2", " a0/2=4433" },
+		{ 0x60, 8, UINT64_MAX, "", "" },
+	};
+
+	(void)state;
+	assert_int_equal(io_space_add(&space, 0x20, 4, &bytes, "b", &lock), 0);
+	assert_int_equal(io_space_add(&space, 0x24, 4, &words, "w", NULL), 0);
+	assert_int_equal(io_space_add(&space, 0x40, 8, &any, "a", NULL), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t mask = UINT64_MAX >> (64 - 8 * cases[i].size);
+		uint64_t value;
+
+		trace[0] = 0;
+		value = io_space_read(&space, cases[i].addr, cases[i].size);
+		assert_string_equal(trace, cases[i].reads);
+		if ((value & mask) != cases[i].value)
+			fail_msg("%u: %llx", i, (unsigned long long)value);
+		trace[0] = 0;
+		io_space_write(&space, cases[i].addr, cases[i].size, 0x8877665544332211 & mask);
+		assert_string_equal(trace, cases[i].writes);
+		assert_int_equal(lock.held, 0);
+	}
 }
 
 static void test_refused_ranges(void **state)
@@ -144,6 +206,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_dispatch, setup),
 		cmocka_unit_test_setup(test_unclaimed, setup),
+		cmocka_unit_test_setup(test_parts, setup),
 		cmocka_unit_test_setup(test_refused_ranges, setup),
 		cmocka_unit_test_setup(test_full_table, setup),
 	};

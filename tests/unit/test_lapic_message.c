@@ -160,7 +160,13 @@ static void icr_modes(void **state)
 	assert_int_equal(fake.kicks[1], 1);
 	icr(0, 3, 0x4500); /* INIT */
 	assert_int_equal(events(CPU_EVENT_INIT, 0), 8);
+	icr(0, 3, 0xc500);
+	assert_int_equal(events(CPU_EVENT_INIT, 0), 8);
+	icr(0, 3, 0x0500); /* the level has no meaning for an edge */
+	assert_int_equal(events(CPU_EVENT_INIT, 0), 8);
 	icr(0, 3, 0x8500); /* INIT level de-assert */
+	icr(0, 0, 0x88500);
+	icr(0, 0, 0xc8500);
 	assert_int_equal(fake.event_count, 0);
 	icr(0, 3, 0x4699); /* SIPI */
 	assert_int_equal(events(CPU_EVENT_SIPI, 0x99), 8);

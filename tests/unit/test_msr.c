@@ -380,11 +380,80 @@ static void test_misc_enable(void **state)
 	assert_int_equal(get(0x1a0), 0x1800);
 }
 
+/* What systems read without asking, as a CPU of that vendor has it: a value, whether a write is taken (it changes nothing), on AMD's families from
+ * 0fh to `family_max`. */
+static void test_amd_constants(void **state)
+{
+	static const struct { uint32_t msr; bool writable; unsigned family_max; uint64_t value; } rows[] = {
+		{ 0xc0010000, true, 0x1a, 0 }, { 0xc0010003, true, 0x1a, 0 }, { 0xc0010004, true, 0x1a, 0 }, { 0xc0010007, true, 0x1a, 0 },
+		{ 0xc0010010, false, 0x1a, 0 }, { 0xc0010015, false, 0x1a, BIT(24) }, { 0xc001001f, true, 0x1a, 0 },
+		{ 0xc0010044, true, 0x1a, 0 }, { 0xc0010049, true, 0x1a, 0 }, { 0xc0010055, false, 0x1a, 0 },
+		{ 0xc0011020, true, 0x11, 0 }, { 0xc0011021, true, 0x11, 0 }, { 0xc0011022, true, 0x11, 0 }, { 0xc0011023, true, 0x11, 0 },
+		{ 0xc0011029, true, 0x1a, BIT(1) },
+		/* Beside them, and those that CPUID's PerfCtrExtCore would announce. */
+		{ 0xc0010008, false, 0, 0 }, { 0xc000ffff, false, 0, 0 }, { 0xc001004a, false, 0, 0 }, { 0xc0010043, false, 0, 0 },
+		{ 0xc0010200, false, 0, 0 }, { 0xc001020b, false, 0, 0 }, { 0xc0011028, false, 0, 0 }, { 0xc001102a, false, 0, 0 },
+	};
+	static const struct { uint32_t signature; unsigned family; } cpus[] = {
+		{ 0x00000f50, 0xf }, { 0x00100f42, 0x10 }, { 0x00200f30, 0x11 }, { 0x00300f10, 0x12 }, { 0x00600f20, 0x15 }, { 0x00b40f40, 0x1a },
+	};
+
+	(void)state;
+	for (unsigned c = 0; c < ARRAY_SIZE(cpus); c++) {
+		build("AuthenticAMD");
+		vm.cpuid.basic[1][CPUID_EAX] = cpus[c].signature;
+		for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+			bool there = cpus[c].family <= rows[i].family_max;
+
+			for (unsigned round = 0; round < 2; round++) { /* before and after a write */
+				uint64_t value = 99;
+
+				assert_int_equal(msr_read(&vcpu, rows[i].msr, &value), there ? 0 : ERR_INVALID);
+				if (there)
+					assert_int_equal(value, rows[i].value);
+				assert_int_equal(msr_write(&vcpu, rows[i].msr, 0x4200ff), there && rows[i].writable ? 0 : ERR_INVALID);
+			}
+		}
+	}
+	build("GenuineIntel");
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint64_t value;
+
+		assert_int_equal(msr_read(&vcpu, rows[i].msr, &value), ERR_INVALID);
+		assert_int_equal(msr_write(&vcpu, rows[i].msr, 0), ERR_INVALID);
+	}
+}
+
+/* Intel's counters, and their MSRs, are there where CPUID's leaf 0xa says so. */
+static void test_counters(void **state)
+{
+	static const uint32_t intel[] = { 0xc1, 0xc4, 0x186, 0x187, 0x309, 0x38d, 0x38e, 0x38f, 0x390, 0x4c1 };
+	static const char *const vendors[] = { "GenuineIntel", "AuthenticAMD" };
+	uint64_t value;
+
+	(void)state;
+	for (unsigned amd = 0; amd < 2; amd++) {
+		build(vendors[amd]);
+		for (unsigned i = 0; i < ARRAY_SIZE(intel); i++) {
+			assert_int_equal(msr_read(&vcpu, intel[i], &value), ERR_INVALID);
+			assert_int_equal(msr_write(&vcpu, intel[i], 0), ERR_INVALID);
+		}
+		for (uint32_t counter = 0; counter < 8; counter++) {
+			value = 99;
+			assert_int_equal(msr_read_counter(&vcpu, counter, &value), amd && counter < 4 ? 0 : ERR_INVALID);
+			assert_int_equal(value, 0);
+		}
+		assert_int_equal(msr_read_counter(&vcpu, 0x40000000, &value), ERR_INVALID);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_amd_tsc_counts_at_p0),
 		cmocka_unit_test(test_debugctl),
+		cmocka_unit_test(test_amd_constants),
+		cmocka_unit_test(test_counters),
 		cmocka_unit_test(test_amd_interrupt_pending_message),
 		cmocka_unit_test(test_mtrrs_at_reset),
 		cmocka_unit_test(test_fixed_mtrrs),

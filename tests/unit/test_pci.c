@@ -42,7 +42,7 @@ static void bar_write(void *ctx, uint64_t offset, unsigned size, uint64_t value)
 	d->last_value = value;
 }
 
-static const struct io_ops bar_ops = { bar_read, bar_write };
+static const struct io_ops bar_ops = { .read = bar_read, .write = bar_write };
 
 static void reading(struct pci_device *d, unsigned offset, unsigned size)
 {
@@ -156,10 +156,10 @@ static void test_widths(void **unused)
 	assert_int_equal(config_read(3, 1, 2), 0x7812);
 	assert_int_equal(config_read(3, 2, 2), 0x5678);
 	assert_int_equal(config_read(3, 8, 4), 0x01020309);
-	/* across the end of the register: nobody's */
-	assert_int_equal(io_space_read(&pio, 0xcff, 2), UINT64_MAX);
-	assert_int_equal(io_space_read(&pio, 0xcfe, 4), UINT64_MAX);
-	assert_int_equal(io_space_read(&pio, 0xcfb, 2), UINT64_MAX);
+	/* across an end of the register: the bytes beyond are nobody's */
+	assert_int_equal(io_space_read(&pio, 0xcff, 2) & 0xffff, 0xff01);
+	assert_int_equal(io_space_read(&pio, 0xcfe, 4) & 0xffffffff, 0xffff0102);
+	assert_int_equal(io_space_read(&pio, 0xcfb, 2) & 0xffff, 0x09ff);
 }
 
 static void test_cf9_reaches_its_hook(void **unused)

@@ -52,13 +52,16 @@ void vm_poll_disks(struct vm *of) { assert_ptr_equal(of, &vm); calls.disks++; }
 void vcpu_take_init(struct vcpu *v) { calls.init++; v->state = VCPU_WAIT_FOR_SIPI; }
 void vcpu_take_sipi(struct vcpu *v) { calls.sipi++; v->state = VCPU_RUNNING; }
 bool lapic_sync_slow(struct lapic *l) { (void)l; calls.sync++; return apic_changes; }
-bool vcpu_can_wake(struct vcpu *v) { return v->nmi_pending || wakes; }
+bool vcpu_can_wake(struct vcpu *v) { return v->nmis_pending || wakes; }
+
+static bool engine_nmi_in_service(struct vcpu *v) { (void)v; return false; }
+static const struct engine engine = { .nmi_in_service = engine_nmi_in_service };
 
 void vcpu_deliver(struct vcpu *v, bool apic_changed)
 {
 	calls.deliver++;
-	deliver_nmi = v->nmi_pending;
-	v->nmi_pending = false;
+	deliver_nmi = v->nmis_pending;
+	v->nmis_pending = 0;
 	assert_int_equal(apic_changed, apic_changes);
 }
 
@@ -78,6 +81,7 @@ static int setup(void **state)
 	handle.alive = true;
 	for (unsigned i = 0; i < 2; i++) {
 		vcpu[i].vm = &vm;
+		vcpu[i].engine = &engine;
 		vcpu[i].index = i;
 		vcpu[i].lapic.posted_any = 1; /* the look is counted */
 		if (!built) {
@@ -95,6 +99,7 @@ static int setup(void **state)
 static void look(struct vcpu *v, uint32_t reasons, bool enters)
 {
 	memset(&calls, 0, sizeof(calls));
+	v->nmis_posted = 1;
 	vcpu_look_again(v, reasons);
 	assert_int_equal(vcpu_prepare(v), enters);
 	assert_false(vcpu_has_pending(v));
@@ -170,7 +175,7 @@ static void test_parked(void **state)
 		look(&vcpu[0], reason, false);
 		assert_memory_equal(&calls, &(struct calls){ 0 }, sizeof(calls));
 		assert_int_equal(vcpu[0].state, VCPU_PARKED);
-		assert_false(vcpu[0].nmi_pending);
+		assert_int_equal(vcpu[0].nmis_pending, 0);
 		assert_false(vcpu[0].park_unreported);
 	}
 	look(&vcpu[0], PENDING_LEAVE, false);
@@ -239,6 +244,9 @@ static void test_post_from_another_core_kicks(void **state)
 	assert_int_equal(v->pending, PENDING_NMI);
 	expect_told(v, 1, 1, true);
 	vcpu_notify(v, PENDING_NMI); /* stands there already: its core has been told */
+	expect_told(v, 1, 1, true);
+	vcpu_post_nmi(v);
+	assert_int_equal(v->nmis_posted, 1);
 	expect_told(v, 1, 1, true);
 	vcpu_notify(v, PENDING_NMI | PENDING_TIMER);
 	expect_told(v, 1, 2, true);

@@ -66,10 +66,15 @@ static void test_power_on(void **state)
 	out(0xa1, 0xff);
 	out(0x21, 0xfb);
 	assert_int_equal(in(0x21), 0xfb);
-	/* Only bytes are decoded. */
-	assert_true(io_space_read(&pio, 0x20, 2) == UINT64_MAX);
-	io_space_write(&pio, 0x20, 2, 0x1111);
-	assert_int_equal(in(0x21), 0xfb);
+	/* Only bytes are decoded: a word is two, the lower port's first. */
+	assert_int_equal(io_space_read(&pio, 0x20, 2) & 0xffff, 0xfb00);
+	io_space_write(&pio, 0x20, 2, 0xfd0b);
+	assert_int_equal(in(0x21), 0xfd);
+	io_space_write(&pio, 0x4d0, 2, 0x0c20);
+	assert_int_equal(in(0x4d0), 0x20);
+	assert_int_equal(in(0x4d1), 0x0c);
+	/* Between the two chips' ports and beyond them nobody answers. */
+	assert_int_equal(io_space_read(&pio, 0x20, 4) & 0xffffffff, 0xfffffd00);
 }
 
 static void test_nesting(void **state)

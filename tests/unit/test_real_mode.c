@@ -320,7 +320,10 @@ static void test_nmi_blocking(void **state)
 	assert_int_equal(reg[VCPU_RIP], HANDLER_AT + 16 * VECTOR_NMI + 1);
 	assert_int_equal(reg[VCPU_INTERRUPTIBILITY], INTERRUPTIBILITY_NMI);
 	v->state = VCPU_RUNNING;
+	looks = 0;
+	v->nmis_pending = 1; /* a second one: there is a look for it at the IRET */
 	real_mode_run(v);
+	assert_int_equal(looks, 2);
 	assert_int_equal(reg[VCPU_RIP], CODE_AT + 1);
 	assert_int_equal(reg[VCPU_INTERRUPTIBILITY], 0);
 }

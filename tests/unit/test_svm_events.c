@@ -8,6 +8,8 @@
 #include "arch/x86_64/svm/svm.h"
 #include "tests/unit/fakes.h"
 #include "vmm/devices/lapic_registers.h"
+#include "vmm/emulate/decode.h"
+#include "vmm/exits/exit_instruction.h"
 #include "vmm/interface/core.h"
 #include "vmm/vm/vm_vcpu.h"
 
@@ -17,6 +19,16 @@ static struct vcpu v;
 static struct svm_vcpu x;
 static _Alignas(4096) uint8_t page[4096];
 static unsigned kicks;
+
+static struct insn next; /* the guest's next instruction, as far as it is decoded */
+
+const struct insn *exit_instruction(struct vcpu *of, struct insn_memo *memo, uint64_t space)
+{
+	(void)of;
+	(void)memo;
+	(void)space;
+	return next.length ? &next : NULL;
+}
 
 unsigned core_index(void) { return 0; }
 void core_kick(unsigned core) { (void)core; kicks++; }
@@ -35,6 +47,8 @@ static int setup(void **state)
 	lapic_mmio_write(&v.lapic, LAPIC_SVR * 16, 4, 0x1ff);
 	x.vmcb.rflags = 2 | RFLAGS_IF;
 	x.vmcb.clean = CLEAN_ALL;
+	x.vmcb.intercept_exceptions = svm_exceptions(&v);
+	next = (struct insn){ .length = 1, .opcode = 0x90 };
 	kicks = 0;
 	return 0;
 }
@@ -170,6 +184,131 @@ static void test_step(void **state)
 	svm_nmi_window(&v, false);
 	svm_offer_interrupt(&v, 0x41);
 	assert_true(x.vmcb.v_irq & V_IRQ);
+}
+
+static void nmi(void)
+{
+	const struct vcpu_event event = { EVENT_NMI, VECTOR_NMI, false, 0 };
+
+	assert_true(svm_can_inject(&v, EVENT_NMI));
+	svm_inject(&v, &event);
+	assert_int_equal(x.vmcb.event_injection, VECTOR_NMI | EVENT_VALID | EVENT_KIND_NMI << EVENT_KIND_SHIFT);
+}
+
+/* The handler has run to its IRET, which exits before it is done. */
+static void reach_iret(uint64_t rip)
+{
+	x.vmcb.event_injection = 0;
+	assert_true(x.vmcb.intercept_misc1 & INTERCEPT_IRET);
+	x.vmcb.rip = rip;
+	svm_iret(&v);
+	assert_false(x.vmcb.intercept_misc1 & INTERCEPT_IRET);
+}
+
+static void test_nmi_in_service(void **state)
+{
+	(void)state;
+	assert_false(svm_nmi_in_service(&v));
+	nmi();
+	assert_true(svm_nmi_in_service(&v));
+	svm_nmi_window(&v, true); /* its IRET exits: no kick is needed, and no step */
+	assert_int_equal(kicks, 0);
+	assert_false(x.vmcb.rflags & RFLAGS_TF);
+	reach_iret(0x1000);
+	assert_true(svm_nmi_in_service(&v));
+	assert_false(svm_can_inject(&v, EVENT_NMI));
+	x.vmcb.rip = 0x2000;
+	assert_false(svm_nmi_in_service(&v));
+	assert_true(svm_can_inject(&v, EVENT_NMI));
+}
+
+/* A step over the IRET of an NMI's handler leaves the TF that it loaded; a later step's TF is Lamina's own, though that IRET was the last. */
+static void test_step_over_iret(void **state)
+{
+	(void)state;
+	for (unsigned own = 0; own < 2; own++) {
+		nmi();
+		reach_iret(0x1000);
+		svm_nmi_window(&v, true);
+		assert_true(x.vmcb.rflags & RFLAGS_TF);
+		x.vmcb.rip = 0x2000;
+		x.vmcb.rflags = 2 | RFLAGS_IF | (own ? RFLAGS_TF : 0);
+		assert_true(svm_step_done(&v));
+		assert_int_equal(x.vmcb.rflags, 2 | RFLAGS_IF | (own ? RFLAGS_TF : 0));
+		assert_false(svm_step_done(&v));
+		svm_nmi_window(&v, false);
+	}
+	x.vmcb.rflags = 2 | RFLAGS_IF;
+	x.vmcb.interrupt_shadow = SHADOW;
+	svm_nmi_window(&v, true);
+	x.vmcb.rip = 0x2001;
+	assert_true(svm_step_done(&v));
+	assert_int_equal(x.vmcb.rflags, 2 | RFLAGS_IF);
+}
+
+/* An IRET that faults has loaded nothing. */
+static void test_step_over_iret_that_faults(void **state)
+{
+	const struct vcpu_event fault = { EVENT_EXCEPTION, VECTOR_GP, true, 0 };
+
+	(void)state;
+	nmi();
+	reach_iret(0x1000);
+	svm_nmi_window(&v, true);
+	svm_inject(&v, &fault);
+	assert_int_equal(x.vmcb.rflags, 2 | RFLAGS_IF | RFLAGS_RF);
+	assert_int_equal(kicks, 1);
+}
+
+/* Other instructions that load RFLAGS, in the shadow of STI or MOV SS. */
+static void test_step_over_flags(void **state)
+{
+	static const struct {
+		struct insn insn;
+		bool loads;
+	} cases[] = {
+		{ { .length = 1, .opcode = 0xcf }, true },
+		{ { .length = 1, .opcode = 0x9d }, true },
+		{ { .length = 3, .map = MAP_0F, .opcode = 0x07 }, true },
+		{ { .length = 2, .map = MAP_0F, .opcode = 0x9d }, false }, /* SETGE */
+		{ { .length = 1, .opcode = 0x07 }, false },
+		{ { .length = 4, .encoding = ENCODING_VEX, .map = MAP_0F, .opcode = 0x07 }, false },
+		{ { .length = 0 }, false }, /* cannot be read */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		next = cases[i].insn;
+		x.vmcb.rip = 0x1000;
+		x.vmcb.rflags = 2 | RFLAGS_IF;
+		x.vmcb.interrupt_shadow = SHADOW;
+		svm_nmi_window(&v, true);
+		x.vmcb.rip = 0x3000;
+		assert_true(x.vmcb.rflags & RFLAGS_TF);
+		assert_true(svm_step_done(&v));
+		assert_int_equal(!!(x.vmcb.rflags & RFLAGS_TF), cases[i].loads);
+	}
+}
+
+/* No exception saves Lamina's TF: it exits, and what Lamina injects ends the step first. */
+static void test_step_and_exceptions(void **state)
+{
+	static const uint8_t exits[] = { 0, 1, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19, 21 };
+	static const uint8_t goes_on[] = { VECTOR_NMI, VECTOR_BP, VECTOR_OF };
+	uint32_t before = x.vmcb.intercept_exceptions;
+
+	(void)state;
+	x.vmcb.interrupt_shadow = SHADOW;
+	svm_nmi_window(&v, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(exits); i++)
+		assert_true(x.vmcb.intercept_exceptions & BIT(exits[i]));
+	for (unsigned i = 0; i < ARRAY_SIZE(goes_on); i++)
+		assert_false(x.vmcb.intercept_exceptions & BIT(goes_on[i]));
+	assert_false(x.vmcb.clean & CLEAN_CONTROLS);
+	x.vmcb.clean = CLEAN_ALL;
+	assert_true(svm_step_done(&v));
+	assert_int_equal(x.vmcb.intercept_exceptions, before);
+	assert_false(x.vmcb.clean & CLEAN_CONTROLS);
 }
 
 /* Exits in the middle of the delivery. */
@@ -312,7 +451,7 @@ static void test_nmi(void **state)
 	svm_nmi_window(&v, true);
 	assert_true(x.nmi_wanted);
 	assert_int_equal(x.seen, SVM_LOOK_CLOSER);
-	assert_false(x.stepping);
+	assert_int_equal(x.step, STEP_NONE);
 	x.vmcb.rip = 0x1000;
 	x.vmcb.clean = CLEAN_ALL;
 	svm_iret(&v);
@@ -320,7 +459,7 @@ static void test_nmi(void **state)
 	assert_int_equal(x.vmcb.clean, CLEAN_ALL & ~CLEAN_CONTROLS);
 	assert_false(svm_can_inject(&v, EVENT_NMI));
 	svm_nmi_window(&v, true);
-	assert_true(x.stepping);
+	assert_int_not_equal(x.step, STEP_NONE);
 	assert_true(svm_step_done(&v));
 	x.vmcb.rip = 0x2000;
 	assert_true(svm_can_inject(&v, EVENT_NMI));
@@ -328,11 +467,12 @@ static void test_nmi(void **state)
 	x.vmcb.rip = 0x1000;
 	assert_false(svm_can_inject(&v, EVENT_NMI));
 	/* An event that is queued comes first, and an exit right after it. */
+	x.nmi = NMI_OPEN;
 	x.vmcb.event_injection = EVENT_VALID;
 	assert_int_equal(kicks, 0);
 	svm_nmi_window(&v, true);
 	assert_int_equal(kicks, 1);
-	assert_false(x.stepping);
+	assert_int_equal(x.step, STEP_NONE);
 }
 
 /* Lamina's own single step is not in the RFLAGS that the delivery saves; an NMI that still waits has another exit for it. */
@@ -340,22 +480,22 @@ static void test_inject_while_stepping(void **state)
 {
 	(void)state;
 	svm_nmi_window(&v, true);
-	assert_true(x.stepping);
+	assert_int_not_equal(x.step, STEP_NONE);
 	inject(EVENT_EXCEPTION, 6, false, 0);
-	assert_false(x.stepping);
+	assert_int_equal(x.step, STEP_NONE);
 	assert_false(x.vmcb.rflags & RFLAGS_TF);
 	assert_int_equal(kicks, 1);
 	x.vmcb.event_injection = 0;
 	svm_nmi_window(&v, true);
 	inject(EVENT_NMI, 2, false, 0);
-	assert_false(x.stepping);
+	assert_int_equal(x.step, STEP_NONE);
 	assert_int_equal(kicks, 1);
 	/* The guest that steps itself exits anyhow, and keeps its TF. */
 	x.vmcb.event_injection = 0;
 	x.nmi = NMI_OPEN;
 	x.vmcb.rflags |= RFLAGS_TF;
 	svm_nmi_window(&v, true);
-	assert_false(x.stepping);
+	assert_int_equal(x.step, STEP_NONE);
 	inject(EVENT_INTERRUPT, 0x41, false, 0);
 	assert_true(x.vmcb.rflags & RFLAGS_TF);
 	assert_int_equal(kicks, 1);
@@ -393,6 +533,11 @@ int main(void)
 		cmocka_unit_test_setup(test_window, setup),
 		cmocka_unit_test_setup(test_shadow_paging, setup),
 		cmocka_unit_test_setup(test_step, setup),
+		cmocka_unit_test_setup(test_nmi_in_service, setup),
+		cmocka_unit_test_setup(test_step_over_iret, setup),
+		cmocka_unit_test_setup(test_step_over_iret_that_faults, setup),
+		cmocka_unit_test_setup(test_step_over_flags, setup),
+		cmocka_unit_test_setup(test_step_and_exceptions, setup),
 		cmocka_unit_test_setup(test_cut_off, setup),
 		cmocka_unit_test_setup(test_inject, setup),
 		cmocka_unit_test_setup(test_inject_exceptions, setup),

@@ -69,11 +69,19 @@ static void test_registers(void **state)
 	assert_int_equal(in(3), 0x03);
 	assert_int_equal(in(1), 0);
 	console_is("");
-	/* LSR and MSR are not for writing, words not for reading. */
+	/* LSR and MSR are not for writing. */
 	out(5, 0);
 	out(6, 0);
 	assert_int_equal(in(5), 0x60);
-	assert_true(io_space_read(&pio, 0x3f8, 2) == UINT64_MAX);
+	/* The divisor by one OUT, and by one IN. */
+	out(3, 0x80);
+	io_space_write(&pio, 0x3f8, 2, 0x1234);
+	assert_int_equal(in(0), 0x34);
+	assert_int_equal(in(1), 0x12);
+	assert_int_equal(io_space_read(&pio, 0x3f8, 2) & 0xffff, 0x1234);
+	io_space_write(&pio, 0x3f8, 4, 0x03070001); /* and the FIFOs and the format behind it */
+	assert_int_equal(in(3), 0x03);
+	assert_int_equal(in(2), 0xc1);
 	/* A 16550A, not a 16550 or 8250; 0xe0 would be a 16750. */
 	out(2, 0x01);
 	assert_int_equal(in(2), 0xc1);

@@ -222,7 +222,8 @@ static void test_reset_of_the_first(void **state)
 	vm.start = start;
 	regs[VCPU_IDT_LIMIT] = 0xffff;
 	memset(v.gpr, 0xff, sizeof(v.gpr));
-	v.nmi_pending = v.by_emulation = true;
+	v.nmis_pending = 1;
+	v.by_emulation = true;
 	v.tsc_adjust = 5;
 	v.shadow_root = 7;
 	vcpu_reset(&v);
@@ -235,7 +236,7 @@ static void test_reset_of_the_first(void **state)
 	assert_int_equal(mode_looks, 2);
 	assert_int_equal(v.tsc_adjust, 0);
 	assert_int_equal(v.lapic.tsc_offset, -77);
-	assert_false(v.nmi_pending || v.by_emulation);
+	assert_false(v.nmis_pending || v.by_emulation);
 	assert_int_equal(v.xcr0, 1);
 	assert_int_equal(v.misc_enable, 0x1801);
 	assert_true(v.gpr[GPR_RAX] == 1 && v.gpr[GPR_RBX] == 2 && v.gpr[GPR_RSI] == 3 && v.gpr[GPR_RCX] == 0);

@@ -284,7 +284,8 @@ static void test_every_width_and_offset(void **unused)
 	(void)unused;
 	for (unsigned offset = 0; offset < 0x1000; offset++) {
 		for (unsigned size = 1; size <= 8; size *= 2) {
-			bool field = offset < 56 && width[offset] == size;
+			bool address = offset == 32 || offset == 40 || offset == 48; /* of a queue's parts: whole, or each half */
+			bool field = offset < 56 && (width[offset] == size || (address && size == 8));
 
 			assert_int_equal(bar_read(offset, size) != UINT64_MAX, field);
 			if (!field)
@@ -386,19 +387,39 @@ static void test_notification_through_configuration_access(void **unused)
 	assert_int_equal(used_idx(1), 1);
 }
 
-static void test_notify_needs_its_width_and_place(void **unused)
+static void check_notify(unsigned width)
 {
-	(void)unused;
 	driver_start(ALL_FEATURES, 16, false);
 	offer(0, 16); /* would be a breach */
-	bar_write(VIRTIO_PCI_NOTIFY, 1, 0);
-	bar_write(VIRTIO_PCI_NOTIFY, 4, 0);
+	bar_write(VIRTIO_PCI_NOTIFY, 8, 0);
 	bar_write(VIRTIO_PCI_NOTIFY + 1, 2, 0);
+	bar_write(VIRTIO_PCI_NOTIFY + 1, 1, 0);
 	bar_write(VIRTIO_PCI_NOTIFY + 8, 2, 0);
 	bar_write(VIRTIO_PCI_NOTIFY + 0xffe, 2, 0);
 	assert_int_equal(status_read(), STARTED);
-	bar_write(VIRTIO_PCI_NOTIFY, 2, 0);
+	bar_write(VIRTIO_PCI_NOTIFY, width, 0);
 	assert_int_equal(status_read(), STARTED | VIRTIO_STATUS_NEEDS_RESET);
+}
+
+static void test_notify_by_a_byte(void **unused) { (void)unused; check_notify(1); }
+static void test_notify_by_a_word(void **unused) { (void)unused; check_notify(2); }
+static void test_notify_by_a_double_word(void **unused) { (void)unused; check_notify(4); }
+
+static void test_queue_addresses_by_one_access(void **unused)
+{
+	static const struct { unsigned offset; uint64_t value; } part[] = {
+		{ COMMON(queue_desc), 0x1122334455667780 }, { COMMON(queue_driver), 0x2233445566778890 },
+		{ COMMON(queue_device), 0x33445566778899a0 },
+	};
+
+	(void)unused;
+	for (unsigned i = 0; i < ARRAY_SIZE(part); i++)
+		bar_write(part[i].offset, 8, part[i].value);
+	for (unsigned i = 0; i < ARRAY_SIZE(part); i++) {
+		assert_int_equal(bar_read(part[i].offset, 8), part[i].value);
+		assert_int_equal(bar_read(part[i].offset, 4) & 0xffffffff, part[i].value & 0xffffffff);
+		assert_int_equal(bar_read(part[i].offset + 4, 4) & 0xffffffff, part[i].value >> 32);
+	}
 }
 
 static void test_nothing_before_driver_ok_or_without_bus_master(void **unused)
@@ -481,7 +502,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_every_width_and_offset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_configuration_access, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notification_through_configuration_access, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_notify_needs_its_width_and_place, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notify_by_a_byte, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notify_by_a_word, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notify_by_a_double_word, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_queue_addresses_by_one_access, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_before_driver_ok_or_without_bus_master, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 	};

@@ -43,6 +43,8 @@ static void note(const char *fmt, ...)
 
 /* ---- The vCPUs and their cores ---- */
 
+void vcpu_post_nmi(struct vcpu *v) { vcpu_notify(v, PENDING_NMI); }
+
 void vcpu_notify(struct vcpu *v, uint32_t bits)
 {
 	notices[v->index]++;

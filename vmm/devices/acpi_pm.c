@@ -92,7 +92,7 @@ static void pm_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
 	update_sci(pm);
 }
 
-static const struct io_ops pm_ops = { pm_read, pm_write };
+static const struct io_ops pm_ops = { .read = pm_read, .write = pm_write };
 
 static void power_on(struct acpi_pm *pm)
 {

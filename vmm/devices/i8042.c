@@ -209,8 +209,8 @@ static void command_write(void *dev, uint64_t offset, unsigned size, uint64_t va
 		controller_command(dev, (uint8_t)value);
 }
 
-static const struct io_ops data_ops = { data_read, data_write };
-static const struct io_ops command_ops = { status_read, command_write };
+static const struct io_ops data_ops = { .read = data_read, .write = data_write };
+static const struct io_ops command_ops = { .read = status_read, .write = command_write };
 
 static void power_on(struct i8042 *kbc)
 {

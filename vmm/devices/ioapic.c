@@ -149,7 +149,7 @@ static void ioapic_write(void *dev, uint64_t offset, unsigned size, uint64_t val
 		ioapic_eoi(ioapic, (uint8_t)value);
 }
 
-static const struct io_ops ioapic_ops = { ioapic_read, ioapic_write };
+static const struct io_ops ioapic_ops = { .read = ioapic_read, .write = ioapic_write };
 
 static void power_on(struct ioapic *ioapic)
 {

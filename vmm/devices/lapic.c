@@ -159,6 +159,9 @@ int lapic_set_base(struct lapic *l, uint64_t value)
 	bool enable = value & APIC_BASE_ENABLE;
 	bool x2apic = value & APIC_BASE_X2APIC;
 
+	/* The base field may be written (SDM vol. 3, "Relocating the Local APIC Registers"), and a move is refused all the same: with hardware
+	 * APIC virtualization the page stands at LAPIC_BASE in the one table that all vCPUs share, and each vCPU may move its own. The #GP
+	 * says so to a system that tries; a write that is taken and does nothing would leave it with registers in neither place. */
 	if ((value & ~(APIC_BASE_BSP | APIC_BASE_X2APIC | APIC_BASE_ENABLE)) != LAPIC_BASE)
 		return ERR_INVALID;
 	if (x2apic && (!enable || !l->x2apic_allowed || !l->enabled))

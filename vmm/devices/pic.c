@@ -312,9 +312,9 @@ static void elcr_write(void *dev, uint64_t offset, unsigned size, uint64_t value
 	update(pic);
 }
 
-static const struct io_ops master_ops = { master_read, master_write };
-static const struct io_ops slave_ops = { slave_read, slave_write };
-static const struct io_ops elcr_ops = { elcr_read, elcr_write };
+static const struct io_ops master_ops = { .read = master_read, .write = master_write, .widest = 1 };
+static const struct io_ops slave_ops = { .read = slave_read, .write = slave_write, .widest = 1 };
+static const struct io_ops elcr_ops = { .read = elcr_read, .write = elcr_write, .widest = 1 };
 
 static void power_on(struct pic *pic)
 {

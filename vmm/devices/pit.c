@@ -399,8 +399,8 @@ static void port_b_write(void *dev, uint64_t offset, unsigned size, uint64_t val
 	channel_set_gate(&pit->channel[2], tick_clock_now(&pit->clock), value & PORT_B_GATE2);
 }
 
-static const struct io_ops counter_ops = { counter_read, counter_write };
-static const struct io_ops port_b_ops = { port_b_read, port_b_write };
+static const struct io_ops counter_ops = { .read = counter_read, .write = counter_write, .widest = 1 };
+static const struct io_ops port_b_ops = { .read = port_b_read, .write = port_b_write };
 
 static void power_on(struct pit *pit)
 {

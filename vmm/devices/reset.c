@@ -64,8 +64,8 @@ static void post_write(void *dev, uint64_t offset, unsigned size, uint64_t value
 	(void)value;
 }
 
-static const struct io_ops port92_ops = { port92_read, port92_write };
-static const struct io_ops post_ops = { post_read, post_write };
+static const struct io_ops port92_ops = { .read = port92_read, .write = port92_write };
+static const struct io_ops post_ops = { .read = post_read, .write = post_write };
 
 int reset_ports_init(struct reset_ports *ports, struct vm *vm, struct io_space *pio)
 {

@@ -198,7 +198,7 @@ static void rtc_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
 		register_write(rtc, (uint8_t)value);
 }
 
-static const struct io_ops rtc_ops = { rtc_read, rtc_write };
+static const struct io_ops rtc_ops = { .read = rtc_read, .write = rtc_write, .widest = 1 };
 
 static void put16(uint8_t *cmos, uint64_t value)
 {

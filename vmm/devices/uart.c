@@ -344,7 +344,7 @@ static void uart_write(void *dev, uint64_t offset, unsigned size, uint64_t wide)
 	}
 }
 
-static const struct io_ops uart_ops = { uart_read, uart_write };
+static const struct io_ops uart_ops = { .read = uart_read, .write = uart_write, .widest = 1 };
 
 static void power_on(struct uart *uart)
 {

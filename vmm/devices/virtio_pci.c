@@ -100,7 +100,7 @@ static uint64_t low_or_high(uint64_t features, uint32_t select)
 	return select < 2 ? (uint32_t)(features >> (32 * select)) : 0;
 }
 
-/* Each field has one width (section 4.1.3.1); halves of the 64-bit ones are fields of their own. */
+/* Each field has one width (section 4.1.3.1); the halves of the 64-bit fields are fields of their own, and drivers use both. */
 #define FIELD(name, size) ((unsigned)offsetof(struct virtio_pci_common_cfg, name) << 4 | (size))
 #define HIGH(name) ((unsigned)(offsetof(struct virtio_pci_common_cfg, name) + 4) << 4 | 4U)
 
@@ -121,14 +121,20 @@ static uint64_t queue_read(const struct virtio_pci *virtio, unsigned field)
 		return virtio_ring_enabled(&queue->ring);
 	case FIELD(queue_notify_off, 2):
 		return exists ? select : 0;
+	case FIELD(queue_desc, 8):
+		return queue->desc;
 	case FIELD(queue_desc, 4):
 		return (uint32_t)queue->desc;
 	case HIGH(queue_desc):
 		return queue->desc >> 32;
+	case FIELD(queue_driver, 8):
+		return queue->driver;
 	case FIELD(queue_driver, 4):
 		return (uint32_t)queue->driver;
 	case HIGH(queue_driver):
 		return queue->driver >> 32;
+	case FIELD(queue_device, 8):
+		return queue->device;
 	case FIELD(queue_device, 4):
 		return (uint32_t)queue->device;
 	case HIGH(queue_device):
@@ -250,17 +256,26 @@ static void queue_write(struct virtio_pci *virtio, unsigned field, uint64_t valu
 		if (value16 == 1)
 			enable_queue(virtio, queue);
 		break;
+	case FIELD(queue_desc, 8):
+		queue->desc = value;
+		break;
 	case FIELD(queue_desc, 4):
 		set_low(&queue->desc, value);
 		break;
 	case HIGH(queue_desc):
 		set_high(&queue->desc, value);
 		break;
+	case FIELD(queue_driver, 8):
+		queue->driver = value;
+		break;
 	case FIELD(queue_driver, 4):
 		set_low(&queue->driver, value);
 		break;
 	case HIGH(queue_driver):
 		set_high(&queue->driver, value);
+		break;
+	case FIELD(queue_device, 8):
+		queue->device = value;
 		break;
 	case FIELD(queue_device, 4):
 		set_low(&queue->device, value);
@@ -356,8 +371,8 @@ static void bar_write(void *ctx, uint64_t offset, unsigned size, uint64_t value)
 
 	switch (offset & ~(uint64_t)(PAGE_SIZE - 1)) {
 	case VIRTIO_PCI_NOTIFY:
-		/* 16 bits, and where they are written says which queue (section 4.1.5.2) */
-		if (size == 2 && within % VIRTIO_PCI_NOTIFY_MULTIPLIER == 0)
+		/* Where it is written says which queue. 16 bits (section 4.1.5.2); there are drivers that write 8 or 32. */
+		if (size <= 4 && within % VIRTIO_PCI_NOTIFY_MULTIPLIER == 0)
 			notify(virtio, (unsigned)within / VIRTIO_PCI_NOTIFY_MULTIPLIER);
 		break;
 	case VIRTIO_PCI_COMMON:

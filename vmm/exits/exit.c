@@ -182,6 +182,23 @@ enum verdict handle_msr_write(struct vcpu *v, struct vm_exit *exit)
 	return VERDICT_ADVANCE;
 }
 
+enum verdict handle_rdpmc(struct vcpu *v, struct vm_exit *exit)
+{
+	struct vcpu_context *c = &v->context;
+	uint64_t value;
+
+	(void)exit;
+	v->engine->read_context(v, c);
+	/* A CPU may intercept before it checks the privilege. */
+	if (c->cr0 & CR0_PE && !(c->cr4 & CR4_PCE) && c->ss_access >> 5 & 3)
+		return general_protection(v);
+	if (msr_read_counter(v, (uint32_t)v->gpr[GPR_RCX], &value))
+		return general_protection(v);
+	v->gpr[GPR_RAX] = (uint32_t)value;
+	v->gpr[GPR_RDX] = value >> 32;
+	return VERDICT_ADVANCE;
+}
+
 enum verdict handle_xsetbv(struct vcpu *v, struct vm_exit *exit)
 {
 	uint64_t value = v->gpr[GPR_RDX] << 32 | (uint32_t)v->gpr[GPR_RAX];

@@ -89,8 +89,62 @@ static bool amd(const struct vcpu *v)
 	return v->cpuid->basic[0][CPUID_EBX] == 0x68747541; /* "Auth" */
 }
 
+/* AMD's MSRs that systems read without asking, by their sources: constants, whose writes are #GP or mean nothing. What is not here raises #GP. */
+static const struct amd_msr {
+	uint32_t first, last;
+	uint32_t family_max; /* of the CPU, above which it does not have them, or systems would believe that their writes do something */
+	bool writable;
+	uint64_t value;
+} amd_msrs[] = {
+	/* PERF_CTL0..3 and PERF_CTR0..3: every AMD CPU has them, and no CPUID bit says so. Memory testers and profilers clear them at their start.
+	 * They count nothing, and keep nothing, so that who writes one and reads it back, as Linux does (check_hw_exists), looks elsewhere. */
+	{ MSR_K7_PERF_CTL0, MSR_K7_PERF_CTR3, UINT32_MAX, true, 0 },
+	/* Linux: the memory types of the north bridge (k8_check_syscfg_dram_mod_en), memory encryption (early_detect_mem_encrypt). */
+	{ MSR_SYSCFG, MSR_SYSCFG, UINT32_MAX, false, 0 },
+	/* Linux (bsp_init_amd) and NetBSD compare the TSC's rate with P0's. */
+	{ MSR_HWCR, MSR_HWCR, UINT32_MAX, false, HWCR_TSC_FREQ_SEL },
+	/* The north bridge's switches, among them one for I/O access to extended PCI registers; all stay off. OpenBSD's and NetBSD's errata. */
+	{ MSR_NB_CFG, MSR_NB_CFG, UINT32_MAX, true, 0 },
+	/* FreeBSD: erratum 383 on family 10h (_mca_init), in virtual machines too. */
+	{ MSR_MC0_CTL_MASK, MSR_MC5_CTL_MASK, UINT32_MAX, true, 0 },
+	/* Nothing happens when the cores halt: C1E, which Linux, FreeBSD (cpu_probe_amdc1e), OpenBSD and NetBSD look for. */
+	{ MSR_INT_PENDING, MSR_INT_PENDING, UINT32_MAX, false, 0 },
+	/* OpenBSD's amd64_errata() and NetBSD's x86_errata() test and set bits there on families 0fh to 11h. On later families Linux takes an LS_CFG
+	 * that can be read for a way to switch speculative store bypass off. */
+	{ MSR_LS_CFG, MSR_BU_CFG, 0x11, true, 0 },
+	/* OpenBSD (identifycpu), and others with a guard. LFENCE serializes on families without the register, too. */
+	{ MSR_DE_CFG, MSR_DE_CFG, UINT32_MAX, true, DE_CFG_LFENCE_SERIALIZES },
+};
+
+#define PERF_COUNTERS_AMD 4
+
+static uint32_t family(const struct vcpu *v)
+{
+	uint32_t signature = v->cpuid->basic[1][CPUID_EAX];
+
+	return (signature >> 8 & 0xf) + ((signature >> 8 & 0xf) == 0xf ? signature >> 20 & 0xff : 0);
+}
+
+static const struct amd_msr *find_amd_msr(const struct vcpu *v, uint32_t msr)
+{
+	if (amd(v))
+		for (unsigned i = 0; i < ARRAY_SIZE(amd_msrs); i++)
+			if (msr >= amd_msrs[i].first && msr <= amd_msrs[i].last && family(v) <= amd_msrs[i].family_max)
+				return &amd_msrs[i];
+	return NULL;
+}
+
+int msr_read_counter(struct vcpu *v, uint32_t counter, uint64_t *value)
+{
+	*value = 0;
+	/* Intel's are there where CPUID's leaf 0xa says so, and that leaf is empty; so are their MSRs. */
+	return amd(v) && counter < PERF_COUNTERS_AMD ? 0 : ERR_INVALID;
+}
+
 static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
+	const struct amd_msr *amd_msr;
+
 	*value = 0;
 	switch (msr) {
 	case MSR_PLATFORM_ID:
@@ -110,15 +164,12 @@ static int read_other(struct vcpu *v, uint32_t msr, uint64_t *value)
 		return 0;
 	case MSR_XSS:
 		return v->cpuid->xsave[1][CPUID_EAX] & BIT(CPUID_D_1_XSAVES) ? 0 : ERR_INVALID;
-	case MSR_HWCR:
-		*value = HWCR_TSC_FREQ_SEL;
-		return amd(v) ? 0 : ERR_INVALID;
-	case MSR_SYSCFG:
-	case MSR_NB_CFG:
-	case MSR_INT_PENDING: /* nothing happens when the cores halt */
-		return amd(v) ? 0 : ERR_INVALID;
 	default:
-		return ERR_INVALID;
+		amd_msr = find_amd_msr(v, msr);
+		if (!amd_msr)
+			return ERR_INVALID;
+		*value = amd_msr->value;
+		return 0;
 	}
 }
 
@@ -181,12 +232,12 @@ static int write_apic_base(struct vcpu *v, uint64_t value)
 
 static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 {
+	const struct amd_msr *amd_msr;
 	uint64_t old;
 
 	if (read_other(v, msr, &old))
 		return ERR_INVALID;
 	switch (msr) {
-	case MSR_NB_CFG: /* the north bridge's switches, among them one for I/O access to extended PCI registers; all stay off */
 	case MSR_BIOS_SIGN_ID: /* written before CPUID, to ask for the microcode's revision */
 		return 0;
 	case MSR_MISC_ENABLE:
@@ -202,7 +253,8 @@ static int write_other(struct vcpu *v, uint32_t msr, uint64_t value)
 	case MSR_MISC_FEATURES_ENABLES:
 		return value ? ERR_INVALID : 0;
 	default:
-		return ERR_INVALID; /* read-only */
+		amd_msr = find_amd_msr(v, msr);
+		return amd_msr && amd_msr->writable ? 0 : ERR_INVALID; /* else read-only */
 	}
 }
 

@@ -24,5 +24,7 @@ void msr_reset(struct msr_state *state, unsigned phys_bits);
 /* The guest's RDMSR and WRMSR. Return 0, or ERR_INVALID: #GP. */
 int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value);
 int msr_write(struct vcpu *v, uint32_t msr, uint64_t value);
+/* RDPMC's counter, by the number in ECX. Likewise. */
+int msr_read_counter(struct vcpu *v, uint32_t counter, uint64_t *value);
 
 #endif

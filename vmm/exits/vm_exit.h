@@ -19,6 +19,7 @@
 	X(IO, INSTRUCTION, handle_io, "port I/O") \
 	X(MSR_READ, INSTRUCTION, handle_msr_read, "RDMSR") \
 	X(MSR_WRITE, INSTRUCTION, handle_msr_write, "WRMSR") \
+	X(RDPMC, INSTRUCTION, handle_rdpmc, "RDPMC") \
 	X(CR_WRITE, INSTRUCTION, handle_cr_write, "control-register write") \
 	X(CR_READ, INSTRUCTION, handle_cr_read, "control-register read") \
 	X(CLTS, INSTRUCTION, handle_clts, "CLTS") \

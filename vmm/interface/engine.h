@@ -123,6 +123,8 @@ struct engine {
 	/* Whether an event of this type could be delivered at the next entry: nothing else is queued and nothing blocks it. */
 	bool (*can_inject)(struct vcpu *v, enum vcpu_event_type type);
 	void (*inject)(struct vcpu *v, const struct vcpu_event *event);
+	/* Whether an NMI has been injected and its handler has not ended: the CPU takes no other one until IRET. */
+	bool (*nmi_in_service)(struct vcpu *v);
 	/* Ask for an exit as soon as an interrupt (or an NMI) could be delivered. */
 	void (*interrupt_window)(struct vcpu *v, bool on);
 	void (*nmi_window)(struct vcpu *v, bool on);

@@ -27,14 +27,14 @@ static void deliver_nmi(struct vcpu *v)
 {
 	const struct vcpu_event event = { EVENT_NMI, 2, false, 0 };
 
-	if (!v->nmi_pending)
+	if (!v->nmis_pending)
 		return;
 	if (v->engine->can_inject(v, EVENT_NMI)) {
-		v->nmi_pending = false;
+		v->nmis_pending--;
 		v->engine->inject(v, &event);
-	} else {
-		v->engine->nmi_window(v, true);
 	}
+	if (v->nmis_pending)
+		v->engine->nmi_window(v, true);
 }
 
 static void deliver_pic(struct vcpu *v)
@@ -114,5 +114,5 @@ void vcpu_deliver(struct vcpu *v, bool apic_changed)
 
 bool vcpu_can_wake(struct vcpu *v)
 {
-	return v->nmi_pending || (vcpu_read(v, VCPU_RFLAGS) & RFLAGS_IF && interrupt_requests(v));
+	return v->nmis_pending || (vcpu_read(v, VCPU_RFLAGS) & RFLAGS_IF && interrupt_requests(v));
 }

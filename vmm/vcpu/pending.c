@@ -5,6 +5,7 @@
 #include "vmm/vcpu/deliver.h"
 #include "vmm/vm/vm_services.h"
 
+#define NMIS_MAX 2 /* NMIs that a CPU knows of at a time: in service, and latched */
 #define ROUNDS_MAX 8 /* rounds in which vcpu_prepare() looks for more to do before it lets the core go */
 
 void vcpu_notify(struct vcpu *v, uint32_t reasons)
@@ -17,8 +18,17 @@ void vcpu_notify(struct vcpu *v, uint32_t reasons)
 	sched_wake(v->slot);
 }
 
+void vcpu_post_nmi(struct vcpu *v)
+{
+	/* Cores that post at once may count past two, each by one. */
+	if (__atomic_load_n(&v->nmis_posted, __ATOMIC_RELAXED) < NMIS_MAX)
+		__atomic_add_fetch(&v->nmis_posted, 1, __ATOMIC_SEQ_CST);
+	vcpu_notify(v, PENDING_NMI);
+}
+
 void vcpu_restart(struct vcpu *v)
 {
+	__atomic_store_n(&v->nmis_posted, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&v->pending, PENDING_RESET, __ATOMIC_SEQ_CST);
 	sched_wake(v->slot);
 }
@@ -41,9 +51,14 @@ static void take_disks(struct vcpu *v)
 	vm_poll_disks(v->vm);
 }
 
+/* SDM vol. 3, "Handling Multiple NMIs": while an NMI's handler runs the CPU keeps one more NMI, and no more. Where no handler runs, the first
+ * of two NMIs begins one. */
 static void take_nmi(struct vcpu *v)
 {
-	v->nmi_pending = true;
+	unsigned come = __atomic_exchange_n(&v->nmis_posted, 0, __ATOMIC_SEQ_CST);
+	unsigned most = v->engine->nmi_in_service(v) ? NMIS_MAX - 1 : NMIS_MAX;
+
+	v->nmis_pending = (uint8_t)MIN(v->nmis_pending + come, most);
 }
 
 /* Most looks are for interrupts alone, and spare themselves this. */

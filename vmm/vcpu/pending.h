@@ -56,6 +56,9 @@ _Static_assert(PENDING_COUNT <= 32, "v->pending has 32 bits");
 /* Post reasons from any core that is in the VM's address space, and make the vCPU's core notice. */
 void vcpu_notify(struct vcpu *v, uint32_t reasons);
 
+/* Post an NMI, likewise from any core. */
+void vcpu_post_nmi(struct vcpu *v);
+
 /* Post reasons on the vCPU's own core, while it is there: it looks before it enters the guest again, and nobody needs to be told. */
 static inline void vcpu_look_again(struct vcpu *v, uint32_t reasons)
 {

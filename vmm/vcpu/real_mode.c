@@ -225,8 +225,11 @@ static bool take_verdict(struct vcpu *v, int verdict)
 
 	switch (verdict) {
 	case EMULATE_DONE:
-		if (r->iret)
+		if (r->iret) {
 			v->real_mode->nmi_blocked = false;
+			if (v->nmis_pending) /* there is no window to wait for here */
+				vcpu_look_again(v, PENDING_EVALUATE);
+		}
 		if (r->halted && !r->delivered) {
 			v->state = VCPU_HALTED;
 			vcpu_look_again(v, PENDING_EVALUATE);

@@ -100,7 +100,7 @@ static void reset_registers(struct vcpu *v, bool init)
 {
 	memset(v->gpr, 0, sizeof(v->gpr));
 	v->gpr[GPR_RDX] = v->cpuid->basic[1][CPUID_EAX];
-	v->nmi_pending = false;
+	v->nmis_pending = 0;
 	v->by_emulation = false;
 	if (!init) {
 		v->xcr0 = 1;

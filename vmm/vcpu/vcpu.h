@@ -34,7 +34,8 @@ struct vcpu {
 	uint32_t pending;        /* atomic: why it must look around before it enters the guest again (vmm/vcpu/pending.h) */
 	bool hw_delivery;        /* the CPU delivers the local APIC's interrupts itself */
 	bool held_back;          /* an interrupt of the local APIC's waits for an interrupt window all the same */
-	bool nmi_pending;
+	uint8_t nmis_pending;    /* NMIs to deliver: two at most, one of which waits for the other's handler to end */
+	uint8_t nmis_posted;     /* atomic: NMIs that have come since PENDING_NMI was last taken; beyond two they are not counted */
 	bool has_core;           /* it is in vcpu_run(), on its core */
 	bool kickable;           /* other vCPUs must know whether it runs guest code, because they share shadow page tables with it */
 	bool in_guest;           /* atomic: it runs guest code, or is about to; kept only where `kickable` */

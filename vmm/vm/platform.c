@@ -60,7 +60,7 @@ void vm_cpu_event(struct vm *vm, unsigned cpu, enum cpu_event event, uint8_t vec
 
 	switch (event) {
 	case CPU_EVENT_NMI:
-		vcpu_notify(v, PENDING_NMI);
+		vcpu_post_nmi(v);
 		break;
 	case CPU_EVENT_INIT:
 		vcpu_notify(v, PENDING_INIT);

@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/svm/vmcb.h"
 #include "lib/x86/segment.h"
+#include "lib/x86/vectors.h"
 #include "vmm/vcpu/vcpu.h"
 
 /* What this CPU has; the same on every core. */
@@ -27,6 +28,20 @@ enum nmi_state {
 	NMI_IN_IRET,    /* that IRET begins: blocked until RIP has left it */
 };
 
+/* What Lamina steps the guest over, to see the end of what holds an NMI back. */
+enum step {
+	STEP_NONE,
+	STEP_PLAIN,       /* an instruction that leaves RFLAGS.TF as Lamina has set it */
+	STEP_LOADS_FLAGS, /* IRET, POPF or SYSRET: once RIP has left it, TF is the guest's own */
+};
+
+/* The exceptions that exit always. #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of
+ * the guest's. With shadow paging #PF is for the shadow tables first. */
+static inline uint32_t svm_exceptions(const struct vcpu *v)
+{
+	return BIT(VECTOR_MC) | BIT(VECTOR_AC) | BIT(VECTOR_DB) | (v->shadow ? BIT(VECTOR_PF) : 0);
+}
+
 /* The engine's part of a vCPU, in the VM's arena. */
 struct svm_vcpu {
 	struct vmcb vmcb; /* first, at the start of a page */
@@ -39,7 +54,8 @@ struct svm_vcpu {
 	bool tpr_waits;            /* a request that the TPR holds back */
 	uint8_t nmi;               /* enum nmi_state */
 	bool nmi_wanted;           /* an NMI waits: look at every exit whether it can be delivered */
-	bool stepping;             /* RFLAGS.TF is Lamina's own, to see the end of what holds an NMI back */
+	uint8_t step;              /* enum step; other than STEP_NONE: Lamina has set RFLAGS.TF */
+	uint64_t step_rip;         /* the instruction that it steps over */
 	uint64_t iret_rip;
 	uint64_t cr0_cache;        /* CD and NW as the guest wrote them; never in the real CR0 */
 	uint64_t cr0, cr4, efer; /* with shadow paging: as the guest knows them, but for CR0's TS and MP */
@@ -123,6 +139,7 @@ void svm_advance(struct vcpu *v, unsigned length);
 /* Events (svm_events.c). */
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type);
 void svm_inject(struct vcpu *v, const struct vcpu_event *event);
+bool svm_nmi_in_service(struct vcpu *v);
 /* After an exit during the delivery of an event: deliver it again at the next entry. */
 void svm_requeue(struct vcpu *v);
 void svm_interrupt_window(struct vcpu *v, bool on);
@@ -137,7 +154,8 @@ bool svm_step_done(struct vcpu *v);
 void svm_tpr_threshold(struct vcpu *v, unsigned threshold);
 /* The dump and the named checks of guest state (svm_dump.c). */
 void svm_dump(struct vcpu *v);
-void svm_explain_entry_failure(struct vcpu *v);
+/* Returns how many checks fail; `aloud`: and print which. */
+unsigned svm_explain_entry_failure(struct vcpu *v, bool aloud);
 /* Decode the exit and hand it on; called by svm_entry.asm. */
 bool svm_handle_exit(struct vcpu *v, struct svm_vcpu *x);
 

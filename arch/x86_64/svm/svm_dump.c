@@ -55,49 +55,58 @@ void svm_dump(struct vcpu *v)
 	}
 }
 
-static void complain(const char *check, uint64_t value)
+struct complaints {
+	bool aloud;
+	unsigned count;
+};
+
+static void complain(struct complaints *c, const char *check, uint64_t value)
 {
-	log_line("  failed check: %s (value %lx)", check, value);
+	c->count++;
+	if (c->aloud)
+		log_line("  failed check: %s (value %lx)", check, value);
 }
 
 /* APM vol. 2, "VMRUN Instruction": "Canonicalization and Consistency Checks". */
-void svm_explain_entry_failure(struct vcpu *v)
+unsigned svm_explain_entry_failure(struct vcpu *v, bool aloud)
 {
+	struct complaints c = { .aloud = aloud };
 	const struct vmcb *b = vmcb_of(v);
 	bool long_mode = b->efer & EFER_LME && b->cr0 & CR0_PG;
 
 	if (!(b->efer & EFER_SVME))
-		complain("EFER.SVME is 0", b->efer);
+		complain(&c, "EFER.SVME is 0", b->efer);
 	if (!(b->cr0 & CR0_CD) && b->cr0 & CR0_NW)
-		complain("CR0.NW without CR0.CD", b->cr0);
+		complain(&c, "CR0.NW without CR0.CD", b->cr0);
 	if (b->cr0 >> 32)
-		complain("CR0 bits 63:32 are not 0", b->cr0);
+		complain(&c, "CR0 bits 63:32 are not 0", b->cr0);
 	if (b->cr3 >> 52 || (long_mode && !(b->cr4 & CR4_PCIDE) && b->cr3 & 0xfe7 & ~0xfffUL))
-		complain("CR3 has reserved bits", b->cr3);
+		complain(&c, "CR3 has reserved bits", b->cr3);
 	if (b->cr4 & ~svm_features.cr4_possible)
-		complain("CR4 has reserved bits", b->cr4);
+		complain(&c, "CR4 has reserved bits", b->cr4);
 	if (b->dr6 >> 32)
-		complain("DR6 bits 63:32 are not 0", b->dr6);
+		complain(&c, "DR6 bits 63:32 are not 0", b->dr6);
 	if (b->dr7 >> 32)
-		complain("DR7 bits 63:32 are not 0", b->dr7);
+		complain(&c, "DR7 bits 63:32 are not 0", b->dr7);
 	if (b->efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME))
-		complain("EFER has reserved bits", b->efer);
+		complain(&c, "EFER has reserved bits", b->efer);
 	if (long_mode && !(b->cr4 & CR4_PAE))
-		complain("EFER.LME and CR0.PG without CR4.PAE", b->cr4);
+		complain(&c, "EFER.LME and CR0.PG without CR4.PAE", b->cr4);
 	if (long_mode && !(b->cr0 & CR0_PE))
-		complain("EFER.LME and CR0.PG without CR0.PE", b->cr0);
+		complain(&c, "EFER.LME and CR0.PG without CR0.PE", b->cr0);
 	if (long_mode && b->cr4 & CR4_PAE && b->cs.attributes & ATTRIBUTE_L && b->cs.attributes & ATTRIBUTE_DB)
-		complain("CS has both L and D in long mode", b->cs.attributes);
+		complain(&c, "CS has both L and D in long mode", b->cs.attributes);
 	if (!(b->intercept_misc2 & INTERCEPT_VMRUN))
-		complain("VMRUN is not intercepted", b->intercept_misc2);
+		complain(&c, "VMRUN is not intercepted", b->intercept_misc2);
 	if (!b->asid || b->asid >= svm_features.asids)
-		complain("ASID", b->asid);
+		complain(&c, "ASID", b->asid);
 	if (b->event_injection & EVENT_VALID) {
 		unsigned kind = b->event_injection >> EVENT_KIND_SHIFT & 7;
 
 		if (kind == 1 || kind > EVENT_KIND_SOFT_INTERRUPT)
-			complain("the injected event has a reserved type", b->event_injection);
+			complain(&c, "the injected event has a reserved type", b->event_injection);
 		if (kind == EVENT_KIND_EXCEPTION && ((b->event_injection & 0xff) > 31 || (b->event_injection & 0xff) == 2))
-			complain("the injected exception has a vector that is none", b->event_injection);
+			complain(&c, "the injected exception has a vector that is none", b->event_injection);
 	}
+	return c.count;
 }

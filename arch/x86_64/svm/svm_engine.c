@@ -72,6 +72,7 @@ const struct engine engine_svm = {
 	.advance = svm_advance,
 	.can_inject = svm_can_inject,
 	.inject = svm_inject,
+	.nmi_in_service = svm_nmi_in_service,
 	.interrupt_window = svm_interrupt_window,
 	.offer_interrupt = svm_offer_interrupt,
 	.nmi_window = svm_nmi_window,

@@ -4,11 +4,22 @@
 #include "lib/x86/registers.h"
 #include "lib/x86/vectors.h"
 #include "vmm/devices/lapic.h"
+#include "vmm/emulate/decode.h"
+#include "vmm/exits/exit_instruction.h"
 #include "vmm/interface/core.h"
+
+/* What an instruction raises before it is done. #BP and #OF are traps of INT3 and INTO, which an injected exception would begin anew;
+ * an NMI's number is no exception. */
+#define STEP_EXCEPTIONS (0xffffffffU & ~(uint32_t)(BIT(VECTOR_NMI) | BIT(VECTOR_BP) | BIT(VECTOR_OF)))
 
 static bool nmi_blocked(const struct svm_vcpu *x)
 {
 	return x->nmi == NMI_BLOCKED || (x->nmi == NMI_IN_IRET && x->vmcb.rip == x->iret_rip);
+}
+
+bool svm_nmi_in_service(struct vcpu *v)
+{
+	return nmi_blocked(svm_of(v));
 }
 
 bool svm_can_inject(struct vcpu *v, enum vcpu_event_type type)
@@ -136,7 +147,7 @@ bool svm_offer_interrupt(struct vcpu *v, int vector)
 
 	if (v->shadow)
 		return false;
-	if (vector < 0 || x->stepping) {
+	if (vector < 0 || x->step) {
 		if (x->offered)
 			set_virtual_interrupt(x, false, false, 0);
 	} else if (!x->offered || x->vmcb.v_vector != vector) {
@@ -163,26 +174,46 @@ void svm_virtual_changed(struct vcpu *v)
 	x->seen = x->nmi_wanted ? SVM_LOOK_CLOSER : svm_virtual_state(b);
 }
 
-/* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. */
+/* Whether the guest's next instruction takes RFLAGS from somewhere: IRET, POPF or SYSRET. */
+static bool loads_flags(struct vcpu *v)
+{
+	const struct vmcb *b = vmcb_of(v);
+	const struct insn *insn = exit_instruction(v, insn_memo_at(&v->emulator.code, b->rip), b->cr3);
+
+	if (!insn || insn->encoding != ENCODING_LEGACY)
+		return false;
+	return insn->map == MAP_ONE_BYTE ? insn->opcode == 0xcf || insn->opcode == 0x9d : insn->map == MAP_0F && insn->opcode == 0x07;
+}
+
+/* Exit after the guest's next instruction, whatever it is; the shadow of STI or MOV SS is over then, and an IRET done. An exception of that
+ * instruction exits too: its delivery would save Lamina's TF, and the guest's IRET load it again long after the step. */
 static void step(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = &x->vmcb;
 
-	if (x->vmcb.rflags & RFLAGS_TF)
+	if (x->step || b->rflags & RFLAGS_TF)
 		return; /* the guest steps itself: its #DB exits too */
 	(void)svm_offer_interrupt(v, -1);
-	x->vmcb.rflags |= RFLAGS_TF;
-	x->stepping = true;
+	x->step = nmi_blocked(x) || loads_flags(v) ? STEP_LOADS_FLAGS : STEP_PLAIN;
+	x->step_rip = b->rip;
+	b->rflags |= RFLAGS_TF;
+	b->intercept_exceptions |= STEP_EXCEPTIONS;
+	svm_changed(b, CLEAN_CONTROLS);
 }
 
 bool svm_step_done(struct vcpu *v)
 {
 	struct svm_vcpu *x = svm_of(v);
+	struct vmcb *b = &x->vmcb;
 
-	if (!x->stepping)
+	if (!x->step)
 		return false;
-	x->stepping = false;
-	x->vmcb.rflags &= ~RFLAGS_TF;
+	if (x->step == STEP_PLAIN || b->rip == x->step_rip)
+		b->rflags &= ~RFLAGS_TF;
+	x->step = STEP_NONE;
+	b->intercept_exceptions = svm_exceptions(v);
+	svm_changed(b, CLEAN_CONTROLS);
 	return true;
 }
 
@@ -195,9 +226,11 @@ void svm_nmi_window(struct vcpu *v, bool on)
 	if (!on)
 		return;
 	x->seen = SVM_LOOK_CLOSER;
+	if (x->nmi == NMI_BLOCKED)
+		return; /* its handler's IRET exits */
 	if (x->vmcb.event_injection & EVENT_VALID)
 		core_kick(core_index()); /* exits after the event's delivery, before the first instruction */
-	else if (x->nmi != NMI_BLOCKED)
+	else
 		step(v);
 }
 

@@ -79,17 +79,12 @@ static enum vm_exit_kind decode_exception(struct vcpu *v, struct vm_exit *exit)
 	struct vmcb *b = &x->vmcb;
 
 	exit->exception.vector = (uint8_t)(b->exit_code - CODE_EXCEPTION);
-	exit->exception.has_error = exit->exception.vector == 17;
+	exit->exception.has_error = vector_has_error_code(exit->exception.vector);
 	exit->exception.error = exit->exception.has_error ? (uint32_t)b->exit_info1 : 0;
 	if (exit->exception.vector == VECTOR_MC)
 		return EXIT_MACHINE_CHECK;
 	if (exit->exception.vector == VECTOR_DB) {
-		if (__builtin_expect(x->stepping, 0)) {
-			/* An IRET has loaded the guest's own TF; anything else still has Lamina's. */
-			uint64_t own = x->nmi == NMI_IN_IRET && b->rip != x->iret_rip ? b->rflags & RFLAGS_TF : 0;
-
-			(void)svm_step_done(v);
-			b->rflags |= own;
+		if (__builtin_expect(svm_step_done(v), 0)) {
 			b->dr6 &= ~DR6_BS;
 			svm_changed(b, CLEAN_DR);
 			if (!(b->dr6 & 0xf))
@@ -184,9 +179,16 @@ static enum vm_exit_kind decode_cr(struct vcpu *v, struct vm_exit *exit)
 	}
 }
 
-/* Intercepted with shadow paging only. CR2 is as it was (APM vol. 2, "#PF (Page Fault)"). */
-static enum vm_exit_kind decode_page_fault(const struct vmcb *b, struct vm_exit *exit)
+/* Intercepted with shadow paging; with nested paging only while Lamina steps the guest, whose own fault it is then. CR2 is as it was
+ * (APM vol. 2, "#PF (Page Fault)"). */
+static enum vm_exit_kind decode_page_fault(struct vcpu *v, struct vm_exit *exit)
 {
+	const struct vmcb *b = vmcb_of(v);
+
+	if (__builtin_expect(!v->shadow, 0)) {
+		svm_write(v, VCPU_CR2, b->exit_info2);
+		return decode_exception(v, exit);
+	}
 	exit->page_fault.linear = b->exit_info2;
 	exit->page_fault.error = (uint32_t)b->exit_info1;
 	exit->page_fault.vectoring = delivering(b);
@@ -220,12 +222,34 @@ static inline void decode_nested_fault(const struct vmcb *b, struct vm_exit *exi
 	exit->fault.vectoring = b->exit_interrupt_info & EVENT_VALID;
 }
 
+/* Whether the guest is at a MOV to CR3 or CR4 of a value with reserved bits. CLTS and LMSW do not come here, and CPL 0 has been checked. */
+static bool at_wrong_cr_write(struct vcpu *v, const struct vmcb *b)
+{
+	const struct insn *insn = exit_instruction(v, insn_memo_at(&v->emulator.code, b->rip), b->cr3);
+	uint64_t value, width = v->emulator.paging.maxphyaddr;
+	unsigned cr;
+
+	if (!insn || insn->encoding != ENCODING_LEGACY || insn->map != MAP_0F || insn->opcode != 0x22)
+		return false;
+	cr = (insn->modrm >> 3 & 7) | (insn->rex & 4) << 1;
+	value = vcpu_read_gpr(v, (insn->modrm & 7) | (insn->rex & 1) << 3);
+	if (!(b->efer & EFER_LMA && b->cs.attributes & ATTRIBUTE_L))
+		value = (uint32_t)value;
+	if (cr == 3)
+		return value >> width & ~(b->cr4 & CR4_PCIDE ? BIT(63 - width) : 0);
+	return cr == 4 && value & ~svm_of(v)->cr4_offered;
+}
+
+/* QEMU 7.2 ends a MOV to CR3 or CR4 with reserved bits, where no intercept is set, in VMEXIT_INVALID at that instruction; a CPU raises #GP. An
+ * intercept of every MOV would cost all others an exit. */
 static enum vm_exit_kind decode_entry_failure(struct vcpu *v, struct vm_exit *exit)
 {
+	if (svm_explain_entry_failure(v, false) == 0 && at_wrong_cr_write(v, vmcb_of(v)))
+		return decode_refused(v, VECTOR_GP);
 	exit->raw.reason = vmcb_of(v)->exit_code;
 	exit->raw.qualification = 0;
 	log_line("vm %s: vcpu %u: VMRUN refused the guest's state (VMEXIT_INVALID)", v->vm_name, v->index);
-	svm_explain_entry_failure(v);
+	(void)svm_explain_entry_failure(v, true);
 	return EXIT_ENTRY_FAILED;
 }
 
@@ -257,7 +281,7 @@ __attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b
 		kind = decode_cr(v, &v->exit);
 		break;
 	case CODE_EXCEPTION + VECTOR_PF:
-		kind = decode_page_fault(b, &v->exit);
+		kind = decode_page_fault(v, &v->exit);
 		break;
 	case CODE_INVLPG:
 		kind = decode_invlpg(v, &v->exit);
@@ -267,7 +291,7 @@ __attribute__((noinline)) static bool decode_rest(struct vcpu *v, struct vmcb *b
 		kind = decode_exception(v, &v->exit);
 		break;
 	case CODE_RDPMC:
-		kind = decode_refused(v, VECTOR_GP);
+		kind = EXIT_RDPMC;
 		break;
 	case CODE_IRET:
 		svm_iret(v);

@@ -7,7 +7,6 @@
 #include "lib/x86/msr.h"
 #include "lib/x86/registers.h"
 #include "lib/x86/segment.h"
-#include "lib/x86/vectors.h"
 #include "mm/page_table.h"
 #include "vmm/exits/cpuid.h"
 #include "vmm/vm/arena.h"
@@ -50,8 +49,7 @@ static void write_controls(struct vcpu *v)
 
 	memset(b, 0, sizeof(*b));
 	b->intercept_cr = svm_features.cr4_possible & ~x->cr4_offered ? INTERCEPT_CR_WRITE(4) : 0;
-	/* #MC is the machine's. #DB and #AC can recur without end inside their own delivery, on one instruction of the guest's. */
-	b->intercept_exceptions = BIT(VECTOR_MC) | BIT(VECTOR_AC) | BIT(VECTOR_DB);
+	b->intercept_exceptions = svm_exceptions(v);
 	b->intercept_misc1 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_INIT | INTERCEPT_CR0_SELECTIVE | INTERCEPT_RDPMC | INTERCEPT_CPUID |
 			     INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_TASK_SWITCH |
 			     INTERCEPT_SHUTDOWN;
@@ -67,7 +65,6 @@ static void write_controls(struct vcpu *v)
 	b->v_priority = V_IGNORE_TPR;
 	b->v_control = V_INTR_MASKING;
 	if (v->shadow) {
-		b->intercept_exceptions |= BIT(VECTOR_PF);
 		b->intercept_misc1 |= INTERCEPT_INVLPG;
 	} else {
 		b->nested_paging = 1;
@@ -77,7 +74,8 @@ static void write_controls(struct vcpu *v)
 	x->offered = false;
 	x->seen = 0;
 	x->nmi = NMI_OPEN;
-	x->nmi_wanted = x->stepping = x->tpr_waits = false;
+	x->step = STEP_NONE;
+	x->nmi_wanted = x->tpr_waits = false;
 	if (v->engine_vm->first_tag + v->index >= svm_features.asids)
 		svm_asids_shared = true;
 }

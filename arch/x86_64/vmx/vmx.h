@@ -103,6 +103,7 @@ void vmx_advance(struct vcpu *v, unsigned length);
 /* Events (vmx_events.c). */
 bool vmx_can_inject(struct vcpu *v, enum vcpu_event_type type);
 void vmx_inject(struct vcpu *v, const struct vcpu_event *event);
+bool vmx_nmi_in_service(struct vcpu *v);
 bool vmx_take_event(struct vcpu *v, struct vcpu_event *event);
 /* After an exit during the delivery of an event: deliver it again at the next entry. */
 void vmx_requeue_vectoring(void);

@@ -69,6 +69,7 @@ const struct engine engine_vmx = {
 	.advance = vmx_advance,
 	.can_inject = vmx_can_inject,
 	.inject = vmx_inject,
+	.nmi_in_service = vmx_nmi_in_service,
 	.interrupt_window = vmx_interrupt_window,
 	.nmi_window = vmx_nmi_window,
 	.tpr_threshold = vmx_tpr_threshold,

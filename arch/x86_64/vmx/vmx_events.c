@@ -60,6 +60,15 @@ void vmx_inject(struct vcpu *v, const struct vcpu_event *event)
 	vmwrite32(VMCS_ENTRY_INTERRUPTION, info);
 }
 
+bool vmx_nmi_in_service(struct vcpu *v)
+{
+	uint32_t queued = vmread32(VMCS_ENTRY_INTERRUPTION);
+
+	(void)v;
+	return (queued & EVENT_VALID && (queued >> EVENT_KIND_SHIFT & 7) == EVENT_KIND_NMI) ||
+	       vmread32(VMCS_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_NMI;
+}
+
 bool vmx_take_event(struct vcpu *v, struct vcpu_event *event)
 {
 	uint32_t info = vmread32(VMCS_ENTRY_INTERRUPTION), type = info >> EVENT_KIND_SHIFT & 7;

@@ -231,13 +231,6 @@ static enum vm_exit_kind decode_undefined(struct vcpu *v, struct vm_exit *exit)
 	return EXIT_REFUSED;
 }
 
-static enum vm_exit_kind decode_rdpmc(struct vcpu *v, struct vm_exit *exit)
-{
-	(void)v;
-	exit->vector = VECTOR_GP;
-	return EXIT_REFUSED;
-}
-
 static enum vm_exit_kind decode_unknown(struct vcpu *v, struct vm_exit *exit)
 {
 	(void)v;
@@ -279,7 +272,7 @@ static const struct decoder decoders[REASONS + 2] = {
 	[REASON_HLT] = { .kind = EXIT_HLT },
 	[REASON_INVD] = { .kind = EXIT_WBINVD },
 	[REASON_INVLPG] = { .decode = decode_invlpg },
-	[REASON_RDPMC] = { .decode = decode_rdpmc },
+	[REASON_RDPMC] = { .kind = EXIT_RDPMC },
 	[REASON_VMCALL ... REASON_VMXON] = { .decode = decode_undefined },
 	[REASON_CR_ACCESS] = { .decode = decode_cr },
 	[REASON_IO] = { .decode = decode_io },
