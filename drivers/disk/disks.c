@@ -4,6 +4,9 @@
 #include "drivers/pci/pci_host.h"
 #include "lib/log.h"
 
+#define INTEL 0x8086
+#define SUBCLASS_RAID 0x0104U
+
 static bool (*const drivers[])(const struct pci_function *fn) = { nvme_found, virtio_host_found, ahci_found, ata_found };
 
 static void found(void *ctx, const struct pci_function *fn)
@@ -22,6 +25,12 @@ static void found(void *ctx, const struct pci_function *fn)
 	for (unsigned i = 0; i < ARRAY_SIZE(drivers); i++)
 		if (drivers[i](kept))
 			return;
+	/* VMD, or a SATA controller whose registers RST hides. */
+	if (fn->vendor == INTEL && fn->class_code >> 8 == SUBCLASS_RAID) {
+		log_line("pci %02x:%02x.%u: Intel RST or VMD hides the disks behind it: switch RST/VMD off in the firmware set-up", fn->bdf >> 8,
+			 fn->bdf >> 3 & 31, fn->bdf & 7);
+		return;
+	}
 	log_line("pci %02x:%02x.%u: no driver for mass storage %06x (%04x:%04x)", fn->bdf >> 8, fn->bdf >> 3 & 31, fn->bdf & 7,
 		 fn->class_code, fn->vendor, fn->device);
 }

@@ -22,6 +22,7 @@ static const struct pci_function functions[] = {
 	{ .bdf = 0x0208, .vendor = 0x1af4, .device = VIRTIO, .class_code = 0xff0000 },
 	{ .bdf = 0x0210, .vendor = 0x1af4, .device = 0x1000, .class_code = 0x020000 }, /* a network card: no driver's */
 	{ .bdf = 0x12fd, .vendor = 0x1000, .device = 0x0030, .class_code = 0x010000 }, /* SCSI: no driver's */
+	{ .bdf = 0x0070, .vendor = 0x8086, .device = 0x467f, .class_code = 0x010400 }, /* VMD: its disks are hidden */
 	{ .bdf = 0x1300, .vendor = 0x1000, .device = 0x0040, .class_code = 0x020000 }, /* not asked for */
 };
 
@@ -109,15 +110,16 @@ static void test_find(void **state)
 	disks_find(&acpi);
 	assert_string_equal(found_by, "psnv");
 	/* Mass storage and virtio's devices alone are shown to drivers, until one takes them. */
-	assert_int_equal(kept_count, 6);
-	assert_int_equal(ecam_count, 6);
-	assert_int_equal(asked, 4 + 3 + 1 + 2 + 4 + 4);
+	assert_int_equal(kept_count, 7);
+	assert_int_equal(ecam_count, 7);
+	assert_int_equal(asked, 4 + 3 + 1 + 2 + 4 + 4 + 4);
 	for (unsigned i = 0, at = 0; i < ARRAY_SIZE(functions); i++)
-		if (i != 0 && i != 7)
+		if (i != 0 && i != 8)
 			assert_memory_equal(&kept[at++], &functions[i], sizeof(functions[i]));
 	assert_non_null(strstr(fake.log, "pci 12:1f.5: no driver for mass storage 010000 (1000:0030)\n"));
 	assert_null(strstr(fake.log, "pci 13"));
-	assert_null(strstr(fake.log, "pci 00"));
+	assert_non_null(strstr(fake.log, "pci 00:0e.0: Intel RST or VMD hides the disks behind it: switch RST/VMD off in the firmware set-up\n"));
+	assert_null(strstr(fake.log, "(8086:467f)"));
 	assert_non_null(strstr(fake.log, "disk: none found\n"));
 }
 
