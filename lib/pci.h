@@ -26,13 +26,17 @@
 #define PCI_INTERRUPT_PIN 0x3d
 #define PCI_HEADER_END 0x40 /* where capabilities may begin */
 
-#define PCI_CLASS_BRIDGE 0x0604U /* to another PCI bus: class and subclass */
+/* Class and subclass; NVMe with the programming interface. */
+#define PCI_CLASS_BRIDGE 0x0604U /* to another PCI bus */
+#define PCI_CLASS_RAID 0x0104U
+#define PCI_CLASS_NVME 0x010802U
 
 /* In a bridge's header. */
 #define PCI_SECONDARY_BUS 0x19
 #define PCI_SUBORDINATE_BUS 0x1a
 
 #define PCI_BARS 6
+#define PCI_VENDOR_INTEL 0x8086U
 #define PCI_NO_VENDOR 0xffffU /* the vendor that is read where no function is */
 
 #define PCI_COMMAND_IO 0x0001U

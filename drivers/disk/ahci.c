@@ -10,8 +10,6 @@
 #include "lib/string.h"
 
 #define CLASS_AHCI 0x010601U
-#define SUBCLASS_RAID 0x0104U
-#define INTEL 0x8086U
 #define ATI 0x1002U
 #define SB600 0x4380U
 #define SB600_BLOCKS 255U
@@ -41,7 +39,6 @@
 #define REMAP_CAP 0x800U
 #define REMAP_CLASS(n) (0x880U + 0x80U * (n))
 #define REMAP_DISKS 3U
-#define CLASS_NVME 0x010802U
 
 /* Section 3.3: a port */
 #define PORT(n) (0x100U + 0x80U * (n))
@@ -452,7 +449,7 @@ static bool intel_raid(const struct pci_function *fn)
 {
 	struct pci_bar bar;
 
-	if (fn->vendor != INTEL || fn->class_code >> 8 != SUBCLASS_RAID)
+	if (fn->vendor != PCI_VENDOR_INTEL || fn->class_code >> 8 != PCI_CLASS_RAID)
 		return false;
 	return pci_host_read32(fn, PCI_BAR0 + 4 * (BAR_AHCI - 1)) & PCI_BAR_IO && !pci_host_bar(fn, BAR_AHCI, &bar) && !bar.io;
 }
@@ -463,12 +460,12 @@ static void report_remapped(const struct ahci *a)
 	unsigned count = 0;
 	struct pci_bar bar;
 
-	if (a->fn->vendor == INTEL && !pci_host_bar(a->fn, BAR_AHCI, &bar) && bar.size >= REMAP_SIZE)
+	if (a->fn->vendor == PCI_VENDOR_INTEL && !pci_host_bar(a->fn, BAR_AHCI, &bar) && bar.size >= REMAP_SIZE)
 		registers = pci_host_map(a->fn, BAR_AHCI, REMAP_CLASS(REMAP_DISKS));
 	if (!registers || !(mmio_read32(registers + REMAP_VSCAP) & 1))
 		return;
 	for (unsigned i = 0; i < REMAP_DISKS; i++)
-		count += mmio_read32(registers + REMAP_CAP) >> i & 1 && mmio_read32(registers + REMAP_CLASS(i)) == CLASS_NVME;
+		count += mmio_read32(registers + REMAP_CAP) >> i & 1 && mmio_read32(registers + REMAP_CLASS(i)) == PCI_CLASS_NVME;
 	if (count)
 		log_line("pci %02x:%02x.%u: %u NVMe disk(s) are hidden behind this SATA controller: switch RST/VMD off in the firmware set-up",
 			 a->fn->bdf >> 8, a->fn->bdf >> 3 & 31, a->fn->bdf & 7, count);

@@ -4,9 +4,6 @@
 #include "drivers/pci/pci_host.h"
 #include "lib/log.h"
 
-#define INTEL 0x8086
-#define SUBCLASS_RAID 0x0104U
-
 static bool (*const drivers[])(const struct pci_function *fn) = { nvme_found, virtio_host_found, ahci_found, ata_found };
 
 static void found(void *ctx, const struct pci_function *fn)
@@ -31,7 +28,7 @@ static void found(void *ctx, const struct pci_function *fn)
 		if (drivers[i](kept))
 			return;
 	/* VMD, or a SATA controller whose registers RST hides. */
-	if (fn->vendor == INTEL && fn->class_code >> 8 == SUBCLASS_RAID) {
+	if (fn->vendor == PCI_VENDOR_INTEL && fn->class_code >> 8 == PCI_CLASS_RAID) {
 		log_line("pci %02x:%02x.%u: Intel RST or VMD hides the disks behind it: switch RST/VMD off in the firmware set-up", fn->bdf >> 8,
 			 fn->bdf >> 3 & 31, fn->bdf & 7);
 		return;
