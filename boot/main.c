@@ -19,6 +19,7 @@
 #include "drivers/console/console.h"
 #include "drivers/disk/disk.h"
 #include "drivers/ioapic_host.h"
+#include "drivers/iommu_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "lib/time.h"
@@ -144,7 +145,7 @@ static void config_error_line(void *ctx, unsigned line, const char *message)
 static void machine_option(const char *key, const char *value)
 {
 	if (!strcmp(key, "debug")) {
-		debug_fault(value);
+		debug_fault(value, &boot->acpi);
 	} else if (!strcmp(key, "disks") && !strcmp(value, "list")) {
 		list_disks = true;
 	} else if (!strcmp(key, "end")) {
@@ -290,8 +291,10 @@ static void main_on_own_stack(void)
 	clock_calibrate(&boot->acpi);
 	console_set_rate(time_hz());
 	enter_virtualization();
-	route_serial_interrupt();
 	read_config();
+	/* Before any DMA, and before an interrupt is routed that a unit could hold back. */
+	iommu_host_off(&boot->acpi);
+	route_serial_interrupt();
 	smp_start(&boot->acpi, CPUS_MAX);
 	memory_free_scratch();
 	log_line("smp: %u of %u cores run", cpu_count, MAX(boot->acpi.cpu_count, 1U));

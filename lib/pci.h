@@ -26,7 +26,17 @@
 #define PCI_INTERRUPT_PIN 0x3d
 #define PCI_HEADER_END 0x40 /* where capabilities may begin */
 
+/* Class and subclass; NVMe with the programming interface. */
+#define PCI_CLASS_BRIDGE 0x0604U /* to another PCI bus */
+#define PCI_CLASS_RAID 0x0104U
+#define PCI_CLASS_NVME 0x010802U
+
+/* In a bridge's header. */
+#define PCI_SECONDARY_BUS 0x19
+#define PCI_SUBORDINATE_BUS 0x1a
+
 #define PCI_BARS 6
+#define PCI_VENDOR_INTEL 0x8086U
 #define PCI_NO_VENDOR 0xffffU /* the vendor that is read where no function is */
 
 #define PCI_COMMAND_IO 0x0001U
@@ -37,15 +47,22 @@
 #define PCI_STATUS_CAPABILITIES 0x0010U
 
 #define PCI_HEADER_LAYOUT 0x7fU
+#define PCI_HEADER_BRIDGE 0x01U
 #define PCI_HEADER_MULTIFUNCTION 0x80U
 
 #define PCI_BAR_IO 0x1U
 #define PCI_BAR_TYPE 0x6U
 #define PCI_BAR_64 0x4U
 
+#define PCI_CAP_POWER 0x01
 #define PCI_CAP_MSI 0x05
 #define PCI_CAP_VENDOR 0x09
 #define PCI_CAP_MSIX 0x11
+
+/* Power management's control and status, 4 bytes into the capability (PCI Power Management 1.2, section 3.2.4). */
+#define PCI_POWER_CONTROL 4U
+#define PCI_POWER_STATE 0x3U  /* D0 to D3 */
+#define PCI_POWER_EVENT 0x8000U /* a write of 1 clears it */
 
 /* MSI's and MSI-X's message control, 2 bytes into the capability. */
 #define PCI_MSI_CONTROL 2

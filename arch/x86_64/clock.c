@@ -1,5 +1,6 @@
-/* The TSC's rate is measured against a clock whose rate is known: HPET, ACPI PM timer or PIT, the first of them that runs. Every wait is
- * bounded by the TSC itself, so that a clock that stands still is passed over. */
+/* The TSC's rate is measured in three windows against a clock whose rate is known: HPET, ACPI PM timer or PIT, the first of them that runs.
+ * Every wait is bounded by the TSC itself, so that a clock that stands still is passed over. tsc_rate.c chooses between that and what the
+ * CPU claims. */
 #include "arch/x86_64/clock.h"
 
 #include "arch/x86_64/asm.h"
@@ -7,14 +8,16 @@
 #include "arch/x86_64/host_apic.h"
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/panic.h"
+#include "arch/x86_64/tsc_rate.h"
 #include "lib/log.h"
+#include "lib/x86/msr.h"
 #include "lib/x86/pc.h"
 #include "lib/x86/rtc.h"
 #include "vmm/interface/platform.h"
 
 #define CALIBRATION_MS 10
+#define WINDOWS 3
 #define DEAD_TICKS BIT(30)     /* of the TSC: far more than the calibration takes on any CPU */
-#define TSC_HZ_LEAST 1000000
 #define HPET_SIZE 0x400
 #define HPET_PERIOD 0x04
 #define HPET_PERIOD_MAX 100000000
@@ -34,11 +37,6 @@ uint64_t time_hz(void)
 	return tsc_hz;
 }
 
-struct measurement {
-	uint64_t tsc, apic;
-	uint64_t reference; /* ticks of the reference clock that passed */
-};
-
 /* A clock whose rate is known. */
 struct reference {
 	const char *name;
@@ -53,28 +51,53 @@ static uint32_t reference_read(const struct reference *ref)
 	return ref->counter ? *ref->counter : inl(ref->port);
 }
 
+/* A look at the counters: the reference's, between two of the TSC. */
+struct look {
+	uint32_t reference;
+	uint64_t before, after;
+};
+
+static struct look look_at(const struct reference *ref)
+{
+	struct look look;
+
+	look.before = rdtsc();
+	look.reference = reference_read(ref);
+	look.after = rdtsc();
+	return look;
+}
+
+static uint64_t middle(const struct look *look)
+{
+	return look->before + (look->after - look->before) / 2;
+}
+
 /* Every wait is bounded by the TSC: a clock that stands still is treated as absent. */
-static bool measure(const struct reference *ref, struct measurement *m)
+static bool measure(const struct reference *ref, struct tsc_window *w)
 {
 	const uint64_t wanted = ref->hz * CALIBRATION_MS / 1000;
-	uint32_t start = reference_read(ref), passed;
-	uint64_t tsc = rdtsc();
+	uint32_t first = reference_read(ref), passed;
+	uint64_t begin = rdtsc();
+	struct look start, end;
 
 	/* Begin on an edge, so that the first tick is whole. */
-	while (reference_read(ref) == start)
-		if (rdtsc() - tsc > DEAD_TICKS)
-			return false;
-	start = reference_read(ref);
-	tsc = rdtsc();
-	host_apic_timer_calibrate_start();
 	do {
-		passed = (reference_read(ref) - start) & ref->mask;
-		if (rdtsc() - tsc > DEAD_TICKS)
+		start = look_at(ref);
+		if (start.after - begin > DEAD_TICKS)
+			return false;
+	} while (start.reference == first);
+	host_apic_timer_calibrate_start();
+	w->slack = rdtsc() - start.before;
+	do {
+		end = look_at(ref);
+		passed = (end.reference - start.reference) & ref->mask;
+		if (end.after - start.before > DEAD_TICKS)
 			return false;
 	} while (passed < wanted);
-	m->tsc = rdtsc() - tsc;
-	m->apic = host_apic_timer_elapsed();
-	m->reference = passed;
+	w->apic = host_apic_timer_elapsed();
+	w->slack += rdtsc() - end.before;
+	w->tsc = middle(&end) - middle(&start);
+	w->reference = passed;
 	return true;
 }
 
@@ -109,60 +132,113 @@ static bool pm_timer_reference(const struct acpi_info *acpi, struct reference *r
 	return ref->counter;
 }
 
-static bool measure_pit(struct measurement *m)
+static bool measure_pit(const struct reference *ref, struct tsc_window *w)
 {
-	uint16_t count = PIT_HZ * CALIBRATION_MS / 1000;
-	uint64_t tsc;
+	uint16_t count = (uint16_t)(ref->hz * CALIBRATION_MS / 1000);
+	uint64_t start, last, now, before;
 
 	outb(PORT_SYSTEM_B, (inb(PORT_SYSTEM_B) & (uint8_t)~(PORT_B_GATE2 | PORT_B_SPEAKER)) | PORT_B_GATE2);
 	outb(PORT_PIT_CONTROL, 0xb0); /* channel 2, mode 0 */
 	outb(PORT_PIT_CHANNEL_2, (uint8_t)count);
+	before = rdtsc();
 	outb(PORT_PIT_CHANNEL_2, (uint8_t)(count >> 8));
+	start = rdtsc();
 	if (inb(PORT_SYSTEM_B) & PORT_B_OUT2)
 		return false; /* the output is high before the PIT can have counted: there is no PIT */
-	tsc = rdtsc();
 	host_apic_timer_calibrate_start();
-	while (!(inb(PORT_SYSTEM_B) & PORT_B_OUT2))
-		if (rdtsc() - tsc > DEAD_TICKS)
+	w->slack = rdtsc() - before;
+	now = start;
+	do {
+		last = now; /* the output rose behind this look at it, or will */
+		now = rdtsc();
+		if (now - start > DEAD_TICKS)
 			return false;
-	m->tsc = rdtsc() - tsc;
-	m->apic = host_apic_timer_elapsed();
-	m->reference = count;
+	} while (!(inb(PORT_SYSTEM_B) & PORT_B_OUT2));
+	w->apic = host_apic_timer_elapsed();
+	now = rdtsc();
+	w->slack += now - last;
+	w->tsc = now - start;
+	w->reference = count;
 	return true;
 }
 
-/* The best clock that runs. Returns whether there is one. */
-static bool measure_any(const struct acpi_info *acpi, struct measurement *m, struct reference *used)
+/* All windows by one clock. */
+static bool measure_windows(const struct reference *ref, bool (*by)(const struct reference *ref, struct tsc_window *w), struct tsc_window *windows)
+{
+	for (unsigned i = 0; i < WINDOWS; i++)
+		if (!by(ref, &windows[i]))
+			return false;
+	return true;
+}
+
+/* By the best clock that runs. Returns whether there is one. */
+static bool measure_any(const struct acpi_info *acpi, struct tsc_window *windows, struct reference *used)
 {
 	static bool (*const find[])(const struct acpi_info *acpi, struct reference *ref) = { hpet_reference, pm_timer_reference };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(find); i++) {
 		if (!find[i](acpi, used))
 			continue;
-		if (measure(used, m))
+		if (measure_windows(used, measure, windows))
 			return true;
 		log_line("time: the %s stands still: not used", used->name);
 	}
 	*used = (struct reference){ .name = "PIT", .hz = PIT_HZ };
-	return measure_pit(m);
+	return measure_windows(used, measure_pit, windows);
+}
+
+/* The local APIC's timer against a TSC whose rate the CPU names. */
+static struct tsc_window measure_apic(uint64_t hz)
+{
+	struct tsc_window w = { 0 };
+	uint64_t start;
+
+	host_apic_timer_calibrate_start();
+	start = rdtsc();
+	while (rdtsc() - start < hz * CALIBRATION_MS / 1000)
+		pause();
+	w.apic = host_apic_timer_elapsed();
+	w.tsc = rdtsc() - start;
+	return w;
+}
+
+static void report(const struct tsc_rate *rate, const struct reference *used)
+{
+	if (rate->doubtful)
+		log_line("time: CPUID leaf 15h claims a TSC of %lu kHz, which the %s shows to be wrong by more than 1 %%: not believed",
+			 rate->doubtful / 1000, used->name);
+	if (!rate->source)
+		log_line("time: TSC at %lu kHz, measured against the %s", rate->hz / 1000, used->name);
+	else if (rate->measured)
+		log_line("time: TSC at %lu kHz, says %s; measured against the %s: %lu kHz", rate->hz / 1000, rate->source, used->name,
+			 rate->measured / 1000);
+	else
+		log_line("time: TSC at %lu kHz, says %s; there is no clock to measure it against", rate->hz / 1000, rate->source);
+	if (!cpu_features.invariant_tsc)
+		log_line("time: the CPU does not promise an invariant TSC (CPUID 80000007 EDX bit 8): clocks go wrong where its frequency changes");
 }
 
 void clock_calibrate(const struct acpi_info *acpi)
 {
+	struct tsc_window windows[WINDOWS], best;
+	unsigned count;
 	struct reference used;
-	struct measurement m;
+	struct tsc_claims claims;
+	struct tsc_rate rate;
 
-	if (!measure_any(acpi, &m, &used))
-		boot_fatal("no clock to measure the TSC against: HPET, ACPI PM timer and PIT are missing or stand still");
-	tsc_hz = m.tsc * used.hz / m.reference;
-	/* To the nearest 10 kHz: finer than that is the measurement's own noise. */
-	tsc_hz = (tsc_hz + 5000) / 10000 * 10000;
-	if (tsc_hz < TSC_HZ_LEAST)
-		boot_fatal("the TSC does not run: %lu ticks in %u ms of the %s", m.tsc, CALIBRATION_MS, used.name);
-	host_apic_timer_calibrated(m.apic, m.tsc);
-	log_line("time: TSC at %lu kHz, measured against the %s", tsc_hz / 1000, used.name);
-	if (!cpu_features.invariant_tsc)
-		log_line("time: the CPU does not promise an invariant TSC (CPUID 80000007 EDX bit 8): clocks go wrong where its frequency changes");
+	tsc_claims_read(&claims, cpuid_count);
+	count = measure_any(acpi, windows, &used) ? WINDOWS : 0;
+	if (!count && claims.platform_info)
+		claims.platform = tsc_platform_hz(rdmsr(MSR_PLATFORM_INFO));
+	rate = tsc_rate_choose(&claims, windows, count, used.hz);
+	if (count && rate.hz < TSC_HZ_LEAST)
+		boot_fatal("the TSC does not run: %lu ticks in %u ms of the %s", tsc_window_best(windows, count)->tsc, CALIBRATION_MS, used.name);
+	if (!rate.hz)
+		boot_fatal("no clock to measure the TSC against: HPET, ACPI PM timer and PIT are missing or stand still; nor does the CPU name its rate");
+	tsc_hz = rate.hz;
+	best = count ? *tsc_window_best(windows, count) : measure_apic(rate.hz);
+	host_apic_timer_calibrated(best.apic, best.tsc);
+	report(&rate, &used);
 }
 
 void clock_delay_us(uint64_t us)

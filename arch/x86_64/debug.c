@@ -3,6 +3,7 @@
 
 #include "arch/x86_64/memory.h"
 #include "arch/x86_64/traps.h"
+#include "drivers/iommu_host.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "vmm/vcpu/vcpu.h"
@@ -17,7 +18,7 @@ static unsigned overflow(unsigned depth) // NOLINT(misc-no-recursion): that is i
 	return depth < depth_wanted ? overflow(depth + 1) + frame[depth % sizeof(frame)] : 0;
 }
 
-void debug_fault(const char *word)
+void debug_fault(const char *word, const struct acpi_info *acpi)
 {
 	static const uint8_t ret_instruction[] = { 0xc3 };
 	volatile uint8_t *nowhere = (volatile uint8_t *)(DEVICES_BASE - PAGE_SIZE);
@@ -32,6 +33,8 @@ void debug_fault(const char *word)
 		log_line("debug: %u", overflow(0));
 	else if (!strcmp(word, "vm-entry"))
 		vcpu_debug_bad_entry = true;
+	else if (!strcmp(word, "iommu-on"))
+		iommu_host_block(acpi);
 	else
-		log_line("boot command line: debug=%s: known are page-fault, write-code, run-data, stack-overflow and vm-entry", word);
+		log_line("boot command line: debug=%s: known are page-fault, write-code, run-data, stack-overflow, vm-entry and iommu-on", word);
 }

@@ -159,7 +159,7 @@ static void report_vmx(const struct cpu_features *f, bool dmar)
 	report("posted interrupts", f->posted_interrupts, "(not used)");
 	report("preemption timer", f->preemption_timer, "(bounds the time without an exit)");
 	report("PML", f->pml, "(not used)");
-	report("VT-d", dmar, dmar ? "(a DMAR table is there; not used)" : "(no DMAR table)");
+	report("VT-d", dmar, dmar ? "(a DMAR table is there; not used, off)" : "(no DMAR table)");
 }
 
 static void report_svm(const struct cpu_features *f, bool ivrs)
@@ -175,7 +175,7 @@ static void report_svm(const struct cpu_features *f, bool ivrs)
 	report("pause filter", f->pause_filter, "(not used)");
 	report("AVIC", f->avic, "(not used)");
 	report("virtual GIF", f->vgif, "(not used)");
-	report("IOMMU", ivrs, ivrs ? "(an IVRS table is there; not used)" : "(no IVRS table)");
+	report("IOMMU", ivrs, ivrs ? "(an IVRS table is there; not used, off)" : "(no IVRS table)");
 }
 
 void features_report(bool dmar, bool ivrs)

@@ -1,5 +1,5 @@
 /* ACPI tables are found from the RSDP by way of the XSDT or RSDT, mapped one after the other, checked, and handed to the reader of their
- * kind. The readers of the short tables (HPET, MCFG, DMAR, SPCR) are here too. */
+ * kind. The readers of the short tables (HPET, MCFG, SPCR) are here too. */
 #include "drivers/acpi/acpi.h"
 
 #include "drivers/acpi/acpi_tables.h"
@@ -9,10 +9,6 @@
 
 /* No table of a real machine is nearly as long: a table with a greater length is broken. */
 #define TABLE_LENGTH_MAX MIB(8)
-
-/* Of the DMAR table (VT-d 4.0, section 8.1). */
-#define DMAR_FLAGS 37
-#define DMAR_X2APIC_OPT_OUT 2
 
 #define RSDP_OLD_SIZE offsetof(struct acpi_rsdp, length)
 
@@ -216,11 +212,12 @@ static void read_table(struct acpi_info *info, const struct acpi_table *table, c
 		read_spcr(info, bytes, table->length);
 	} else if (!strcmp(table->signature, "IVRS")) {
 		info->ivrs_present = true;
+		acpi_read_ivrs(info, bytes, table->length);
 	} else if (!strcmp(table->signature, "DMAR") && !info->dmar_present) {
 		info->dmar_present = true;
 		info->dmar_address = table->address;
 		info->dmar_length = table->length;
-		info->dmar_x2apic_opt_out = table->length > DMAR_FLAGS && bytes[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT;
+		acpi_read_dmar(info, bytes, table->length);
 	} else if (!strcmp(table->signature, "SSDT")) {
 		/* An SSDT counts only where the DSDT, which is read last, has no \_S5. */
 		info->s5_present = info->s5_present || acpi_find_s5(bytes + sizeof(struct acpi_header), table->length - sizeof(struct acpi_header),

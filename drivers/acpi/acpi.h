@@ -14,6 +14,7 @@
 #define ACPI_NMI_SOURCES_MAX 16
 #define ACPI_LOCAL_NMIS_MAX 64
 #define ACPI_MCFG_MAX 16
+#define ACPI_IOMMUS_MAX 64
 
 /* Address spaces of struct acpi_register (section 5.2.3.2). */
 #define ACPI_SPACE_MEMORY 0
@@ -93,6 +94,13 @@ struct acpi_mcfg {
 	uint8_t last_bus;
 };
 
+/* A unit that translates the addresses and interrupts of devices. */
+struct acpi_iommu {
+	uint64_t address; /* of its registers: a page's */
+	uint16_t segment; /* of PCI */
+	bool amd;         /* AMD's registers, else VT-d's */
+};
+
 struct acpi_info {
 	bool present;            /* a valid RSDP and root table were found */
 	uint8_t revision;        /* of the RSDP */
@@ -145,6 +153,8 @@ struct acpi_info {
 	uint32_t dmar_length;
 	bool dmar_x2apic_opt_out; /* the firmware asks to leave x2APIC mode alone (VT-d 4.0, section 8.1) */
 	bool ivrs_present; /* I/O virtualization reporting structure: AMD's IOMMUs */
+	unsigned iommu_count;
+	struct acpi_iommu iommu[ACPI_IOMMUS_MAX]; /* of the DMAR and the IVRS, no address twice */
 	bool spcr_present;
 	uint8_t spcr_type;                  /* 0 or 1: 16550, 0x12: 16550 with a register description; see DBG2 */
 	struct acpi_register spcr;

@@ -229,6 +229,51 @@ struct mcfg_allocation {
 } PACKED;
 _Static_assert(sizeof(struct mcfg_allocation) == 16, "PCI Firmware 3.0, section 4.1.2");
 
+/* VT-d 4.0, section 8.1; the remapping structures follow. */
+struct acpi_dmar {
+	struct acpi_header header;
+	uint8_t address_width;
+	uint8_t flags;
+	uint8_t reserved[10];
+} PACKED;
+_Static_assert(sizeof(struct acpi_dmar) == 48, "VT-d 4.0, section 8.1");
+#define DMAR_X2APIC_OPT_OUT BIT(1)
+
+/* A DMA remapping hardware unit: VT-d 4.0, section 8.3. Which devices are behind it follows. */
+#define DMAR_DRHD 0
+struct dmar_drhd {
+	uint16_t type;
+	uint16_t length; /* of the structure, with what follows */
+	uint8_t flags;
+	uint8_t size;
+	uint16_t segment;
+	uint64_t address;
+} PACKED;
+_Static_assert(sizeof(struct dmar_drhd) == 16, "VT-d 4.0, section 8.3");
+
+/* AMD I/O Virtualization Technology Specification 3.08, section 5.2.1; the blocks follow. */
+struct acpi_ivrs {
+	struct acpi_header header;
+	uint32_t info;
+	uint8_t reserved[8];
+} PACKED;
+_Static_assert(sizeof(struct acpi_ivrs) == 48, "IOMMU 3.08, section 5.2.1");
+
+/* An I/O virtualization hardware definition: section 5.2.2. A unit has one of each of these types, each with more to say. */
+#define IVRS_IVHD_10 0x10
+#define IVRS_IVHD_11 0x11
+#define IVRS_IVHD_40 0x40
+struct ivrs_ivhd {
+	uint8_t type;
+	uint8_t flags;
+	uint16_t length; /* of the block, with what follows */
+	uint16_t device;
+	uint16_t capability;
+	uint64_t address;
+	uint16_t segment;
+} PACKED;
+_Static_assert(sizeof(struct ivrs_ivhd) == 18, "IOMMU 3.08, section 5.2.2.1");
+
 /* Serial Port Console Redirection Table, up to the fields that Lamina reads. */
 struct acpi_spcr {
 	struct acpi_header header;
@@ -250,5 +295,7 @@ struct acpi_register acpi_register_from(const struct acpi_gas *gas);
 /* Read one kind of table, whose signature, length and checksum are right: `length` bytes at `table`. */
 void acpi_read_madt(struct acpi_info *info, const uint8_t *table, uint32_t length);
 void acpi_read_fadt(struct acpi_info *info, const uint8_t *table, uint32_t length);
+void acpi_read_dmar(struct acpi_info *info, const uint8_t *table, uint32_t length);
+void acpi_read_ivrs(struct acpi_info *info, const uint8_t *table, uint32_t length);
 
 #endif

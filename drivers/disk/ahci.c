@@ -10,6 +10,9 @@
 #include "lib/string.h"
 
 #define CLASS_AHCI 0x010601U
+#define ATI 0x1002U
+#define SB600 0x4380U
+#define SB600_BLOCKS 255U
 #define BAR_AHCI 5
 #define REGISTERS_SIZE 0x1100U
 #define PORTS 32U
@@ -29,6 +32,13 @@
 #define BOHC_OS BIT(1)
 #define GHC_AHCI BIT(31)
 #define GHC_INTERRUPTS BIT(1)
+
+/* Intel's Rapid Storage Technology: NVMe disks behind the SATA controller's registers (as Linux has it, ahci-remap.h) */
+#define REMAP_SIZE 0x80000U /* of a BAR that has them */
+#define REMAP_VSCAP 0xa4U
+#define REMAP_CAP 0x800U
+#define REMAP_CLASS(n) (0x880U + 0x80U * (n))
+#define REMAP_DISKS 3U
 
 /* Section 3.3: a port */
 #define PORT(n) (0x100U + 0x80U * (n))
@@ -352,6 +362,12 @@ static const struct disk_ops ops = { .open = open, .encode = encode, .start = st
 
 /* ---- Finding them ---- */
 
+/* It claims to reach 64 bits, to signal by messages, and to take 256 sectors at once: it does none of them right. */
+static bool sb600(const struct pci_function *fn)
+{
+	return fn->vendor == ATI && fn->device == SB600;
+}
+
 /* Slot 0, polled; the second page holds the command's table and, behind the first PRD, the answer. */
 static bool identify(struct port *p)
 {
@@ -416,6 +432,8 @@ static void find_port(struct ahci *a, unsigned index)
 	disk->tag_count = MIN((mmio_read32(a->registers + HBA_CAP) >> 8 & 0x1f) + 1, SLOTS);
 	disk->timeout_s = 15; /* a command's time includes the commands that wait in front of it */
 	disk->has_no_interrupt = !a->has_msi;
+	if (sb600(a->fn))
+		disk->max_blocks = MIN(disk->max_blocks, SB600_BLOCKS);
 	p->disk = disk;
 	disk_add(disk);
 }
@@ -425,13 +443,41 @@ static uint32_t read_handoff(void *ctx)
 	return mmio_read32(((struct ahci *)ctx)->registers + HBA_BOHC);
 }
 
+/* The firmware's RAID mode changes an Intel controller's class, not its registers. But VMD has that class too, and other BARs: its BAR 4 is of
+ * memory with 64 bits, so that there is no BAR 5. */
+static bool intel_raid(const struct pci_function *fn)
+{
+	struct pci_bar bar;
+
+	if (fn->vendor != PCI_VENDOR_INTEL || fn->class_code >> 8 != PCI_CLASS_RAID)
+		return false;
+	return pci_host_read32(fn, PCI_BAR0 + 4 * (BAR_AHCI - 1)) & PCI_BAR_IO && !pci_host_bar(fn, BAR_AHCI, &bar) && !bar.io;
+}
+
+static void report_remapped(const struct ahci *a)
+{
+	volatile uint8_t *registers = NULL;
+	unsigned count = 0;
+	struct pci_bar bar;
+
+	if (a->fn->vendor == PCI_VENDOR_INTEL && !pci_host_bar(a->fn, BAR_AHCI, &bar) && bar.size >= REMAP_SIZE)
+		registers = pci_host_map(a->fn, BAR_AHCI, REMAP_CLASS(REMAP_DISKS));
+	if (!registers || !(mmio_read32(registers + REMAP_VSCAP) & 1))
+		return;
+	for (unsigned i = 0; i < REMAP_DISKS; i++)
+		count += mmio_read32(registers + REMAP_CAP) >> i & 1 && mmio_read32(registers + REMAP_CLASS(i)) == PCI_CLASS_NVME;
+	if (count)
+		log_line("pci %02x:%02x.%u: %u NVMe disk(s) are hidden behind this SATA controller: switch RST/VMD off in the firmware set-up",
+			 a->fn->bdf >> 8, a->fn->bdf >> 3 & 31, a->fn->bdf & 7, count);
+}
+
 bool ahci_found(const struct pci_function *fn)
 {
 	struct ahci *a;
 	uint64_t phys;
 	uint32_t ports;
 
-	if (fn->class_code != CLASS_AHCI)
+	if (fn->class_code != CLASS_AHCI && !intel_raid(fn))
 		return false;
 	a = host_dma_alloc(1, &phys);
 	if (!a)
@@ -452,8 +498,9 @@ bool ahci_found(const struct pci_function *fn)
 		mmio_write32(a->registers + HBA_BOHC, read_handoff(a) | (uint32_t)BOHC_OS);
 		disk_wait(read_handoff, a, BOHC_BIOS, 0, 2000);
 	}
-	a->addresses_64bit = mmio_read32(a->registers + HBA_CAP) & CAP_64BIT;
-	a->has_msi = !pci_msi_init(&a->msi, fn);
+	report_remapped(a);
+	a->addresses_64bit = mmio_read32(a->registers + HBA_CAP) & CAP_64BIT && !sb600(fn);
+	a->has_msi = !sb600(fn) && !pci_msi_init(&a->msi, fn);
 	a->vector = a->has_msi ? host_interrupt(interrupt, a) : -1;
 	a->has_msi = a->vector >= 0;
 	for (unsigned i = 0; i < PORTS; i++)

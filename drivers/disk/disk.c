@@ -6,6 +6,8 @@
 #include "lib/log.h"
 #include "lib/string.h"
 
+#define MISSED_MAX 2U /* looks without an interrupt between after which none is expected any more */
+
 static struct disk *disks[DISKS_MAX];
 static unsigned disk_count;
 
@@ -204,6 +206,9 @@ bool disk_finished(struct disk *disk, unsigned index, int status)
 		return false;
 	tag = &disk->tag[index];
 	disk->timeouts_in_row = 0;
+	disk->ended++;
+	if (!disk->looked_at)
+		disk->missed = 0;
 	if (!status && tag->then_flush) {
 		tag->then_flush = false;
 		tag->op = BLOCK_FLUSH;
@@ -316,14 +321,15 @@ static void restart(struct disk *disk, uint64_t late, int failing_client)
 	}
 }
 
-void disk_poll(struct disk *disk, bool late)
+static void poll(struct disk *disk, bool late)
 {
 	static const char *const words[] = { [BLOCK_READ] = "read", [BLOCK_WRITE] = "write", [BLOCK_FLUSH] = "flush" };
 	uint64_t now = time_now();
 
-	spin_lock(disk->lock);
+	disk->looked_at = true;
 	if (disk->active && !disk->dead)
 		disk->ops->reap(disk);
+	disk->looked_at = false;
 	for (unsigned i = 0; late && disk->active && i < disk->tag_count; i++) {
 		struct disk_tag *tag = &disk->tag[i];
 
@@ -334,6 +340,27 @@ void disk_poll(struct disk *disk, bool late)
 		disk->timeouts_in_row++;
 		restart(disk, now, -1);
 		break;
+	}
+}
+
+void disk_poll(struct disk *disk, bool late)
+{
+	spin_lock(disk->lock);
+	poll(disk, late);
+	spin_unlock(disk->lock);
+}
+
+void disk_watch(struct disk *disk, bool late)
+{
+	unsigned ended;
+
+	spin_lock(disk->lock);
+	ended = disk->ended;
+	poll(disk, late);
+	/* One look may come just before the interrupt. More frequent looks than these would often do so. */
+	if (late && disk->ended != ended && !disk->has_no_interrupt && !disk->polling_clients && ++disk->missed == MISSED_MAX) {
+		disk->has_no_interrupt = true;
+		log_line("disk %s: requests end without their interrupt: it is polled from now on", disk->name);
 	}
 	spin_unlock(disk->lock);
 }

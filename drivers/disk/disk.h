@@ -102,6 +102,9 @@ struct disk {
 	bool read_only;
 	bool single_command;       /* the controller takes one command at a time, and the others wait in the driver */
 	bool has_no_interrupt;     /* disk_poll() must be called */
+	bool looked_at;            /* disk_poll() is looking: what ends now ends without an interrupt */
+	unsigned ended;            /* commands, in all */
+	unsigned missed;           /* looks of disk_watch() in a row that found ended commands, no interrupt having ended one between them */
 	bool opened;
 	bool dead;                 /* a reset failed: every command fails */
 	unsigned polling_clients;  /* clients that poll; the disk's interrupts are masked while there are any */
@@ -150,6 +153,9 @@ void disk_commit(struct disk *disk);
  * and its commands are tried again, one by one: a second time-out of the same command is its own fault, and after DISK_TRIES time-outs the
  * command fails. */
 void disk_poll(struct disk *disk, bool late);
+/* The same, from a timer, while interrupts are expected to tell of ended commands. Where two looks in a row show that they do not, the disk is
+ * polled from then on (has_no_interrupt), which is logged. */
+void disk_watch(struct disk *disk, bool late);
 /* Take a finished command of the client's. Returns whether there was one. */
 bool disk_collect(struct disk *disk, unsigned client, void **owner, int *status);
 /* Reset the controller so that no command of this client's is under way any more: the client's commands fail. */

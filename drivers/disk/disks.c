@@ -11,6 +11,9 @@ static void found(void *ctx, const struct pci_function *fn)
 	struct pci_function *kept;
 	uint64_t phys;
 
+	/* A bridge that sleeps hides what is behind it, and is found before that. */
+	if (fn->class_code >> 8 == PCI_CLASS_BRIDGE)
+		pci_host_wake(fn);
 	/* Only mass storage is of interest to the drivers: class 1, or virtio, whose devices may have a class without a meaning. */
 	if (fn->class_code >> 16 != 1 && fn->vendor != 0x1af4)
 		return;
@@ -19,9 +22,17 @@ static void found(void *ctx, const struct pci_function *fn)
 		return;
 	*kept = *fn;
 	pci_host_use_ecam(kept, ctx);
+	pci_host_wake(kept);
+	pci_host_open_bridges(kept);
 	for (unsigned i = 0; i < ARRAY_SIZE(drivers); i++)
 		if (drivers[i](kept))
 			return;
+	/* VMD, or a SATA controller whose registers RST hides. */
+	if (fn->vendor == PCI_VENDOR_INTEL && fn->class_code >> 8 == PCI_CLASS_RAID) {
+		log_line("pci %02x:%02x.%u: Intel RST or VMD hides the disks behind it: switch RST/VMD off in the firmware set-up", fn->bdf >> 8,
+			 fn->bdf >> 3 & 31, fn->bdf & 7);
+		return;
+	}
 	log_line("pci %02x:%02x.%u: no driver for mass storage %06x (%04x:%04x)", fn->bdf >> 8, fn->bdf >> 3 & 31, fn->bdf & 7,
 		 fn->class_code, fn->vendor, fn->device);
 }

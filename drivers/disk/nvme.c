@@ -9,7 +9,6 @@
 #include "lib/printf.h"
 #include "lib/string.h"
 
-#define CLASS_NVME 0x010802U
 #define REGISTERS_SIZE 0x2000U
 #define ADMIN_ENTRIES 16U
 #define IO_ENTRIES 64U        /* a page of commands; DISK_TAGS of them are under way at most, so it is never full */
@@ -419,7 +418,7 @@ bool nvme_found(const struct pci_function *fn)
 	struct nvme *nvme;
 	uint64_t phys, cap;
 
-	if (fn->class_code != CLASS_NVME)
+	if (fn->class_code != PCI_CLASS_NVME)
 		return false;
 	nvme = host_dma_alloc(1, &phys);
 	if (!nvme)

@@ -11,7 +11,7 @@
 #include "lib/x86/paging.h"
 
 #define CAPABILITIES_MAX 48 /* as many as fit in the 192 bytes that they may lie in */
-
+#define POWER_MS 100        /* from D3 to D0: the function 10 ms, and 100 ms what is behind a bridge */
 
 static struct spinlock lock; /* of the pair of ports */
 
@@ -194,6 +194,56 @@ uint8_t pci_host_capability(const struct pci_function *fn, uint8_t id, uint8_t f
 		at = (uint8_t)(header >> 8 & 0xfc);
 	}
 	return 0;
+}
+
+void pci_host_wake(const struct pci_function *fn)
+{
+	uint8_t cap = pci_host_capability(fn, PCI_CAP_POWER, 0);
+	uint16_t control = cap ? pci_host_read16(fn, cap + PCI_POWER_CONTROL) : 0, command;
+	uint32_t header[PCI_HEADER_END / 4];
+	uint64_t until;
+
+	if (!(control & PCI_POWER_STATE))
+		return;
+	/* The way from D3 to D0 may be a reset, which clears addresses and bus numbers. */
+	for (unsigned reg = 0; reg < PCI_HEADER_END; reg += 4)
+		header[reg / 4] = pci_host_read32(fn, reg);
+	command = (uint16_t)header[PCI_COMMAND / 4];
+	pci_host_write16(fn, cap + PCI_POWER_CONTROL, (uint16_t)(control & ~(PCI_POWER_STATE | PCI_POWER_EVENT)));
+	until = time_now() + time_hz() / 1000 * POWER_MS;
+	while (time_now() < until)
+		(void)port_read32(PCI_CONFIG_ADDRESS); /* slow, and no access to the function */
+	for (unsigned reg = PCI_REVISION + 4; reg < PCI_HEADER_END; reg += 4)
+		pci_host_write32(fn, reg, header[reg / 4]);
+	pci_host_write16(fn, PCI_COMMAND, command);
+	log_line("pci %02x:%02x.%u: it was in power state D%u: now in D%u", fn->bdf >> 8, fn->bdf >> 3 & 31, fn->bdf & 7, control & PCI_POWER_STATE,
+		 pci_host_read16(fn, cap + PCI_POWER_CONTROL) & PCI_POWER_STATE);
+}
+
+static void open_bridge(const struct pci_function *bridge)
+{
+	uint16_t command = pci_host_read16(bridge, PCI_COMMAND);
+
+	/* Its decoding stays as it is: windows that the firmware did not set would lie over the first MiB. */
+	if (command & PCI_COMMAND_MASTER)
+		return;
+	pci_host_write16(bridge, PCI_COMMAND, command | PCI_COMMAND_MASTER);
+	log_line("pci %02x:%02x.%u: a bridge above a disk passed no DMA on: now it does", bridge->bdf >> 8, bridge->bdf >> 3 & 31, bridge->bdf & 7);
+}
+
+void pci_host_open_bridges(const struct pci_function *fn)
+{
+	unsigned bus = fn->bdf >> 8;
+
+	/* A bridge lies on a bus of a lower number than the buses behind it. */
+	for (unsigned bdf = 0; bus && bdf < bus << 8; bdf++) {
+		struct pci_function bridge;
+
+		if (!probe(&bridge, bdf) || (pci_host_read8(&bridge, PCI_HEADER_TYPE) & PCI_HEADER_LAYOUT) != PCI_HEADER_BRIDGE)
+			continue;
+		if (bus >= pci_host_read8(&bridge, PCI_SECONDARY_BUS) && bus <= pci_host_read8(&bridge, PCI_SUBORDINATE_BUS))
+			open_bridge(&bridge);
+	}
 }
 
 static int msix_init(struct pci_msi *msi)

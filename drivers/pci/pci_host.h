@@ -53,6 +53,11 @@ volatile uint8_t *pci_host_map(const struct pci_function *fn, unsigned n, uint64
 void pci_host_enable(const struct pci_function *fn, bool intx);
 void pci_host_disable(const struct pci_function *fn);
 
+/* Have the function in D0 (PCI Power Management 1.2, section 5.4), with its header as it is now. Logged where it was not. */
+void pci_host_wake(const struct pci_function *fn);
+/* Switch on the bus mastering of all bridges above the function. Logged for each where it was off. */
+void pci_host_open_bridges(const struct pci_function *fn);
+
 /* The first capability with this ID at or after `from` (0: the list's start): its offset, or 0. */
 uint8_t pci_host_capability(const struct pci_function *fn, uint8_t id, uint8_t from);
 

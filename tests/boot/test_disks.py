@@ -63,6 +63,14 @@ def test_make_run_qemu(session, disk, kind, uefi, machine):
     assert debugfs(disk, "cat typed").endswith("typed to the guest\n")
 
 
+def test_disk_behind_an_iommu_that_is_on(new_boot, disk, machine):
+    """As firmware with "pre-boot DMA protection" leaves it: no device reaches memory until Lamina has switched that off."""
+    boot = written_and_read(new_boot, disk, "nvme", "--qemu-option=-device", "--qemu-option=intel-iommu", "--lamina-cmdline", "debug=iommu-on")
+    boot.require(r"^lamina: iommu: the unit at fed90000 translates by an empty table now")
+    boot.require(r"^lamina: iommu: the VT-d unit at fed90000 was left on by the firmware; DMA translation, now off")
+    assert not boot.count("it is polled"), "no interrupts are used"
+
+
 def test_disk_and_two_cpus(new_boot, disk, machine):
     """Two queues of the guest's, its vCPUs on two cores."""
     written_and_read(new_boot, disk, "nvme", "--host-cpus", "2", "--cpus", "2")

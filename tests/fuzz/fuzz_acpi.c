@@ -1,4 +1,4 @@
-/* SOURCES: drivers/acpi/acpi.c drivers/acpi/acpi_madt.c drivers/acpi/acpi_fadt.c drivers/acpi/acpi_s5.c */
+/* SOURCES: drivers/acpi/acpi.c drivers/acpi/acpi_madt.c drivers/acpi/acpi_fadt.c drivers/acpi/acpi_iommu.c drivers/acpi/acpi_s5.c */
 /* TEST: 20000 runs of up to 1024 bytes */
 /* The host's ACPI tables: the input is a list of (kind, flags, length, body). A table gets its right length and checksum unless its flags
  * say otherwise, and the FADT the address of the DSDT; the XSDT lists them all, or an RSDT does. */

@@ -250,11 +250,21 @@ void mmio_write32(volatile void *at, uint32_t value)
 
 /* ---- drivers/port_io.h: configuration space, and the model's ---- */
 
+static uint8_t *bridge(void)
+{
+	unsigned bdf = config_address >> 8 & 0xffff;
+	uint8_t *config = bdf == 0x0008 ? model.bridge[0] : bdf == 0x0208 ? model.bridge[1] : NULL;
+
+	return config && (config[0] || config[1]) ? config : NULL;
+}
+
 static uint32_t config_read(unsigned reg, unsigned size)
 {
 	uint32_t value = 0;
 	unsigned bar = (reg - 0x10) / 4;
 
+	if (bridge())
+		return memcpy(&value, bridge() + reg, size), value;
 	if ((config_address & 0xffff00) != 0)
 		return UINT32_MAX;
 	memcpy(&value, model.config + reg, size);
@@ -267,8 +277,12 @@ static void config_write(unsigned reg, unsigned size, uint32_t value)
 {
 	unsigned bar = (reg - 0x10) / 4;
 
+	if (bridge())
+		memcpy(bridge() + reg, &value, size);
 	if ((config_address & 0xffff00) != 0)
 		return;
+	if (model.config_written)
+		model.config_written(reg, size, value);
 	if (reg >= 0x10 && bar < 6) {
 		bar_sizing = value == UINT32_MAX ? bar_sizing | 1U << bar : bar_sizing & ~(1U << bar);
 		return;

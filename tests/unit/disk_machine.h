@@ -17,6 +17,8 @@ struct model {
 	/* Time goes on by a microsecond with each look at it; the device may do something then. */
 	void (*tick)(void);
 	uint8_t config[256];   /* of the one function there is, at 0:0.0 */
+	void (*config_written)(unsigned reg, unsigned size, uint32_t value); /* before it is; NULL: nobody looks */
+	uint8_t bridge[2][256]; /* and of those at 0:1.0 and 2:1.0, where they have a vendor */
 };
 
 extern struct model model;

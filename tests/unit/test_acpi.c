@@ -1,4 +1,4 @@
-/* SOURCES: drivers/acpi/acpi.c drivers/acpi/acpi_madt.c drivers/acpi/acpi_fadt.c drivers/acpi/acpi_s5.c */
+/* SOURCES: drivers/acpi/acpi.c drivers/acpi/acpi_madt.c drivers/acpi/acpi_fadt.c drivers/acpi/acpi_iommu.c drivers/acpi/acpi_s5.c */
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -253,10 +253,115 @@ static void test_dmar(void **state)
 	assert_true(info.dmar_present && !info.dmar_x2apic_opt_out);
 }
 
+static void add_drhd(uint16_t type, uint16_t length, uint16_t segment, uint64_t address)
+{
+	struct dmar_drhd drhd = { .type = type, .length = length, .segment = segment, .address = address };
+	uint8_t scope[0x40] = { 0 };
+
+	add_bytes(&drhd, sizeof(drhd));
+	if (length > sizeof(drhd) && length <= sizeof(drhd) + sizeof(scope))
+		add_bytes(scope, length - sizeof(drhd));
+}
+
+static void dmar_header(void)
+{
+	setup(NULL);
+	table(0x6000, "DMAR");
+	add_bytes((uint8_t[12]){ 38 }, 12);
+}
+
+static void test_dmar_units(void **state)
+{
+	(void)state;
+	dmar_header();
+	add_drhd(DMAR_DRHD, 24, 0, 0xfed90000);
+	add_drhd(1, 32, 0, 0x7a000000); /* reserved memory: no unit */
+	add_bytes((uint8_t[]){ 2, 0, 8, 0, 1, 0, 0, 0 }, 8); /* all root ports: the shortest structure */
+	add_drhd(DMAR_DRHD, 16, 1, 0x1fed91000);
+	add_drhd(DMAR_DRHD, 16, 0, 0xfed90000); /* again */
+	add_drhd(DMAR_DRHD, 16, 0, 0);
+	add_drhd(DMAR_DRHD, 16, 0, 0xfed92008); /* no page's */
+	seal(last_area());
+	read_areas();
+	assert_int_equal(info.iommu_count, 2);
+	assert_int_equal(info.iommu[0].address, 0xfed90000);
+	assert_false(info.iommu[0].amd);
+	assert_int_equal(info.iommu[1].address, 0x1fed91000);
+	assert_int_equal(info.iommu[1].segment, 1);
+	assert_non_null(strstr(fake.log, "ACPI: DMAR: 2 of its structures make no sense, ignored"));
+}
+
+/* What follows a structure whose length is wrong cannot be found: what came before counts. */
+static void test_dmar_hostile_lengths(void **state)
+{
+	static const uint16_t lengths[] = { 0, 1, 3, 4, 15, 17, 0xffff };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+		dmar_header();
+		add_drhd(DMAR_DRHD, 16, 0, 0xfed90000);
+		add_drhd(DMAR_DRHD, 16, 0, 0xfed91000);
+		/* Of the last structure only its first 16 bytes are there. */
+		add_bytes(&(struct dmar_drhd){ .type = DMAR_DRHD, .length = lengths[i], .address = 0xfed92000 }, sizeof(struct dmar_drhd));
+		seal(last_area());
+		read_areas();
+		assert_int_equal(info.iommu_count, 2);
+		assert_non_null(strstr(fake.log, "ACPI: DMAR: 1 of its structures make no sense, ignored"));
+	}
+}
+
+static void test_more_units_than_fit(void **state)
+{
+	(void)state;
+	dmar_header();
+	for (unsigned i = 0; i < ACPI_IOMMUS_MAX + 3; i++)
+		add_drhd(DMAR_DRHD, 16, 0, 0xfed00000 + i * 0x1000UL);
+	seal(last_area());
+	read_areas();
+	assert_int_equal(info.iommu_count, ACPI_IOMMUS_MAX);
+	assert_non_null(strstr(fake.log, "ACPI: DMAR: 3 of its structures make no sense, ignored"));
+}
+
+static void add_ivhd(uint8_t type, uint16_t length, uint64_t address)
+{
+	struct ivrs_ivhd ivhd = { .type = type, .length = length, .address = address, .segment = 2 };
+	uint8_t devices[0x40] = { 0 };
+
+	add_bytes(&ivhd, sizeof(ivhd));
+	if (length > sizeof(ivhd) && length <= sizeof(ivhd) + sizeof(devices))
+		add_bytes(devices, length - sizeof(ivhd));
+}
+
+static void test_ivrs_units(void **state)
+{
+	static const uint16_t lengths[] = { 0, 3, 17, 19, 0xffff };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
+		setup(NULL);
+		table(0x6000, "IVRS");
+		add_bytes((uint8_t[12]){ 0 }, 12);
+		add_ivhd(IVRS_IVHD_10, 36, 0xfd200000);
+		add_ivhd(0x20, 32, 0x1000);             /* reserved memory: no unit */
+		add_ivhd(IVRS_IVHD_11, 44, 0xfd200000); /* the same unit */
+		add_ivhd(IVRS_IVHD_40, 40, 0xfd280000);
+		add_bytes(&(struct ivrs_ivhd){ .type = IVRS_IVHD_10, .length = lengths[i], .address = 0xfd300000 }, sizeof(struct ivrs_ivhd));
+		seal(last_area());
+		read_areas();
+		assert_true(info.ivrs_present);
+		assert_int_equal(info.iommu_count, 2);
+		assert_int_equal(info.iommu[0].address, 0xfd200000);
+		assert_int_equal(info.iommu[0].segment, 2);
+		assert_int_equal(info.iommu[1].address, 0xfd280000);
+		assert_true(info.iommu[0].amd && info.iommu[1].amd);
+		assert_non_null(strstr(fake.log, "ACPI: IVRS: 1 of its structures make no sense, ignored"));
+	}
+}
+
 /* Each table cut off at every length, with a right checksum. */
 static void test_truncated(void **state)
 {
-	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DMAR", "SSDT" };
+	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DMAR", "IVRS", "SSDT" };
 	uint8_t body[300];
 
 	(void)state;
@@ -277,7 +382,7 @@ static void test_truncated(void **state)
 /* Damaged tables with right checksums: nothing crashes, nothing is read outside, all counts stay in their tables. */
 static void test_random_bytes(void **state)
 {
-	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DSDT", "DMAR", "SSDT" };
+	static const char *const signatures[] = { "APIC", "FACP", "HPET", "MCFG", "SPCR", "DSDT", "DMAR", "IVRS", "SSDT" };
 	static uint8_t bytes[2000];
 
 	(void)state;
@@ -322,6 +427,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hpet_mcfg_dmar_spcr, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_spcr, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dmar, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dmar_units, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dmar_hostile_lengths, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_more_units_than_fit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ivrs_units, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random_bytes, setup, teardown),
 	};

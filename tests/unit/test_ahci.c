@@ -23,6 +23,7 @@ static struct {
 	uint64_t recovers;
 	bool cold;               /* the firmware left it alone: decoding off, not spun up, no FIS taken yet */
 	uint64_t spun_up_at;
+	uint32_t remapped;       /* bits of the remapping's capability: NVMe disks behind the controller */
 	bool cache, cache_loses; /* the disk's write cache is on; writes since the last flush */
 	uint16_t words[256];
 } a;
@@ -106,6 +107,15 @@ static uint32_t model_read(unsigned offset, unsigned size)
 	if (a.cold && offset == 0x00)
 		return 1U << 31 | 1U << 27 | 31U << 8 | 1;
 	switch (offset) {
+	case 0xa4:
+		return a.remapped != 0;
+	case 0x800:
+		return a.remapped;
+	case 0x880:
+	case 0x900:
+		return 0x010802;
+	case 0x980:
+		return 0x010601; /* of another kind */
 	case 0x00:
 		return 1U << 31 | 31U << 8 | 1;
 	case 0x08:
@@ -386,6 +396,86 @@ static void test_cold_port(void **state)
 	assert_non_null(start());
 }
 
+/* Intel's RAID mode: another class, the same registers. BAR 4 is of ports there. */
+static void test_raid_mode(void **state)
+{
+	(void)state;
+	disk_machine_function("\x86\x80\x22\x28", "\x02\x00\x04\x01");
+	model.config[0x20] = 0x61;
+	model.config[0x21] = 0xf0;
+	assert_non_null(start());
+	assert_null(strstr(fake.log, "hidden"));
+}
+
+/* VMD has the class of RAID too. Its BAR 4 is of memory with 64 bits, whose upper half is no BAR 5. */
+static void test_vmd(void **state)
+{
+	static const struct pci_function vmd = { .vendor = 0x8086, .device = 0x467f, .class_code = 0x010400 },
+					 other = { .vendor = 0x1000, .device = 0x0411, .class_code = 0x010400 };
+
+	(void)state;
+	model.config[0x20] = 0x04;
+	assert_false(ahci_found(&vmd));
+	/* Nor are other makers' RAID controllers AHCI, whatever their BARs are; nor Intel's without BAR 5. */
+	model.config[0x20] = 0x61;
+	assert_false(ahci_found(&other));
+	memset(model.config + 0x24, 0, 4);
+	assert_false(ahci_found(&vmd));
+	assert_null(disk_at(0));
+}
+
+/* Intel's RST hides NVMe disks behind the SATA controller, which works all the same. */
+static void test_remapped(void **state)
+{
+	static const struct { uint32_t cap, size; const char *ids, *said; } cases[] = {
+		{ 3, 0x80000, "\x86\x80\x22\x29", "pci 00:00.0: 2 NVMe disk(s) are hidden behind this SATA controller: switch RST/VMD off in the firmware" },
+		{ 6, 0x80000, "\x86\x80\x22\x29", "pci 00:00.0: 1 NVMe disk(s) are hidden" }, /* the third is of another kind */
+		{ 4, 0x80000, "\x86\x80\x22\x29", NULL },
+		{ 0, 0x80000, "\x86\x80\x22\x29", NULL },
+		{ 3, 0x1000, "\x86\x80\x22\x29", NULL },
+		{ 3, 0x80000, "\x22\x10\x22\x29", NULL },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		setup(state);
+		disk_machine_function(cases[i].ids, "\x02\x01\x06\x01");
+		disk_machine_bar(5, 0, cases[i].size);
+		a.remapped = cases[i].cap;
+		assert_non_null(start());
+		if (cases[i].said)
+			assert_non_null(strstr(fake.log, cases[i].said));
+		else
+			assert_null(strstr(fake.log, "hidden"));
+	}
+}
+
+/* ATI's SB600 claims what it does not do right: 64 bits, MSI, 256 sectors. */
+static void test_sb600(void **state)
+{
+	const struct disk_range above = { GIB(4), 512 };
+	struct disk *disk;
+	int client;
+
+	for (unsigned i = 0; i < 2; i++) {
+		setup(state);
+		disk_machine_function(i ? "\x02\x10\x80\x43" : "\x02\x10\x90\x43", "\x02\x01\x06\x01");
+		a.words[83] = 0; /* without LBA48 a disk takes 256 */
+		a.words[60] = SECTORS;
+		model.config[6] = 0x10;
+		model.config[0x34] = 0x50;
+		model.config[0x50] = 5; /* MSI */
+		model.config[0x51] = 0;
+		disk = start();
+		assert_non_null(disk);
+		assert_int_equal(disk->max_blocks, i ? 255 : 256);
+		assert_int_equal(disk->has_no_interrupt, i);
+		client = disk_machine_claim(disk);
+		assert_int_equal(disk_submit(disk, (unsigned)client, &(struct disk_job){ .op = BLOCK_READ, .blocks = 1, .ranges = &above, .count = 1 }),
+				 i ? ERR_INVALID : 0);
+		assert_int_equal(model.config[0x52] & 1, !i);
+	}
+}
+
 /* Logical sectors larger than 256 words, of 0 words. */
 static void test_no_sector_size(void **state)
 {
@@ -447,6 +537,10 @@ int main(void)
 		cmocka_unit_test_setup(test_write_cache_after_reset, setup),
 		cmocka_unit_test_setup(test_slow_after_reset, setup),
 		cmocka_unit_test_setup(test_no_sector_size, setup),
+		cmocka_unit_test_setup(test_raid_mode, setup),
+		cmocka_unit_test_setup(test_vmd, setup),
+		cmocka_unit_test_setup(test_remapped, setup),
+		cmocka_unit_test_setup(test_sb600, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

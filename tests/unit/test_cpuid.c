@@ -193,6 +193,24 @@ static void offered(void **state)
 	assert_int_equal(A | B | C, 0);
 }
 
+/* A TSC that P-states or idle states change is not called invariant; an outer hypervisor's is no core's. */
+static void invariant_tsc(void **state)
+{
+	static const struct { uint32_t promised, hypervisor, offered; } cases[] = { { 0, 0, 0 }, { 0x100, 0, 0x100 }, { 0, 1, 0x100 }, { 0x100, 1, 0x100 } };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		cpuid_capture(&host, fake_cpuid);
+		host.extended[7][CPUID_EDX] = (host.extended[7][CPUID_EDX] & ~0x100U) | cases[i].promised;
+		host.basic[1][CPUID_ECX] = (host.basic[1][CPUID_ECX] & ~(1U << 31)) | cases[i].hypervisor << 31;
+		memset(&table, 0xa5, sizeof(table));
+		cpuid_build(&table, &host, &policy);
+		look(0x80000007, 0);
+		assert_int_equal(D, cases[i].offered);
+		assert_int_equal(A | B | C, 0);
+	}
+}
+
 /* Without each grant its features are gone; with it they are there. */
 static void grants(void **state)
 {
@@ -551,6 +569,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(never_offered, setup),
 		cmocka_unit_test_setup(offered, setup),
+		cmocka_unit_test_setup(invariant_tsc, setup),
 		cmocka_unit_test_setup(grants, setup),
 		cmocka_unit_test_setup(poor_host, setup),
 		cmocka_unit_test_setup(xsave_sizes, setup),

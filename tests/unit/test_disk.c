@@ -304,6 +304,78 @@ static void test_broken(void **state)
 }
 
 /* A text that fills its field, or is longer, is cut so that its NUL fits. */
+/* A second later the client's timer looks. */
+static void watch(bool late)
+{
+	fake.now += SECOND;
+	disk_watch(disk, late);
+}
+
+static void interrupt(void)
+{
+	disk->ops->reap(disk);
+}
+
+/* Two commands that ended without their interrupt: the disk is polled from then on, which is said once. */
+static void test_interrupts_are_lost(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(disk->has_no_interrupt, i >= 2);
+		assert_int_equal(submit(0, 1), 0);
+		watch(true);
+	}
+	assert_non_null(strstr(fake.log, "disk fake:0: requests end without their interrupt: it is polled from now on\n"));
+	assert_ptr_equal(strstr(fake.log, "it is polled"), strrchr(fake.log, ':') + 2);
+}
+
+/* Interrupts that come, however late the timer looks, and looks that find nothing. */
+static void test_interrupts_come(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(submit(0, 1), 0);
+		watch(true); /* just before the interrupt */
+		assert_int_equal(submit(1, 11), 0);
+		interrupt();
+		watch(true);
+		/* Collected: free again. */
+		for (unsigned client = 0; client < 2; client++) {
+			void *owner;
+			int status;
+
+			assert_true(disk_collect(disk, client, &owner, &status));
+		}
+	}
+	assert_false(disk->has_no_interrupt);
+}
+
+/* Looks that are no evidence: those in between, those of clients that poll, those of somebody who does not wait for an interrupt. */
+static void test_looks_without_evidence(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(submit(0, 1), 0);
+		watch(false);
+		assert_int_equal(submit(1, 11), 0);
+		fake.now += SECOND;
+		disk_poll(disk, true);
+	}
+	disk->polling_clients = 1;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(submit(0, 1), 0);
+		watch(true);
+	}
+	assert_false(disk->has_no_interrupt);
+	disk->polling_clients = 0;
+	/* Nothing ends: a command that is stuck is the time-out's. */
+	assert_int_equal(submit(1, STUCK(0)), 0);
+	for (unsigned i = 0; i < 4; i++)
+		watch(true);
+	assert_false(disk->has_no_interrupt);
+	assert_int_equal(disk->missed, 0);
+}
+
 static void test_text(void **state)
 {
 	char text[8];
@@ -375,6 +447,9 @@ int main(void)
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_broken, setup),
 		cmocka_unit_test_setup(test_text, setup),
+		cmocka_unit_test_setup(test_interrupts_are_lost, setup),
+		cmocka_unit_test_setup(test_interrupts_come, setup),
+		cmocka_unit_test_setup(test_looks_without_evidence, setup),
 		cmocka_unit_test_setup(test_client_name, setup),
 		cmocka_unit_test_setup(test_clients_max, setup),
 	};

@@ -22,6 +22,8 @@ static const struct pci_function functions[] = {
 	{ .bdf = 0x0208, .vendor = 0x1af4, .device = VIRTIO, .class_code = 0xff0000 },
 	{ .bdf = 0x0210, .vendor = 0x1af4, .device = 0x1000, .class_code = 0x020000 }, /* a network card: no driver's */
 	{ .bdf = 0x12fd, .vendor = 0x1000, .device = 0x0030, .class_code = 0x010000 }, /* SCSI: no driver's */
+	{ .bdf = 0x0070, .vendor = 0x8086, .device = 0x467f, .class_code = 0x010400 }, /* VMD: its disks are hidden */
+	{ .bdf = 0x00e0, .vendor = 0x8086, .device = 0xa340, .class_code = 0x060400 }, /* a bridge to another bus */
 	{ .bdf = 0x1300, .vendor = 0x1000, .device = 0x0040, .class_code = 0x020000 }, /* not asked for */
 };
 
@@ -41,6 +43,26 @@ void pci_host_use_ecam(struct pci_function *fn, const struct acpi_info *info)
 	assert_ptr_equal(info, &acpi);
 	assert_ptr_equal(fn, &kept[kept_count - 1]);
 	ecam_count++;
+}
+
+/* Bridges, then each function that a driver is shown. */
+static unsigned bridges_woken, woken, opened;
+
+void pci_host_wake(const struct pci_function *fn)
+{
+	if (fn->class_code == 0x060400) {
+		assert_ptr_equal(fn, &functions[8]);
+		bridges_woken++;
+		return;
+	}
+	assert_ptr_equal(fn, &kept[kept_count - 1]);
+	woken++;
+}
+
+void pci_host_open_bridges(const struct pci_function *fn)
+{
+	assert_ptr_equal(fn, &kept[kept_count - 1]);
+	assert_int_equal(woken, ++opened);
 }
 
 void *host_dma_alloc(unsigned pages, uint64_t *phys)
@@ -78,7 +100,7 @@ static void prepare(unsigned room, struct disk *disk)
 	fake_reset();
 	memset(kept, 0, sizeof(kept));
 	memset(found_by, 0, sizeof(found_by));
-	kept_count = ecam_count = asked = 0;
+	kept_count = ecam_count = asked = bridges_woken = woken = opened = 0;
 	kept_room = room;
 	first_disk = disk;
 }
@@ -109,15 +131,19 @@ static void test_find(void **state)
 	disks_find(&acpi);
 	assert_string_equal(found_by, "psnv");
 	/* Mass storage and virtio's devices alone are shown to drivers, until one takes them. */
-	assert_int_equal(kept_count, 6);
-	assert_int_equal(ecam_count, 6);
-	assert_int_equal(asked, 4 + 3 + 1 + 2 + 4 + 4);
+	assert_int_equal(kept_count, 7);
+	assert_int_equal(ecam_count, 7);
+	assert_int_equal(woken, 7);
+	assert_int_equal(opened, 7);
+	assert_int_equal(bridges_woken, 1);
+	assert_int_equal(asked, 4 + 3 + 1 + 2 + 4 + 4 + 4);
 	for (unsigned i = 0, at = 0; i < ARRAY_SIZE(functions); i++)
-		if (i != 0 && i != 7)
+		if (i != 0 && i != 8 && i != 9)
 			assert_memory_equal(&kept[at++], &functions[i], sizeof(functions[i]));
 	assert_non_null(strstr(fake.log, "pci 12:1f.5: no driver for mass storage 010000 (1000:0030)\n"));
 	assert_null(strstr(fake.log, "pci 13"));
-	assert_null(strstr(fake.log, "pci 00"));
+	assert_non_null(strstr(fake.log, "pci 00:0e.0: Intel RST or VMD hides the disks behind it: switch RST/VMD off in the firmware set-up\n"));
+	assert_null(strstr(fake.log, "(8086:467f)"));
 	assert_non_null(strstr(fake.log, "disk: none found\n"));
 }
 

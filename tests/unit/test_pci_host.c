@@ -160,6 +160,102 @@ static void test_capabilities(void **state)
 	assert_int_equal(pci_host_capability(&fn, 5, 0), 0);
 }
 
+/* A function in D3 loses its header on the way to D0. */
+static uint64_t woken_at;
+
+static void lose_header(unsigned reg, unsigned size, uint32_t value)
+{
+	assert_true(fake.now >= woken_at + 100000 || !woken_at); /* 100 ms */
+	if (reg != CAP + 4)
+		return;
+	assert_int_equal(size, 2);
+	assert_int_equal(value, 0x0100); /* D0, PME as it was, no event cleared */
+	memset(model.config + 4, 0, 2);
+	memset(model.config + 0x0c, 0, 4);
+	memset(model.config + 0x28, 0, 0x40 - 0x28);
+	woken_at = fake.now;
+}
+
+static void test_wake(void **state)
+{
+	(void)state;
+	capability(1, 3);
+	model.config[CAP + 4] = 3;
+	model.config[CAP + 5] = 0x81;
+	model.config[4] = 6;
+	model.config[0x0c] = 0x10;
+	model.config[0x3c] = 11;
+	woken_at = 0;
+	model.config_written = lose_header;
+	pci_host_wake(&fn);
+	assert_true(woken_at);
+	assert_int_equal(get(4, 2), 6);
+	assert_int_equal(get(0x0c, 1), 0x10);
+	assert_int_equal(get(0x34, 1), 0x43);
+	assert_int_equal(get(0x3c, 1), 11);
+	assert_int_equal(get(CAP + 4, 2), 0x0100);
+	assert_non_null(strstr(fake.log, "pci 00:00.0: it was in power state D3: now in D0\n"));
+}
+
+static void expect_no_write(unsigned reg, unsigned size, uint32_t value)
+{
+	(void)reg, (void)size, (void)value;
+	fail();
+}
+
+static void test_awake(void **state)
+{
+	(void)state;
+	model.config_written = expect_no_write;
+	pci_host_wake(&fn); /* without the capability */
+	capability(1, 3);
+	model.config[CAP + 4] = 0x08;
+	model.config[CAP + 5] = 0x80;
+	pci_host_wake(&fn);
+	assert_int_equal(fake.log_len, 0);
+}
+
+/* The disk is on bus 3; 0:1.0 leads to buses 2 to 4, 2:1.0 to 3. */
+static void prepare_bridges(void)
+{
+	static const struct { uint8_t secondary, subordinate; } buses[] = { { 2, 4 }, { 3, 3 } };
+
+	fake_reset();
+	for (unsigned i = 0; i < 2; i++) {
+		memset(model.bridge[i], 0, 256);
+		memcpy(model.bridge[i], "\x86\x80\x01\x02\x02\x00", 6);
+		model.bridge[i][0x0e] = i ? 0x81 : 1; /* of several functions, too */
+		model.bridge[i][0x19] = buses[i].secondary;
+		model.bridge[i][0x1a] = buses[i].subordinate;
+	}
+}
+
+static void test_bridges(void **state)
+{
+	static const struct { uint16_t bdf; bool opened[2]; } cases[] = {
+		{ 0x0000, { false, false } }, { 0x0100, { false, false } }, { 0x0200, { true, false } }, { 0x0300, { true, true } },
+		{ 0x0408, { true, false } }, { 0x0500, { false, false } },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		prepare_bridges();
+		pci_host_open_bridges(&(struct pci_function){ .bdf = cases[i].bdf });
+		for (unsigned n = 0; n < 2; n++)
+			assert_int_equal(model.bridge[n][4], cases[i].opened[n] ? 6 : 2);
+		assert_int_equal(strstr(fake.log, "pci 00:01.0: a bridge above a disk passed no DMA on: now it does\n") != NULL, cases[i].opened[0]);
+		assert_int_equal(strstr(fake.log, "pci 02:01.0: a bridge above a disk") != NULL, cases[i].opened[1]);
+	}
+	/* Open already, or no bridge at all. */
+	prepare_bridges();
+	model.bridge[0][4] = 4;
+	model.bridge[1][0x0e] = 0;
+	pci_host_open_bridges(&(struct pci_function){ .bdf = 0x0300 });
+	assert_int_equal(model.bridge[0][4], 4);
+	assert_int_equal(model.bridge[1][4], 2);
+	assert_int_equal(fake.log_len, 0);
+}
+
 static void test_msi(void **state)
 {
 	struct pci_msi msi;
@@ -266,6 +362,9 @@ int main(void)
 		cmocka_unit_test_setup(test_enable, setup),
 		cmocka_unit_test_setup(test_bars, setup),
 		cmocka_unit_test_setup(test_capabilities, setup),
+		cmocka_unit_test_setup(test_wake, setup),
+		cmocka_unit_test_setup(test_awake, setup),
+		cmocka_unit_test_setup(test_bridges, setup),
 		cmocka_unit_test_setup(test_msi, setup),
 		cmocka_unit_test_setup(test_msix, setup),
 		cmocka_unit_test_setup(test_ecam, setup),

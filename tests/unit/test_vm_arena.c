@@ -89,6 +89,7 @@ void disk_route(struct disk *d, unsigned core) { (void)d; (void)core; }
 /* No request is ever made. */
 int disk_submit(struct disk *d, unsigned client, const struct disk_job *job) { (void)d; (void)client; (void)job; abort(); }
 void disk_commit(struct disk *d) { (void)d; abort(); }
+void disk_watch(struct disk *d, bool late) { (void)d; (void)late; abort(); }
 void disk_poll(struct disk *d, bool late) { (void)d; (void)late; abort(); }
 bool disk_collect(struct disk *d, unsigned client, void **owner, int *status) { (void)d; (void)client; (void)owner; (void)status; abort(); }
 void disk_abort(struct disk *d, unsigned client) { (void)d; (void)client; abort(); }

@@ -250,6 +250,22 @@ static void test_lost_interrupt(void **state)
 }
 
 /* A disk without an interrupt is looked at 4000 times a second as long as it has something to do; another one once a second. */
+/* And again: from then on the disk is looked at often. */
+static void test_all_interrupts_are_lost(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		submit(0, BLOCK_READ, 0, memory, 512);
+		seconds(2);
+		assert_int_equal(user[0].done, 1);
+	}
+	assert_true(disk->has_no_interrupt);
+	assert_log("disk fake:0: requests end without their interrupt: it is polled from now on");
+	submit(0, BLOCK_READ, 0, memory, 512);
+	fake_advance_to(fake.now + fake.hz / 1000);
+	assert_int_equal(user[0].done, 1);
+}
+
 static void test_periods(void **state)
 {
 	uint64_t checked;
@@ -444,6 +460,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_time_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_interrupts_are_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_periods, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),

@@ -207,8 +207,9 @@ static void build_extended(struct cpuid_table *table, const struct cpuid_host *h
 		table->extended[8][CPUID_ECX] = (table->vcpus - 1) | table->core_shift << 12;
 	}
 	table->extended[0][CPUID_EAX] = CPUID_EXTENDED_FIRST + max;
-	/* Lamina never changes P-states and uses no idle state that would stop the counter. */
-	table->extended[7][CPUID_EDX] = BIT(CPUID_E7_INVARIANT_TSC);
+	/* An outer hypervisor's TSC is not a core's, which P-states and idle states could slow or stop: QEMU's own emulation never offers the bit. */
+	if (host->extended[7][CPUID_EDX] & BIT(CPUID_E7_INVARIANT_TSC) || host->basic[1][CPUID_ECX] & BIT(CPUID_1_HYPERVISOR))
+		table->extended[7][CPUID_EDX] = BIT(CPUID_E7_INVARIANT_TSC);
 	table->extended[8][CPUID_EAX] = policy->phys_bits | (linear && linear < 48 ? linear : 48) << 8;
 }
 

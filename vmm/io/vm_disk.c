@@ -376,7 +376,7 @@ static void timer_fired(void *ctx)
 
 	if (late)
 		d->timeouts_checked_at = now;
-	disk_poll(d->disk, late);
+	disk_watch(d->disk, late);
 	if (d->polling.on)
 		look(d, now, guest_waits);
 	else
