@@ -13,6 +13,7 @@ void code_memory_init(struct code_memory *memory)
 	}
 	for (unsigned i = 0; i < CODE_SEQUENCES; i++)
 		memory->sequence[i].place = nowhere;
+	memory->sequences = memory->sequence;
 }
 
 void insn_memo_place(struct insn_memo *memo, uint64_t rip, uint64_t space, const uint8_t *code, unsigned count)
